@@ -1,0 +1,231 @@
+"""The flusher: what the tick leaves behind goes to the store, in batches, off the tick.
+
+Rules
+    1. Handing over never waits and never fails: a dict entry or a deque's end, on the loop's own thread.
+    2. It is bounded. Positions: the latest per player, so never more than there are players. Chat:
+       CHAT_PENDING_MAX lines; over it the oldest that is not being saved goes, counted in `chat_dropped`.
+    3. A batch leaves memory when the store has said that it is committed, not before. A failed one
+       is sent again, with the newer positions over it; every write may be sent twice (see store.py), so a lost
+       connection costs neither a line nor a double.
+    4. One save at a time, and nothing cancels it: a cancelled commit may have committed, and a save that
+       hangs is cut by the store. Waiting for it has a limit, the save itself has not.
+    5. `Fenced` is the end: nothing more is sent and the server is told, once.
+    6. It saves every interval, also when nothing happened: the world's clock goes on, and a lost place or a
+       lost Postgres is noticed while nobody moves.
+
+While Postgres answers, kill -9 loses what was handed over in the last interval and during one save, and what
+was not handed over yet: places come once a second.
+Units: `_ms` milliseconds; positions in tiles.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from persistence.store import Batch, ChatLine, Fenced, Store, StoreUnavailable
+
+RETRY_MS_MIN = 250
+RETRY_MS_MAX = 5_000
+OVERDUE_MS_MAX = 2_000  # a save that takes longer counts as "not available" while it hangs
+CHAT_PENDING_MAX = 10_000
+CHAT_BATCH_MAX = 2_000  # lines in one transaction
+PRUNE_INTERVAL_MS = 600_000
+
+_log = structlog.get_logger(__name__)
+
+
+class Flusher:
+    """Saves positions and chat under one epoch. `start`, hand over, `drain`; all on one loop.
+
+    `on_fenced(error)` is called once when another server has taken the world; the server must stop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        epoch: int,
+        on_fenced: Callable[[Fenced], None],
+        interval_ms: int,
+        chat_days_max: float,
+    ) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._on_fenced = on_fenced
+        self._interval_ms = interval_ms
+        self._chat_days_max = chat_days_max
+        self._tick = 0
+        self._positions: dict[int, tuple[float, float]] = {}
+        self._chat: deque[tuple[int, ChatLine]] = deque()
+        self._serial = 0
+        self._saving = Batch(0)  # empty while nothing is being saved
+        self._saving_since: float | None = None
+        self._saved: dict[int, tuple[float, float]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._draining = asyncio.Event()
+        self._prune_at = 0.0
+        self.fenced = False
+        self.failures = 0  # in a row
+        self.failures_total = 0
+        self.flushes_total = 0
+        self.chat_dropped = 0  # lines lost over CHAT_PENDING_MAX
+        self.last_flush_ms = 0.0  # how long the last committed save took
+        self.last_error = ""  # empty when the last save was committed
+
+    # -- handing over, from the tick
+
+    def put_positions(
+        self, tick: int, player_ids: Iterable[int], xs: Iterable[float], ys: Iterable[float]
+    ) -> None:
+        """Where these players are at `tick`; the latest counts. Plain ints and floats (`array.tolist()`).
+
+        Once in a second or so for those who moved (or for nobody: the tick is the world's clock), and for
+        everyone who leaves.
+        """
+        self._tick = tick
+        self._positions.update(zip(player_ids, zip(xs, ys, strict=True), strict=True))
+
+    def put_chat(self, line: ChatLine) -> None:
+        """Something said."""
+        self._serial += 1
+        self._chat.append((self._serial, line))
+        self._limit_chat()
+
+    def latest_position(self, player_id: int) -> tuple[float, float] | None:
+        """Where a player was when last handed over, if that was lately; None otherwise.
+
+        It may be newer than the row that `Store.enter_players` has just read, so ask right after that.
+        """
+        return self._positions.get(player_id) or self._saved.get(player_id)
+
+    # -- its state
+
+    @property
+    def available(self) -> bool:
+        """False from the first failed save, or one that hangs, to the next that is committed."""
+        since = self._saving_since
+        hangs = since is not None and _now() - since > OVERDUE_MS_MAX / 1_000
+        return not (self.failures or hangs or self.fenced)
+
+    @property
+    def pending_positions(self) -> int:
+        """Players whose place is not yet known to be committed."""
+        return len(self._positions.keys() | set(self._saving.player_ids))
+
+    @property
+    def pending_chat(self) -> int:
+        """Lines not yet known to be committed."""
+        return len(self._chat) + len(self._saving.chat)
+
+    # -- the work
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to save every interval; returns the work, to be supervised."""
+        self._task = asyncio.create_task(self._run(), name="flusher")
+        return self._task
+
+    async def drain(self, deadline_s: float) -> bool:
+        """Save everything handed over so far and end; True if it is committed, False if time ran out."""
+        if self._task is None:
+            self.start()
+        assert self._task is not None
+        self._draining.set()
+        await asyncio.wait({self._task}, timeout=deadline_s)  # `wait` cancels nothing
+        in_time = self._task.done()
+        self._task.cancel()  # not awaited: it may hang with Postgres until Store.close cuts the connection
+        return in_time and not (self.fenced or self.pending_positions or self.pending_chat)
+
+    async def _run(self) -> None:
+        while not self.fenced:
+            await self._pause()
+            last = (
+                self._draining.is_set()
+            )  # asked first: all handed over before it is in this batch or pending
+            saved = await self._flush()
+            if saved and last and not (self._positions or self._chat):
+                return
+            if saved and not last and _now() >= self._prune_at:
+                self._prune_at = _now() + PRUNE_INTERVAL_MS / 1_000
+                await self._attempt(self._store.prune_chat(self._epoch, self._chat_days_max))
+
+    async def _pause(self) -> None:
+        """The interval, or the back-off after failures; draining cuts the first short and bounds the second."""
+        if self._draining.is_set():
+            await asyncio.sleep(RETRY_MS_MIN / 1_000 if self.failures else 0)
+            return
+        pause_ms = self._interval_ms
+        if self.failures:
+            pause_ms = min(RETRY_MS_MIN * 2 ** min(self.failures - 1, 8), RETRY_MS_MAX)
+        elif len(self._chat) >= CHAT_BATCH_MAX:
+            pause_ms = 0  # more was waiting than fits one batch
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_ms / 1_000):
+                await self._draining.wait()
+
+    async def _flush(self) -> bool:
+        batch = self._take()
+        began = _now()
+        saved = await self._attempt(self._store.save(self._epoch, batch))
+        self._saving = Batch(0)
+        if saved:
+            self.flushes_total += 1
+            self.last_flush_ms = (_now() - began) * 1_000
+        else:
+            self._give_back(batch)
+        return saved
+
+    def _take(self) -> Batch:
+        positions, self._positions = self._positions, {}
+        self._saved = positions or self._saved
+        xs, ys = [x for x, _ in positions.values()], [y for _, y in positions.values()]
+        chat = [self._chat.popleft() for _ in range(min(len(self._chat), CHAT_BATCH_MAX))]
+        self._saving = Batch(self._tick, list(positions), xs, ys, chat)
+        return self._saving
+
+    def _give_back(self, batch: Batch) -> None:
+        """Under what came in the meantime: that is newer."""
+        older = dict(zip(batch.player_ids, zip(batch.xs, batch.ys, strict=True), strict=True))
+        self._positions = older | self._positions
+        self._chat.extendleft(reversed(batch.chat))
+        self._limit_chat()
+
+    def _limit_chat(self) -> None:
+        while len(self._chat) > CHAT_PENDING_MAX:
+            self._chat.popleft()
+            self.chat_dropped += 1
+
+    async def _attempt(self, work: Awaitable[None]) -> bool:
+        self._saving_since = _now()
+        try:
+            await work
+        except Fenced as error:
+            self.fenced = True
+            self._on_fenced(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a mistake of ours too: kept, retried, and loud in log and state
+            self._failed(error)
+            return False
+        finally:
+            self._saving_since = None
+        self._succeeded()
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self.failures_total += 1
+        self.last_error = str(error)
+        if self.failures == 1:
+            ours = None if isinstance(error, StoreUnavailable) else error
+            _log.warning("flush_failed", epoch=self._epoch, error=self.last_error, exc_info=ours)
+
+    def _succeeded(self) -> None:
+        if self.failures:
+            _log.info("flush_recovered", epoch=self._epoch, failures=self.failures)
+        self.failures = 0
+        self.last_error = ""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

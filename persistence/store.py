@@ -1,0 +1,604 @@
+"""The store: every SQL statement of the server, and nothing but SQL.
+
+Rules
+    1. Whatever writes names its epoch. The first statement of a writing transaction locks the one row of
+       `world` and checks the epoch there, so writers stand in line behind that row: a server that lost its
+       place writes nothing (`Fenced`), and two writers cannot deadlock over players.
+    2. Every write may be sent twice. A connection that breaks during COMMIT leaves the outcome unknown, and
+       nobody here guesses: positions are overwritten with the same values, players are found by `key`, chat
+       lines by (epoch, serial), actions by `action_id`. So `StoreUnavailable` always means: send the same again.
+    3. A batch is one statement per table (`unnest`), whatever its size.
+
+Time limits. asyncpg's `command_timeout` (and `asyncio.wait_for`) cancel from our side: that opens a second
+connection to ask for the cancel, can itself hang when Postgres does, and for a COMMIT says nothing about the
+outcome. So statements are limited by Postgres (`statement_timeout`, `lock_timeout`), which decides and tells;
+and for a Postgres that does not answer at all, the connection is cut (`CUT_SECONDS_MAX`). A cut
+connection cannot overtake its successor: statements go one by one, so all it can still do is finish a COMMIT,
+and until that is over it holds the world row for which the successor waits.
+
+Errors
+    StoreError
+    +-- StoreUnavailable    Postgres cannot be reached or cannot do it now; send the same again later
+    |   +-- CommitUnknown   and the line was lost in the COMMIT; without this, an action is known not to be done
+    |   +-- LoginRefused    wrong user or password: at the start a person must decide, later it is waited for
+    +-- ActionMismatch      the action_id stands for another action already; nothing was written
+    +-- StoreRefused        Postgres says no to what was sent: a missing right or a mistake of ours; not again
+    +-- Fenced              another server opened this world; stop, never retry
+    +-- WorldMismatch       the database holds another world than the settings ask for; a person must decide
+    +-- SchemaMismatch      tables older or newer than this code (see persistence/migrations)
+
+Units: x and y in tiles, `_ms` milliseconds since 1970 (wall clock), `tick` counts ticks of the world.
+"""
+
+import asyncio
+import math
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+import asyncpg
+
+if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
+    from asyncpg.pool import PoolConnectionProxy
+
+    type_connection = PoolConnectionProxy[asyncpg.Record]
+
+CONNECT_SECONDS_MAX = 5.0
+ACQUIRE_SECONDS_MAX = 5.0  # waiting for one of the pool's connections
+STATEMENT_MS_MAX = 8_000  # Postgres gives a statement up after this, and says so
+CUT_SECONDS_MAX = 10.0  # the connection is cut when Postgres says nothing at all; above STATEMENT_MS_MAX
+CLOSE_SECONDS_MAX = 1.0
+RETRY_SECONDS = 0.5  # between attempts to reach a database that is starting
+POSTGRES_MAJOR_MIN = 15
+CHAT_ROWS_MAX = 100_000  # older lines are deleted
+EDITS_PAGE = 50_000  # edits read at once at the start: some 100 ms
+CHUNK_BEFORE_ALL = -(2**31)  # no chunk comes before this
+
+
+class StoreError(Exception):
+    """Any trouble with the store."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - it is a state of the world, not a mistake
+    """Postgres cannot be reached or cannot do it now; what was sent may or may not have been committed."""
+
+
+class CommitUnknown(StoreUnavailable):
+    """The line was lost while an action was being committed: only sending the same again can tell what became of it."""
+
+
+class LoginRefused(StoreUnavailable):
+    """Postgres does not let this user in."""
+
+
+class ActionMismatch(StoreError):  # noqa: N818
+    """An action of this id is stored already, and it was another one."""
+
+
+class StoreRefused(StoreError):  # noqa: N818
+    """Postgres refused what was sent and wrote nothing; the same again would be refused again."""
+
+
+class Fenced(StoreError):  # noqa: N818
+    """Another server has opened this world since; nothing was written and nothing ever will be."""
+
+
+class WorldMismatch(StoreError):  # noqa: N818
+    """The database holds another world than the settings ask for."""
+
+
+class SchemaMismatch(StoreError):  # noqa: N818
+    """The tables are of another version than this code."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorldRow:
+    """The world as it was opened: `epoch` is this server's, one above the last one's."""
+
+    seed: int
+    epoch: int
+    tick: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """Someone who comes in; name, look and place count only at the first time. See `account_key`.
+
+    Without a role one keeps that of before; who never was here is then a guest.
+    """
+
+    key: str
+    name: str
+    role: str | None
+    look: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerRow:
+    """A player as stored; `look` is a u32."""
+
+    player_id: int
+    key: str
+    name: str
+    role: str
+    look: int
+    x: float
+    y: float
+    created_at_ms: int
+    last_seen_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLine:
+    """One thing said. `recipient_id` is None unless it was said to one player only.
+
+    Raises ValueError for text Postgres cannot hold: it would block every later flush, so it is
+    refused where it is made.
+    """
+
+    channel: int
+    sender_id: int
+    sender_name: str
+    recipient_id: int | None
+    x: float
+    y: float
+    tick: int
+    said_at_ms: int
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse what Postgres cannot hold."""
+        if "\0" in self.text or not _encodable(self.text) or not _encodable(self.sender_name):
+            raise ValueError("chat text holds NUL or a lone surrogate")
+
+
+@dataclass(frozen=True, slots=True)
+class TileAction:
+    """Tiles to be built on, as one action: (cx, cy, tile, kind) in order. `content_digest` tells one content from another."""
+
+    action_id: bytes
+    content_digest: bytes
+    player_id: int
+    tick: int
+    edits: list[tuple[int, int, int, int]]
+    result: str  # the answer, JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one flush writes: positions (three lists of one length) and (serial, line) pairs."""
+
+    tick: int
+    player_ids: list[int] = field(default_factory=list)
+    xs: list[float] = field(default_factory=list)
+    ys: list[float] = field(default_factory=list)
+    chat: list[tuple[int, ChatLine]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Built:
+    """What stands on a chunk: its version, and the kind of each tile that was ever edited."""
+
+    cx: int
+    cy: int
+    version: int = 1  # bare ground
+    kinds: dict[int, int] = field(default_factory=dict)
+
+
+def fold_name(name: str) -> str:
+    """The form in which two names are the same name; ours, so that it does not hang on a database's locale."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def account_key(subject: str) -> str:
+    """The key of who signs in with a token: one name, whatever its case, is one player."""
+    return f"name:{fold_name(subject)}"
+
+
+def guest_key(guest_id: UUID) -> str:
+    """The key of a guest."""
+    return f"guest:{guest_id.hex}"
+
+
+_OPEN_WORLD = "INSERT INTO world (id, seed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING"
+_READ_WORLD = "SELECT seed FROM world WHERE id = 1 FOR UPDATE"
+_RAISE_EPOCH = """
+UPDATE world SET epoch = epoch + 1 WHERE id = 1
+RETURNING seed, epoch, tick, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms
+"""
+_LOCK_EPOCH = "SELECT 1 FROM world WHERE id = 1 AND epoch = $1 FOR UPDATE"
+_LOCK_EPOCH_AND_SET_TICK = "UPDATE world SET tick = $2 WHERE id = 1 AND epoch = $1 RETURNING 1"
+
+_PLAYER_COLUMNS = """player_id, key, name, role, look, x, y,
+    (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
+    (extract(epoch FROM last_seen_at) * 1000)::bigint AS last_seen_at_ms"""
+
+# The world row is locked, so nobody inserts in between; and ON CONFLICT DO UPDATE would
+# burn a player_id (a u32) on each visit, which an UPDATE of those who are there does not.
+_ENTER_PLAYERS = f"""
+WITH entrant AS (
+    SELECT DISTINCT ON (key) *
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::float8[], $7::float8[])
+        WITH ORDINALITY AS given (key, name, name_fold, role, look, x, y, place)
+    ORDER BY key, role IS NULL, place
+), returning_player AS (
+    UPDATE players SET role = coalesce(entrant.role, players.role), last_seen_at = now()
+    FROM entrant WHERE players.key = entrant.key
+    RETURNING players.*
+), new_player AS (
+    INSERT INTO players (key, name, name_fold, role, look, x, y)
+    SELECT key, name, name_fold, coalesce(role, 'guest'), look, x, y FROM entrant
+    WHERE NOT EXISTS (SELECT 1 FROM players WHERE players.key = entrant.key)
+    ORDER BY place
+    RETURNING *
+)
+SELECT {_PLAYER_COLUMNS} FROM returning_player
+UNION ALL
+SELECT {_PLAYER_COLUMNS} FROM new_player
+"""  # noqa: S608 - the only thing put in is the column list above
+
+_KNOWN_KEYS = "SELECT key FROM players WHERE key = ANY($1::text[])"
+_FIND_PLAYER = f"""
+SELECT {_PLAYER_COLUMNS} FROM players WHERE name_fold = $1
+ORDER BY (role = 'guest'), last_seen_at DESC, player_id LIMIT 1
+"""  # noqa: S608
+
+_SAVE_POSITIONS = """
+UPDATE players SET x = moved.x, y = moved.y, last_seen_at = now()
+FROM unnest($1::bigint[], $2::float8[], $3::float8[]) AS moved (player_id, x, y)
+WHERE players.player_id = moved.player_id
+"""
+_SAVE_CHAT = """
+INSERT INTO chat_messages
+    (epoch, serial, channel, sender_id, sender_name, recipient_id, x, y, tick, said_at, text)
+SELECT $1, serial, channel, sender_id, sender_name, recipient_id, x, y, tick,
+       to_timestamp(said_at_ms / 1000.0), text
+FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::text[], $6::bigint[], $7::float8[], $8::float8[],
+            $9::bigint[], $10::bigint[], $11::text[])
+    AS said (serial, channel, sender_id, sender_name, recipient_id, x, y, tick, said_at_ms, text)
+ORDER BY serial
+ON CONFLICT (epoch, serial) DO NOTHING
+"""
+_RECENT_CHAT = """
+SELECT channel, sender_id, sender_name, recipient_id, x, y, tick,
+       (extract(epoch FROM said_at) * 1000)::bigint AS said_at_ms, text
+FROM (SELECT * FROM chat_messages ORDER BY id DESC LIMIT $1) AS latest ORDER BY id
+"""
+_PRUNE_CHAT = """
+DELETE FROM chat_messages
+WHERE id <= (SELECT max(id) FROM chat_messages) - $1 OR said_at < now() - $2::float8 * interval '1 day'
+"""
+_PRUNE_GUESTS = """
+DELETE FROM players WHERE player_id IN (
+    SELECT player_id FROM players
+    WHERE key LIKE 'guest:%' AND last_seen_at < now() - $1::float8 * interval '1 day' AND player_id <> ALL($2::bigint[])
+    LIMIT $3)
+"""
+_FIND_ANSWER = "SELECT player_id, content_digest, result FROM answers WHERE action_id = $1"
+_SAVE_ANSWER = (
+    "INSERT INTO answers (action_id, player_id, content_digest, result) VALUES ($1, $2, $3, $4::jsonb)"
+)
+_EDIT_TILES = """
+INSERT INTO tile_edits (cx, cy, version, tile, kind, player_id, tick)
+SELECT cx, cy,
+       coalesce((SELECT max(version) FROM tile_edits AS before WHERE before.cx = edit.cx AND before.cy = edit.cy), 1)
+           + row_number() OVER (PARTITION BY cx, cy ORDER BY place),
+       tile, kind, $1, $2
+FROM unnest($3::integer[], $4::integer[], $5::smallint[], $6::smallint[])
+    WITH ORDINALITY AS edit (cx, cy, tile, kind, place)
+"""
+_PAGE_OF_TILE_EDITS = """
+SELECT cx, cy, min(version) AS first, max(version) AS last,
+       array_agg(tile ORDER BY version) AS tiles, array_agg(kind ORDER BY version) AS kinds
+FROM (
+    SELECT cx, cy, version, tile, kind FROM tile_edits
+    WHERE (cx, cy, version) > ($1, $2, $3) ORDER BY cx, cy, version LIMIT $4
+) AS page
+GROUP BY cx, cy ORDER BY cx, cy
+"""
+
+
+async def wait_until_reachable(dsn: str, progress: Callable[[str], None], seconds_max: float) -> None:
+    """Wait for a Postgres that may still be starting.
+
+    Raises StoreUnavailable after `seconds_max`, and LoginRefused at once: waiting does not mend a password.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds_max
+    told = False
+    while True:
+        try:
+            with translated():
+                connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX)
+                await connection.close(timeout=CLOSE_SECONDS_MAX)
+                return
+        except LoginRefused:
+            raise
+        except StoreUnavailable as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            if not told:
+                progress(f"waiting up to {seconds_max:.0f} s for the database: {error}")
+            told = True
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+class Store:
+    """The database of one world. Make it with `Store.open`; its tables must be there (`migrate`)."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str, pool_size: int) -> Self:
+        """Connect, with at most `pool_size` connections. Raises StoreUnavailable, and SchemaMismatch for a Postgres that is too old."""
+        settings = {
+            "application_name": "landworld",
+            "statement_timeout": str(STATEMENT_MS_MAX),
+            "lock_timeout": str(STATEMENT_MS_MAX),
+            "idle_in_transaction_session_timeout": str(STATEMENT_MS_MAX),
+            "synchronous_commit": "on",
+        }
+        with translated():
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=0,  # or asyncpg logs a traceback for each attempt to keep it while Postgres is away
+                max_size=pool_size,
+                timeout=CONNECT_SECONDS_MAX,
+                server_settings=settings,
+            )
+            async with pool.acquire() as connection:
+                version = connection.get_server_version()
+        if version.major < POSTGRES_MAJOR_MIN:
+            pool.terminate()
+            raise SchemaMismatch(
+                f"PostgreSQL {version.major} is too old: {POSTGRES_MAJOR_MIN} or newer is needed"
+            )
+        return cls(pool)
+
+    async def close(self, seconds_max: float = CLOSE_SECONDS_MAX) -> None:
+        """Close all connections; what still runs after `seconds_max` is cut."""
+        closing = asyncio.ensure_future(self._pool.close())
+        await asyncio.wait({closing}, timeout=seconds_max)
+        if not closing.done():
+            self._pool.terminate()
+        await asyncio.gather(closing, return_exceptions=True)
+
+    async def open_world(self, seed: int) -> WorldRow:
+        """Take the world over: make it at the first time, raise its epoch each time.
+
+        `seed` fits a signed 64-bit integer. Raises WorldMismatch when the stored world has another one.
+        """
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(_OPEN_WORLD, seed)
+            stored = await connection.fetchval(_READ_WORLD)
+            if stored != seed:
+                raise WorldMismatch(
+                    f"this database holds the world of seed {stored}, but world.seed is {seed}. "
+                    f"Set LANDWORLD_WORLD__SEED={stored} to go on with it, or begin a new world in another "
+                    "data directory (LANDWORLD_DATA) or database."
+                )
+            row = await connection.fetchrow(_RAISE_EPOCH)
+            assert row is not None
+            return WorldRow(**dict(row))
+
+    async def enter_players(self, epoch: int, entrants: Sequence[Entrant]) -> list[PlayerRow]:
+        """Find or make the players of these keys; one row for each entrant, in their order.
+
+        Who was here before keeps name, look and position and gets the role given, if one is. Of entrants with
+        the same key the first that names a role counts, or else the first. A position handed to the flusher may be newer than the one
+        returned: see `Flusher.latest_position`. Raises Fenced, StoreUnavailable.
+        """
+        if not entrants:
+            return []
+        columns = (
+            [e.key for e in entrants],
+            [e.name for e in entrants],
+            [fold_name(e.name) for e in entrants],
+            [e.role for e in entrants],
+            [e.look for e in entrants],
+            [e.x for e in entrants],
+            [e.y for e in entrants],
+        )
+        async with self._connection() as connection, connection.transaction():
+            _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+            rows = await connection.fetch(_ENTER_PLAYERS, *columns)
+        by_key = {row["key"]: PlayerRow(**dict(row)) for row in rows}
+        return [by_key[e.key] for e in entrants]
+
+    async def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Those of these keys that have a row."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(_KNOWN_KEYS, list(keys))
+        return {row["key"] for row in rows}
+
+    async def find_player(self, name: str) -> PlayerRow | None:
+        """The player of this name, whatever its case; accounts come before guests, then the latest seen.
+
+        Names are no identity (that is `key`): an account's name is unique because its key holds it, guests'
+        names are the server's choice.
+        """
+        async with self._connection() as connection:
+            row = await connection.fetchrow(_FIND_PLAYER, fold_name(name))
+        return PlayerRow(**dict(row)) if row else None
+
+    async def save(self, epoch: int, batch: Batch) -> None:
+        """Write a batch in one transaction; sending the same batch again changes nothing.
+
+        Raises Fenced (nothing written), StoreUnavailable (all or nothing written, unknown which), ValueError.
+        """
+        if not all(map(math.isfinite, batch.xs)) or not all(map(math.isfinite, batch.ys)):
+            raise ValueError("a position is not a finite number")
+        async with self._connection() as connection, connection.transaction():
+            _check_epoch(await connection.fetchval(_LOCK_EPOCH_AND_SET_TICK, epoch, batch.tick), epoch)
+            if batch.player_ids:
+                await connection.execute(_SAVE_POSITIONS, batch.player_ids, batch.xs, batch.ys)
+            if batch.chat:
+                await connection.execute(_SAVE_CHAT, epoch, *_chat_columns(batch.chat))
+
+    async def recent_chat(self, limit: int) -> list[ChatLine]:
+        """The last lines of every channel, oldest first; those with a recipient are for two players only."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(_RECENT_CHAT, limit)
+        return [ChatLine(**dict(row)) for row in rows]
+
+    async def prune_chat(self, epoch: int, days_max: float, rows_max: int = CHAT_ROWS_MAX) -> None:
+        """Delete the lines beyond the newest `rows_max` and those older than `days_max` days."""
+        async with self._connection() as connection, connection.transaction():
+            _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+            await connection.execute(_PRUNE_CHAT, rows_max, days_max)
+
+    async def prune_guests(self, epoch: int, days_max: float, here: Sequence[int], rows_max: int) -> int:
+        """Delete guests not seen for `days_max` days, at most `rows_max` of them and none of the player_ids `here`; how many.
+
+        No player_id is given out again, so what they said and built keeps meaning them.
+        """
+        async with self._connection() as connection, connection.transaction():
+            _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+            status = await connection.execute(_PRUNE_GUESTS, days_max, here, rows_max)
+        return int(status.removeprefix("DELETE "))
+
+    async def edit_tiles(self, epoch: int, action: TileAction) -> str | None:
+        """Store an action once; None when this call did, the first answer (JSON) when it was stored before.
+
+        Its tiles become the next versions of their chunks. Raises ActionMismatch, Fenced, StoreUnavailable (nothing
+        written), CommitUnknown (all or nothing written: send the same again until it is known).
+        """
+        committing = False
+        try:
+            async with self._connection() as connection, connection.transaction():
+                _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+                first = await connection.fetchrow(_FIND_ANSWER, action.action_id)
+                if first is not None:
+                    return _first_answer(first, action)
+                columns = [list(column) for column in zip(*action.edits, strict=True)]
+                await connection.execute(_EDIT_TILES, action.player_id, action.tick, *columns)
+                await connection.execute(
+                    _SAVE_ANSWER, action.action_id, action.player_id, action.content_digest, action.result
+                )
+                committing = True
+        except StoreUnavailable as error:
+            if committing:
+                raise CommitUnknown(str(error)) from error
+            raise
+        return None
+
+    async def all_built(self, progress: Callable[[int], None]) -> list[Built]:
+        """All that stands, chunk by chunk. `progress` is told how many edits were read, page by page.
+
+        The history is read in pages of EDITS_PAGE, so a world may be of any size, and no statement is long.
+        Raises StoreError for a gap in the versions.
+        """
+        built: list[Built] = []
+        after = (CHUNK_BEFORE_ALL, CHUNK_BEFORE_ALL, 0)
+        read = 0
+        while True:
+            async with self._connection() as connection:
+                rows = await connection.fetch(_PAGE_OF_TILE_EDITS, *after, EDITS_PAGE)
+            for row in rows:
+                _take_in(built, row)
+            if not rows:
+                return built
+            after = (rows[-1]["cx"], rows[-1]["cy"], rows[-1]["last"])
+            read += sum(len(row["tiles"]) for row in rows)
+            progress(read)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["type_connection"]:
+        with translated():
+            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS_MAX)
+            cut = asyncio.get_running_loop().call_later(CUT_SECONDS_MAX, connection.terminate)
+            try:
+                yield connection
+            finally:
+                cut.cancel()
+                await self._pool.release(connection)
+
+
+def _check_epoch(found: int | None, epoch: int) -> None:
+    if found is None:
+        raise Fenced(f"another server has opened this world since epoch {epoch}; this one must stop")
+
+
+def _take_in(built: list[Built], row: asyncpg.Record) -> None:
+    """Goes on with the last chunk of the page before, or begins the next. Raises StoreError."""
+    if not built or (built[-1].cx, built[-1].cy) != (row["cx"], row["cy"]):
+        built.append(Built(row["cx"], row["cy"]))
+    chunk = built[-1]
+    if (row["first"], row["last"]) != (chunk.version + 1, chunk.version + len(row["tiles"])):
+        raise StoreError(f"edits of chunk ({row['cx']}, {row['cy']}) are missing from tile_edits")
+    chunk.version = row["last"]
+    chunk.kinds.update(zip(row["tiles"], row["kinds"], strict=True))
+
+
+def _first_answer(row: asyncpg.Record, action: TileAction) -> str:
+    if (row["player_id"], row["content_digest"]) != (action.player_id, action.content_digest):
+        raise ActionMismatch("this action_id was used for another action")
+    answer: str = row["result"]
+    return answer
+
+
+def _chat_columns(chat: Sequence[tuple[int, ChatLine]]) -> tuple[list[Any], ...]:
+    lines = [line for _, line in chat]
+    return (
+        [serial for serial, _ in chat],
+        [line.channel for line in lines],
+        [line.sender_id for line in lines],
+        [line.sender_name for line in lines],
+        [line.recipient_id for line in lines],
+        [line.x for line in lines],
+        [line.y for line in lines],
+        [line.tick for line in lines],
+        [line.said_at_ms for line in lines],
+        [line.text for line in lines],
+    )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# Postgres says "not now" with these; with anything else it says no.
+_NOT_NOW = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutting down, starting up, statement_timeout
+    asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # a replica, in the middle of a fail-over
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.PostgresIOError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into those of this file."""
+    try:
+        yield
+    except asyncpg.UndefinedTableError as error:
+        raise SchemaMismatch(f"{error}: the tables are not there; run `landworld migrate upgrade`") from error
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        advice = "look at the user and the password in LANDWORLD_PERSISTENCE__URL, and at pg_hba.conf there"
+        raise LoginRefused(f"PostgreSQL: {error}; {advice}") from error
+    except _NOT_NOW as error:
+        raise StoreUnavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+    except asyncpg.PostgresError as error:
+        raise StoreRefused(f"PostgreSQL: {error}") from error
+    except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError):  # a DSN that cannot be read: no use in trying again
+            raise
+        raise StoreUnavailable(f"PostgreSQL: {error}") from error  # the connection was cut or is closing

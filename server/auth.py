@@ -1,0 +1,154 @@
+"""Who may say who they are: signed tokens and resume tickets.
+
+Both are JWTs with one pinned algorithm (HS256) and one key, told apart by `typ`; a token for one purpose is worth nothing for another.
+
+    access   signed offline by `landworld token` (or, later, by a login); `sub` is the name, which is the player
+    resume   given out with every `welcome`; `sub` is the player's key. While the player still stands in the world it goes
+             on there; afterwards it signs the same player in again, which is how a guest is the same guest tomorrow.
+             It says nothing of a role: that is the player's row's, and only access tokens change it, up or down
+
+The key is LANDWORLD_SIGNING_KEY, or a file in the data directory, made at the first start with mode 0600. Signing and checking
+take some 20 us: they may run in the loop.
+"""
+
+import os
+import secrets
+import time
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+
+from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
+from server.config import SIGNING_KEY_BYTES_MIN
+
+ALGORITHM = "HS256"
+ISSUER = "landworld"
+KEY_FILE = "signing.key"
+KEY_BYTES = 32
+DAY_S = 86_400
+
+
+def now_s() -> float:
+    """Seconds since 1970, for tokens."""
+    return time.time()
+
+
+class BadToken(Exception):  # noqa: N818 (an answer to a client, not a fault of ours)
+    """The token is forged, stale, or for another purpose; the message tells the client what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token or ticket speaks for: the key of the players' table, and what a new row of it would hold."""
+
+    key: str
+    name: str
+    role: Role | None  # None for a ticket: whatever the player's row says
+
+
+def load_key(data: Path, given: str | None) -> bytes:
+    """The signing key: the one given, or the one in the data directory, made when there is none.
+
+    Raises OSError where it cannot be read or made, and for a file that is cut short: nothing may be signed with that.
+    """
+    if given:
+        return given.encode()
+    path = data / KEY_FILE
+    try:
+        return _read_key(path)
+    except FileNotFoundError:
+        pass
+    data.mkdir(parents=True, exist_ok=True)
+    temporary = data / f"{KEY_FILE}.{os.getpid()}"
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)  # unlike a rename it never replaces a key that somebody else made meanwhile
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) < SIGNING_KEY_BYTES_MIN:
+        raise OSError(
+            f"{path} holds {len(key)} bytes where a key has {SIGNING_KEY_BYTES_MIN} at least. Put back a copy, or delete the "
+            "file: a new key is made, every token given out is void and guests come as new ones"
+        )
+    return key
+
+
+def check_name(name: str) -> str:
+    """The name as it will be shown. Raises ValueError with a reason when nobody may be called so."""
+    name = unicodedata.normalize("NFC", name)
+    if not 1 <= len(name) <= NAME_CHARS_MAX:
+        raise ValueError(f"a name has 1 to {NAME_CHARS_MAX} characters")
+    if name != name.strip() or not all(character.isprintable() for character in name):
+        raise ValueError("a name has no control characters, and no space before or after")
+    return name
+
+
+class Signer:
+    """Signs and checks. Times are seconds since 1970."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def access(self, name: str, now_s: float, days: float, role: Role = Role.USER) -> str:
+        """A token with which a client signs in as the player of that name. Raises ValueError for a bad name."""
+        return self._sign("access", {"sub": check_name(name), "role": role.value}, now_s, days)
+
+    def resume(self, identity: Identity, now_s: float, days: float) -> str:
+        """A ticket with which the same player goes on."""
+        claims = {"sub": identity.key, "name": identity.name}
+        return self._sign("resume", claims, now_s, days)
+
+    def read_access(self, token: str) -> tuple[str, Role]:
+        """The name and role of an access token. Raises BadToken."""
+        claims = self._check("access", token)
+        try:
+            return check_name(str(claims["sub"])), Role(str(claims.get("role")))
+        except ValueError as error:
+            raise BadToken(f"The token is not usable: {error}.") from None
+
+    def read_resume(self, ticket: str) -> Identity:
+        """Who a resume ticket speaks for. Raises BadToken."""
+        claims = self._check("resume", ticket)
+        try:
+            return Identity(str(claims["sub"]), str(claims["name"]), None)
+        except KeyError:
+            raise BadToken("The ticket is not usable; sign in again.") from None
+
+    def _sign(self, kind: str, claims: dict[str, str], now_s: float, days: float) -> str:
+        now = int(now_s)
+        stamps = {"iss": ISSUER, "aud": kind, "typ": kind, "iat": now, "exp": now + int(days * DAY_S)}
+        token = jwt.encode({**claims, **stamps}, self._key, ALGORITHM)
+        if len(token) > TOKEN_CHARS_MAX:
+            raise ValueError("the token would be too long for the wire")
+        return token
+
+    def _check(self, kind: str, token: str) -> dict[str, object]:
+        try:
+            claims: dict[str, object] = jwt.decode(
+                token,
+                self._key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=kind,
+                # A clock that was set back must not turn away tickets of a moment ago.
+                options={"require": ["sub", "iss", "aud", "iat", "exp"], "verify_iat": False},
+            )
+        except jwt.ExpiredSignatureError:
+            raise BadToken("The token has run out; sign in again.") from None
+        except jwt.PyJWTError:
+            raise BadToken("The token is not valid here; sign in again.") from None
+        if claims.get("typ") != kind:
+            raise BadToken("The token is for another purpose; sign in again.")
+        return claims

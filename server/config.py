@@ -1,0 +1,788 @@
+"""Every setting of the server: its name, unit, default, range and meaning, once.
+
+Sources, the later wins:
+
+    the defaults below  <  the file (./config.toml, or the one LANDWORLD_CONFIG names)  <  LANDWORLD_* in the environment
+
+`a.b` of the file is `LANDWORLD_A__B` in the environment. Rules:
+
+- Units stand last in names: `_s`, `_ms`, `_hz`, `_tiles`, `_chunks`, `_cells`, `_bytes_max`, `_days`. What has no unit is a count.
+- A wrong setting stops the start with a `ConfigError` that tells which setting, its value, what is expected and where it
+  came from. All mistakes are told at once. Nothing is guessed, nothing unknown is passed over.
+- Settings that must fit together are rows of `RELATIONS`; the message names both.
+- Secrets come from the environment only. One in the file is refused, since files are shared and committed.
+- config.toml is made from here: `python -m server.config > config.toml`; a test keeps the two equal.
+"""
+
+import difflib
+import os
+import re
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from protocol.codec import MESSAGES_PER_FRAME_MAX
+from protocol.messages import CHAT_CHARS_MAX
+from protocol.snapshot import CELL_TILES
+
+ENV_PREFIX = "LANDWORLD_"
+CONFIG_FILE = "config.toml"
+CONFIG_FILE_ENV = "LANDWORLD_CONFIG"
+SAME_HOST = "same-host"
+ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?")
+SIGNING_KEY_BYTES_MIN = 32  # RFC 7518 section 3.2: as long as the digest of HS256
+CHAT_ENVELOPE_BYTES = 64  # what a chat message carries besides its text, rounded up
+ENV_NESTED = "__"
+NEAR_CHUNKS = 9  # 3 x 3: less than this, and somebody stands at the edge of the known world
+UTF8_BYTES_PER_CHAR_MAX = 4
+TOKEN_DAYS_MIN, TOKEN_DAYS_MAX = 0.01, 3_650
+CRASH_LOSES_MS_MAX = 5_000  # the promise: no crash costs more walking and talk than this
+HAND_OVER_MS = 1_000  # the loop hands places to the flusher so often
+WRITE_MS = 500  # what one write to a healthy database may take
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; `str(error)` is written for the person who starts the server."""
+
+
+def span(unit: str, ge: float | None = None, le: float | None = None) -> Any:
+    """The unit of a setting ("" for a bare count) and its range, both ends included."""
+    return Field(json_schema_extra={"unit": unit}, ge=ge, le=le)
+
+
+class Section(BaseModel):
+    """A table of config.toml: frozen, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: Any) -> object:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true and false do not fit here")
+        return value
+
+
+class ServerConfig(Section):
+    """The game socket and the process behind it."""
+
+    host: Annotated[str, span("address")] = "0.0.0.0"  # noqa: S104 - the reason is below
+    """Where the game socket listens. 0.0.0.0 is every network of this machine, so that friends on the
+    same network can join and a container can be reached; 127.0.0.1 keeps the world to this machine.
+    """
+    port: Annotated[int, span("", 0, 65535)] = 8765
+    """Port of the game socket. 0 takes a free one and prints it."""
+    origins: Annotated[tuple[str, ...], NoDecode] = (SAME_HOST,)
+    """Web pages that may open the socket, each as "https://example.org" (scheme, host, port if unusual).
+    "same-host" is a page from http.port of the host name that the socket was reached by. Programs that
+    are no browser send no origin and are let in. In the environment: divided by commas.
+    """
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Reverse proxies in front of the game socket, each an address or a network, as "10.0.0.0/8". From these, and
+    from nobody else, X-Forwarded-For says whose connection it is, and limits per address go by that. In the
+    environment: divided by commas.
+    """
+    guests_allowed: bool = True
+    """Whether people may play without a token."""
+    max_players: Annotated[int, span("players", 1, 1_000_000)] = 10_000
+    """So many may be in the world at once; the next is refused with WORLD_FULL."""
+    shutdown_s: Annotated[float, span("seconds", 1, 60)] = 5.0
+    """The longest an orderly stop takes: clients told, everything saved, gone."""
+
+    @field_validator("origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != SAME_HOST and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f'"{origin}" is no origin: write "{SAME_HOST}" or like "https://example.org:8443", '
+                    "in small letters and without a path"
+                )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f'{error}: write an address, or a network like "10.0.0.0/8"') from None
+        return value
+
+
+class HttpConfig(Section):
+    """The browser client, health and metrics."""
+
+    host: Annotated[str, span("address")] = "0.0.0.0"  # noqa: S104 - as server.host
+    """Where the pages are served; as server.host."""
+    port: Annotated[int, span("", 0, 65535)] = 8080
+    """Port of the browser client, /health, /ready and /metrics. 0 takes a free one and prints it."""
+    connections_max: Annotated[int, span("connections", 8, 1_000_000)] = 512
+    """Open at once; the next is answered 503."""
+    connection_s: Annotated[int, span("seconds", 10, 86_400)] = 300
+    """A connection lives so long at most, in the middle of a request too; browsers open another by themselves."""
+    game_url: str = ""
+    """Where browsers find the game socket behind a proxy, as "wss://world.example.org/"; server.origins must then
+    name the page. Empty: on the host of the page, at server.port.
+    """
+
+    @field_validator("game_url")
+    @classmethod
+    def _is_websocket(cls, value: str) -> str:
+        if value and (not value.startswith(("ws://", "wss://")) or not urlsplit(value).hostname):
+            raise ValueError('write it like "wss://world.example.org/", or leave it empty')
+        return value
+
+
+class WorldConfig(Section):
+    """The simulation and the ground under it."""
+
+    seed: Annotated[int, span("", 0, 2**63 - 1)] = 20_260
+    """The ground, the rivers and the woods follow from this number. A world that exists must be opened with
+    its own; the start says so when it is not.
+    """
+    spawn_radius: Annotated[int, span("tiles", 0, 65_536)] = 48
+    """New players appear at a random walkable place within so many tiles of (0, 0)."""
+    tick_hz: Annotated[int, span("ticks a second", 5, 60)] = 20
+    """How often the world steps."""
+    walk_speed_tiles_per_s: Annotated[float, span("tiles a second", 0.1, 50)] = 4.0
+    """Walking pace on good ground; woods, hills and fords are slower."""
+    chunks_loaded_max: Annotated[int, span("chunks", 64, 4_194_304)] = 131_072
+    """So much ground is kept ready for walking on: nine chunks for each player, should all walk alone. About
+    1 KiB a chunk, taken only as people get about.
+    """
+    pregenerate_radius_chunks: Annotated[int, span("chunks", 1, 16)] = 3
+    """Ground is made ready so far around each player before anyone asks for it."""
+    pregenerate_ahead_chunks: Annotated[int, span("chunks", 0, 16)] = 3
+    """And so far again beyond that in the direction they walk."""
+
+
+class InterestConfig(Section):
+    """Who is told of whom, and what is left out first when it is too much."""
+
+    radius_cells: Annotated[int, span("cells of 32 x 32 tiles", 1, 8)] = 1
+    """How many rings of cells around one's own are seen. 1 is 3 x 3 cells."""
+    client_bytes_per_s: Annotated[int, span("bytes a second", 4_096, 16_777_216)] = 65_536
+    """The budget of one client. Over it, far cells are sent less often to that client, then its radius
+    shrinks, then crowds become counts.
+    """
+    crowd_entities: Annotated[int, span("people", 1, 10_000)] = 64
+    """On the ladder's last step a cell with more people than this is sent as a count."""
+    raise_at_share: Annotated[float, span("share of a tick", 0.1, 1)] = 0.8
+    """A tick busier than this puts the whole server one step up the ladder."""
+    lower_at_share: Annotated[float, span("share of a tick", 0.05, 1)] = 0.5
+    """Ticks quieter than this bring it one step down again."""
+    hold_s: Annotated[float, span("seconds", 0.1, 300)] = 3.0
+    """So long a load must last before the ladder moves, up or down."""
+
+
+class RateConfig(Section):
+    """A token bucket: `per_s` on average, `burst` at once."""
+
+    per_s: float = Field(gt=0, le=10_000)
+    burst: int = Field(ge=1, le=100_000)
+
+
+class RatesConfig(Section):
+    """Messages that one client may send, by class; over it they are refused with RATE_LIMITED."""
+
+    movement: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=30, burst=60)
+    """Changes of direction."""
+    chat: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=5)
+    """Things said, whoever hears them."""
+    request: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=20, burst=40)
+    """Questions and other requests."""
+    chunk: Annotated[RateConfig, span("chunks a second")] = RateConfig(per_s=100, burst=400)
+    """Chunks of ground asked for."""
+    ping: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=5, burst=10)
+    """Pings of the client's own."""
+
+
+class LimitsConfig(Section):
+    """What one client may cost, and what all may cost together. Passing a limit gets a clear answer or a close code."""
+
+    connections_max: Annotated[int, span("connections", 1, 1_000_000)] = 12_000
+    """Open at once, signed in or not. More than server.max_players, for those who come and go."""
+    connections_per_address: Annotated[int, span("connections", 1, 1_000_000)] = 4_096
+    """Open at once from one address; many people share one behind a provider's router. Behind a proxy of our own:
+    see server.trusted_proxies.
+    """
+    hellos_per_address: Annotated[RateConfig, span("sign-ins a second")] = RateConfig(per_s=500, burst=4_096)
+    """Attempts to sign in from one address, whoever makes them; over it they are refused with RATE_LIMITED.
+    The burst is one of everybody who comes back at once.
+    """
+    handshake_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
+    """From connecting to the end of the WebSocket handshake."""
+    hello_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
+    """From there to the client's hello; then close 4001."""
+    ping_interval_s: Annotated[int, span("seconds", 1, 600)] = 10
+    """A quiet client is pinged so often. Whole seconds, as the time-outs: each client is looked at once a second."""
+    idle_timeout_s: Annotated[int, span("seconds", 2, 3_600)] = 30
+    """Nothing heard for so long, not even a pong: close 4002."""
+    message_bytes_max: Annotated[int, span("bytes", 512, 1_048_576)] = 4_096
+    """The largest WebSocket message from a client; over it close 1009."""
+    messages_per_frame_max: Annotated[int, span("messages", 1, 4_096)] = MESSAGES_PER_FRAME_MAX
+    """MessagePack arrays in one WebSocket message; over it close 1007."""
+    fragments_max: Annotated[int, span("frames", 1, 1_024)] = 16
+    """Pieces of one WebSocket message; over it close 1002."""
+    flood_refusals_max: Annotated[int, span("refusals", 1, 100_000)] = 200
+    """So many RATE_LIMITED answers within flood_window_s, and the client is closed with 4003."""
+    flood_window_s: Annotated[float, span("seconds", 1, 600)] = 10.0
+    """The time over which those refusals are counted."""
+    inbox_commands_max: Annotated[int, span("commands", 1_024, 4_194_304)] = 65_536
+    """What waits for the next tick, from everyone; over it commands are refused with UNAVAILABLE."""
+    joins_per_tick_max: Annotated[int, span("people", 1, 65_536)] = 32
+    """So many enter the world in one tick; the others wait in the inbox for the next."""
+    outbox_bytes_max: Annotated[int, span("bytes", 65_536, 67_108_864)] = 1_048_576
+    """What waits for one client that does not read; over it no snapshots, then slow_client_s counts."""
+    slow_client_s: Annotated[float, span("seconds", 0.5, 300)] = 10.0
+    """A client whose outbox stays over its limit so long is closed with 4004."""
+    chunk_cache_bytes_max: Annotated[int, span("bytes", 1_048_576, 17_179_869_184)] = 67_108_864
+    """Packed ground kept to be sent again; what was used longest ago goes first."""
+    chunk_queue_max: Annotated[int, span("chunks", 64, 1_048_576)] = 8_192
+    """Ground waiting to be made, for everyone; over it requests are refused with UNAVAILABLE."""
+    sign_in_queue_max: Annotated[int, span("people", 1, 1_048_576)] = 1_024
+    """Hellos waiting for the database; over it they are refused with UNAVAILABLE."""
+    edit_queue_max: Annotated[int, span("edits", 1, 1_048_576)] = 256
+    """Edits of tiles waiting for the database; over it they are refused with UNAVAILABLE."""
+    rates: RatesConfig = RatesConfig()
+
+
+class SessionConfig(Section):
+    """Coming back."""
+
+    resume_s: Annotated[float, span("seconds", 0, 3_600)] = 30.0
+    """After a lost line a player stays in the world and can resume for so long."""
+    ticket_days: Annotated[float, span("days", 0.01, 365)] = 30.0
+    """How long the ticket is good that a client keeps over a restart of the server. A guest who was not
+    seen for so long is forgotten.
+    """
+    token_days: Annotated[float, span("days", TOKEN_DAYS_MIN, TOKEN_DAYS_MAX)] = 30.0
+    """How long a token of `landworld token` is good by default."""
+
+
+class ChatConfig(Section):
+    """Talk."""
+
+    radius_tiles: Annotated[int, span("tiles", 1, 256)] = 24
+    """How far a voice carries."""
+    text_chars_max: Annotated[int, span("characters", 1, CHAT_CHARS_MAX)] = 300
+    """The longest thing that can be said at once."""
+    world_rate: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=10, burst=30)
+    """World talk of all together, for each line goes to everyone; over it RATE_LIMITED."""
+    history_messages_max: Annotated[int, span("messages", 0, 1_000_000)] = 2_000
+    """The latest talk kept in memory for those who come; so much of world, nearby and direct talk each."""
+    history_on_enter: Annotated[int, span("messages", 0, 200)] = 30
+    """So many of them a player is told on entering."""
+    keep_days: Annotated[float, span("days", 0, 3_650)] = 30.0
+    """How long talk is stored."""
+
+
+class PersistenceConfig(Section):
+    """PostgreSQL."""
+
+    url: str = Field(default="", repr=False)
+    """The database, as "postgresql://user@host:5432/name", PostgreSQL 15 or newer. Empty: one of our own
+    inside the data directory, nothing to install. A URL with a password in it comes from the environment:
+    LANDWORLD_PERSISTENCE__URL.
+    """
+    flush_interval_ms: Annotated[
+        int, span("milliseconds", 50, CRASH_LOSES_MS_MAX - HAND_OVER_MS - WRITE_MS)
+    ] = 2_000
+    """How often what changed is written. A crash loses at most this, the second after which places are handed
+    over, and the write itself; the range keeps that within five seconds.
+    """
+    pool_size: Annotated[int, span("connections", 2, 64)] = 4
+    """Connections to the database."""
+    startup_timeout_s: Annotated[float, span("seconds", 1, 3_600)] = 300.0
+    """How long a start waits for the database; after a crash it may have to recover first."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgres(cls, value: str) -> str:
+        if value and (not value.startswith(("postgresql://", "postgres://")) or not urlsplit(value).hostname):
+            raise ValueError('write it like "postgresql://user@host:5432/name", or leave it empty')
+        return value
+
+
+class LogConfig(Section):
+    """What the server says of itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is worth a line."""
+    format: Literal["console", "json"] = "console"
+    """console is for people, json one object a line for machines."""
+
+
+class Config(Section):
+    """All settings. `Config()` is the defaults; `load_config()` is what a server starts with."""
+
+    data: Annotated[Path, span("path")] = Path("./data")
+    """The data directory: the embedded database, keys and sockets. LANDWORLD_DATA in the environment."""
+    signing_key: SecretStr | None = Field(
+        default=None, description="Signs tokens and tickets; from the environment only."
+    )
+    server: ServerConfig = ServerConfig()
+    http: HttpConfig = HttpConfig()
+    world: WorldConfig = WorldConfig()
+    interest: InterestConfig = InterestConfig()
+    limits: LimitsConfig = LimitsConfig()
+    session: SessionConfig = SessionConfig()
+    chat: ChatConfig = ChatConfig()
+    persistence: PersistenceConfig = PersistenceConfig()
+    log: LogConfig = LogConfig()
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _is_a_place(cls, value: object) -> object:
+        if not str(value).strip():
+            raise ValueError('write a directory, like "./data"')
+        path = Path(str(value)).expanduser()
+        if os.path.isfile(path):  # Path.is_file raises where one may not look
+            raise ValueError("this is a file, not a directory")
+        return path
+
+    @field_validator("signing_key")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < SIGNING_KEY_BYTES_MIN:
+            raise ValueError(
+                f"must have at least {SIGNING_KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
+            )
+        return value
+
+
+SECRETS = {"signing_key"}
+# The second is the tests': with it, a browser that is not there is a failure.
+OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
+COMMENT_CHARS = 118
+FILE_HEAD = """\
+Every setting of the server, at its default. What you delete here stays at its default.
+
+`port` of [server] is LANDWORLD_SERVER__PORT in the environment, and so with the others; the environment wins.
+LANDWORLD_CONFIG names another file than ./config.toml.
+Secrets come from the environment only: LANDWORLD_SIGNING_KEY (without one the server makes a key and keeps it in its
+data directory), and LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Two settings that must fit together."""
+
+    first: str
+    second: str
+    fits: Callable[[Config], bool]
+    why: str
+
+
+RELATIONS = (
+    Relation(
+        "server.port",
+        "http.port",
+        lambda c: c.server.port != c.http.port or c.server.port == 0,
+        "the game socket and the pages need a port each",
+    ),
+    Relation(
+        "server.max_players",
+        "limits.connections_max",
+        lambda c: c.server.max_players <= c.limits.connections_max,
+        "every player needs a connection, so connections_max must be at least max_players",
+    ),
+    Relation(
+        "limits.connections_per_address",
+        "limits.connections_max",
+        lambda c: c.limits.connections_per_address <= c.limits.connections_max,
+        "one address cannot hold more than all together",
+    ),
+    Relation(
+        "limits.ping_interval_s",
+        "limits.idle_timeout_s",
+        lambda c: 2 * c.limits.ping_interval_s <= c.limits.idle_timeout_s,
+        "two pings must fit into the idle time, or one late answer cuts off a healthy client",
+    ),
+    Relation(
+        "limits.outbox_bytes_max",
+        "interest.client_bytes_per_s",
+        lambda c: c.interest.client_bytes_per_s <= c.limits.outbox_bytes_max,
+        "an outbox must hold one second of a client's budget, or a hiccup of the line counts as not reading",
+    ),
+    Relation(
+        "limits.chunk_queue_max",
+        "limits.rates.chunk.burst",
+        lambda c: c.limits.rates.chunk.burst < c.limits.chunk_queue_max,
+        "the burst of one client must not fill the queue that all share",
+    ),
+    Relation(
+        "chat.text_chars_max",
+        "limits.message_bytes_max",
+        lambda c: (
+            c.chat.text_chars_max * UTF8_BYTES_PER_CHAR_MAX + CHAT_ENVELOPE_BYTES
+            <= c.limits.message_bytes_max
+        ),
+        "a text of that length can take four bytes a character, and the message must hold it",
+    ),
+    Relation(
+        "chat.radius_tiles",
+        "interest.radius_cells",
+        lambda c: c.chat.radius_tiles <= c.interest.radius_cells * CELL_TILES,
+        f"nobody should hear people out of sight; a cell is {CELL_TILES} tiles",
+    ),
+    Relation(
+        "chat.history_on_enter",
+        "chat.history_messages_max",
+        lambda c: c.chat.history_on_enter <= c.chat.history_messages_max,
+        "more cannot be told than is kept",
+    ),
+    Relation(
+        "interest.lower_at_share",
+        "interest.raise_at_share",
+        lambda c: c.interest.lower_at_share < c.interest.raise_at_share,
+        "the ladder would go up and down at the same load",
+    ),
+    Relation(
+        "world.walk_speed_tiles_per_s",
+        "world.tick_hz",
+        lambda c: c.world.walk_speed_tiles_per_s < c.world.tick_hz,
+        "a step must be shorter than a tile, or people walk through what is one tile thick",
+    ),
+    Relation(
+        "world.pregenerate_radius_chunks",
+        "interest.radius_cells",
+        lambda c: c.interest.radius_cells <= c.world.pregenerate_radius_chunks,
+        "the ground must be ready as far as one sees; a cell is a chunk",
+    ),
+    Relation(
+        "world.pregenerate_radius_chunks",
+        "world.chunks_loaded_max",
+        lambda c: (
+            (2 * (c.world.pregenerate_radius_chunks + c.world.pregenerate_ahead_chunks) + 1) ** 2
+            <= c.world.chunks_loaded_max
+        ),
+        "the ground around one player must fit",
+    ),
+    Relation(
+        "server.max_players",
+        "world.chunks_loaded_max",
+        lambda c: NEAR_CHUNKS * c.server.max_players <= c.world.chunks_loaded_max,
+        f"should all walk alone, each needs {NEAR_CHUNKS} chunks: the one they stand in and those beside it",
+    ),
+)
+
+
+def load_config(file: Path | None = None) -> Config:
+    """Read `file` (by default the one that LANDWORLD_CONFIG names, or ./config.toml if there is one) and the environment.
+
+    An empty variable counts as none. Raises ConfigError, its text ready to be shown.
+    """
+    path = _config_file(file)
+    table = _read_table(path) if path else {}
+    source = _Source(table, str(path) if path else "")
+    mistakes = [*source.leaked_secrets(), *_misnamed_variables()]
+    if mistakes:
+        raise ConfigError(_listed(mistakes))
+    try:
+        loaded = _FileAndEnvironment(**table)
+    except SettingsError as error:
+        raise ConfigError(_listed([str(error)])) from None
+    except ValidationError as error:
+        raise ConfigError(_listed(source.mistake(details) for details in error.errors())) from None
+    mistakes = [source.misfit(relation, loaded) for relation in RELATIONS if not relation.fits(loaded)]
+    if mistakes:
+        raise ConfigError(_listed(mistakes))
+    return loaded
+
+
+class _FileAndEnvironment(BaseSettings, Config):
+    """The file comes in as arguments; the environment wins over it, and a part of a table leaves the rest at its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_NESTED,
+        env_ignore_empty=True,
+        nested_model_default_partial_update=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def _config_file(file: Path | None) -> Path | None:
+    if file is None and os.environ.get(CONFIG_FILE_ENV):
+        file = Path(os.environ[CONFIG_FILE_ENV]).expanduser()
+        if file.is_dir():
+            raise ConfigError(f"{CONFIG_FILE_ENV} names {file}, which is a directory, not a settings file.")
+        if not file.is_file():
+            raise ConfigError(f"There is no settings file {file}; {CONFIG_FILE_ENV} names it.")
+    if file is None:
+        return Path(CONFIG_FILE) if Path(CONFIG_FILE).is_file() else None
+    if not file.is_file():
+        raise ConfigError(f"There is no settings file {file}.")
+    return file
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The settings file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The settings file {path} is not UTF-8 text.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The settings file {path} is not TOML: {error}.") from None
+
+
+def _listed(mistakes: Iterable[str]) -> str:
+    return "\n".join(["The settings cannot be used:", *(f"  - {mistake}" for mistake in mistakes)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Tells where a value came from, and of each mistake what a person needs to mend it."""
+
+    table: dict[str, Any]
+    file: str  # "" without one
+
+    def origin(self, name: str) -> str:
+        variable = variable_of(name)
+        if os.environ.get(variable):
+            return f"{variable} in the environment"
+        return self.file if _value_at(self.table, name) is not None else "the default"
+
+    def leaked_secrets(self) -> Iterator[str]:
+        for name in SECRETS & self.table.keys():
+            variable = variable_of(name)
+            yield f"{name} ({self.file}): a secret has no place in a file; give it as {variable} in the environment"
+        url = _value_at(self.table, "persistence.url")
+        if isinstance(url, str) and "@" in url and ":" in url.rsplit("@", 1)[0].partition("://")[2]:
+            yield (
+                f"persistence.url ({self.file}): a password has no place in a file; give the whole URL as "
+                f"{variable_of('persistence.url')} in the environment"
+            )
+
+    def mistake(self, details: ErrorDetails) -> str:
+        name = ".".join(str(part) for part in details["loc"] if not isinstance(part, int))
+        fields = dict(settings()) | leaves()
+        if details["type"] == "extra_forbidden":
+            known = fields.keys() | _tables()
+            return f"{name} ({self.origin(name)}): there is no such setting{_did_you_mean(name, known)}"
+        told = details.get("ctx", {}).get("error") if details["type"] == "value_error" else None
+        wanted = told or _wanted(fields.get(name))
+        value = "(hidden)" if name in SECRETS | {"persistence.url"} else _toml(details["input"])
+        return f"{name} = {value} ({self.origin(name)}): {wanted}"
+
+    def misfit(self, relation: Relation, config: Config) -> str:
+        first, second = (
+            f"{n} = {_toml(_attribute(config, n))} ({self.origin(n)})"
+            for n in (relation.first, relation.second)
+        )
+        return f"{first} does not fit {second}: {relation.why}"
+
+
+def settings(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting as its dotted name and its field, sections in order; a rate is one setting."""
+    for name, field in section.model_fields.items():
+        if _is_table(field):
+            yield from settings(_model(field), f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def variable_of(name: str) -> str:
+    """The environment's name for setting `name`: `a.b` is LANDWORLD_A__B."""
+    return ENV_PREFIX + name.upper().replace(".", ENV_NESTED)
+
+
+def _model(field: FieldInfo) -> type[BaseModel]:
+    return cast("type[BaseModel]", field.annotation)
+
+
+def _is_table(field: FieldInfo) -> bool:
+    kind = field.annotation
+    return isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not RateConfig
+
+
+def _value_at(table: object, name: str) -> object:
+    for part in name.split("."):
+        table = table.get(part) if isinstance(table, dict) else None
+    return table
+
+
+def _attribute(config: object, name: str) -> object:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def leaves() -> dict[str, FieldInfo]:
+    """As `settings`, but a rate is its parts: what one variable of the environment can hold."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in settings():
+        parts = RateConfig.model_fields if field.annotation is RateConfig else {}
+        found |= {f"{name}.{part}": part_field for part, part_field in parts.items()} or {name: field}
+    return found
+
+
+def _tables() -> set[str]:
+    return {name.rsplit(".", depth)[0] for name in leaves() for depth in range(1, name.count(".") + 1)}
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name of the same last word in another section, or else the closest."""
+    known = sorted(known)
+    last = name.rsplit(".", 1)[-1]
+    close = [k for k in known if k.rsplit(".", 1)[-1] == last] or difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _misnamed_variables() -> Iterator[str]:
+    """LANDWORLD_* variables that would be passed over in silence, or would set a whole table in JSON.
+
+    Names like none of ours are let be when they have no `__`: Kubernetes sets LANDWORLD_PORT=tcp://... and more of the
+    kind for every service that it knows.
+    """
+    known = OTHER_VARIABLES | {variable_of(name) for name in leaves()}
+    for variable in sorted(os.environ):
+        if variable.startswith(ENV_PREFIX) and variable not in known:
+            hint = _variable_hint(variable, known)
+            if hint or ENV_NESTED in variable:
+                yield f"{variable} in the environment: there is no such setting{hint}"
+
+
+def _variable_hint(variable: str, known: set[str]) -> str:
+    if variable in {variable_of(table) for table in _tables()}:
+        first = min(name for name in known if name.startswith(variable + ENV_NESTED))
+        return f"; it is a table, name one of its settings, as in {first}"
+    if ENV_NESTED in variable:
+        return _did_you_mean(variable, known)
+    if os.environ[variable].startswith("tcp://"):
+        return ""
+    one_underscore = [name for name in known if name.replace(ENV_NESTED, "_") == variable]
+    plain = [name for name in known if ENV_NESTED not in name]
+    close = one_underscore or difflib.get_close_matches(variable, plain, n=1, cutoff=0.9)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _range(field: FieldInfo) -> str:
+    bounds = {k: getattr(m, k) for m in field.metadata for k in ("gt", "ge", "le") if hasattr(m, k)}
+    if not bounds:
+        return ""
+    start = f"over {_toml(bounds['gt'])}" if "gt" in bounds else f"from {_toml(bounds['ge'])}"
+    return f"{start} to {_toml(bounds['le'])}"
+
+
+def _unit(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) else ""
+
+
+def _wanted(field: FieldInfo | None) -> str:
+    """What a value must be, in words."""
+    if field is None:
+        return "expected a table of settings"
+    noun = _noun(field.annotation)
+    unit = f"({_unit(field)})" if _unit(field) else ""
+    return " ".join(filter(None, ("expected", noun, _range(field), unit)))
+
+
+def _noun(kind: object) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(f'"{choice}"' for choice in get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list of texts"
+    if kind is RateConfig:
+        return "{ per_s = a number over 0, burst = a whole number over 0 }"
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(cast("type", kind), "a text")
+
+
+def _toml(value: object) -> str:
+    """`value` as it stands in a TOML file."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"{value:_}" if isinstance(value, int) and abs(value) >= 10_000 else f"{value}"
+        case RateConfig():
+            return f"{{ per_s = {_toml(value.per_s)}, burst = {_toml(value.burst)} }}"
+        case tuple() | list():
+            return "[" + ", ".join(_toml(part) for part in value) + "]"
+        case dict():
+            return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + " }"
+        case Path():
+            return f'"./{value}"' if not value.is_absolute() else f'"{value}"'
+        case _:
+            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def default_file() -> str:
+    """The text of config.toml: every setting at its default, with its meaning, unit and range."""
+    lines = _comment(FILE_HEAD)
+    section = ""
+    for name, field in settings():
+        if name in SECRETS:
+            continue
+        table, _, key = name.rpartition(".")
+        if table != section:
+            lines += ["", "", f"[{table}]", *_comment(_section_meaning(table))]
+            section = table
+        lines += ["", *_comment(field.description or ""), f"# {_facts(field)}"]
+        lines.append(f"{key} = {_toml(field.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _section_meaning(table: str) -> str:
+    model: type[BaseModel] = Config
+    for part in table.split("."):
+        model = _model(model.model_fields[part])
+    return model.__doc__ or ""
+
+
+def _facts(field: FieldInfo) -> str:
+    facts = {
+        "unit": _unit(field),
+        "default": _toml(field.default),
+        "range": _range(field).removeprefix("from "),
+    }
+    return "(" + ", ".join(f"{word}: {fact}" for word, fact in facts.items() if fact) + ")"
+
+
+def _comment(text: str) -> list[str]:
+    wrapped = [
+        textwrap.wrap(part, COMMENT_CHARS, break_on_hyphens=False) or [""] for part in text.splitlines()
+    ]
+    return [f"# {line}".rstrip() for lines in wrapped for line in lines]
+
+
+if __name__ == "__main__":
+    print(default_file(), end="")

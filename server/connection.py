@@ -1,0 +1,420 @@
+"""One client: bytes in, messages to the session, frames out.
+
+Framing and handshake are the `websockets` package's Sans-I/O protocol; this class feeds it what the socket brings and writes what it
+wants written. There is no task, future or queue per message: everything happens inside `data_received`.
+
+Every trouble ends in one of three ways, see `data_received`:
+
+    the handshake is refused    an HTTP answer (403 origin, 404 path, 408 too late, 414 and 431 too long, 429 too many, 400 the rest)
+    ProtocolError               a close frame with its code
+    the library's own failure   it has queued the close frame itself (1002, 1009)
+"""
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import CONNECTING, OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from protocol import codec
+from protocol.errors import CloseCode, ProtocolError, Refusal, RefusalCode
+from protocol.messages import (
+    CLIENT_MESSAGES,
+    SUBPROTOCOL,
+    ChunkGet,
+    ChunkResult,
+    ClientMessage,
+    Closing,
+    Delivery,
+    Hello,
+    Ok,
+    Ping,
+    PlayerFind,
+    PlayerFound,
+    Pong,
+    Rate,
+    Refused,
+    ServerMessage,
+    TileEdit,
+    name_of,
+)
+from server.auth import Identity
+from server.config import SAME_HOST
+from server.directory import Newcomer
+from server.outbox import Outbox, frame
+from server.session import Session
+from world.grid import pack, unpack
+from world.tiles import VERSION_BARE
+
+if TYPE_CHECKING:
+    from server.gate import Gate
+
+PATH = "/"
+SEND_BUFFER_BYTES = 131_072  # of the kernel, for one client: what it does not read must not grow there unseen
+CLOSE_WAIT_S = 2.0  # for the client's close frame; then the line is cut
+TRY_AGAIN = "The server has much to do; try again in a moment."
+NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+NAMES = {message: name_of(message) for message in CLIENT_MESSAGES}
+
+
+class Connection(asyncio.Protocol):
+    """The state of one socket."""
+
+    __slots__ = (
+        "_closing",
+        "_gate",
+        "_pieces",
+        "_ws",
+        "address",
+        "heard_s",
+        "identity",
+        "outbox",
+        "quiet_turns",
+        "session",
+        "transport",
+        "turns",
+    )
+
+    def __init__(self, gate: "Gate") -> None:
+        self._gate = gate
+        self._ws = ServerProtocol(
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            max_size=gate.limits.message_bytes_max,
+            logger=gate.websocket_logger,
+        )
+        self._pieces: list[bytes] = []
+        self._closing: asyncio.TimerHandle | None = None
+        self.outbox = Outbox(gate.limits.outbox_bytes_max, gate.sent)
+        self.session = Session(gate.limits, gate.world_talk)
+        self.identity: Identity | None = None
+        self.transport: asyncio.Transport | None = None
+        self.address = ""
+        self.heard_s = gate.now_s()
+        # Of Gate._look_after: since the last stage began, and since anything was heard.
+        self.turns = self.quiet_turns = 0
+
+    # --- the socket ------------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open; the handshake comes next."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.address = str((transport.get_extra_info("peername") or ("?",))[0])
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._gate.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone, whoever ended it."""
+        self.transport = self.outbox.transport = None
+        if self._closing is not None:
+            self._closing.cancel()
+        self._gate.closed(self, self._close_code(), self._left_for_good())
+
+    def pause_writing(self) -> None:
+        """More waits for the client than it may have waiting: it is looked at every tick until it has read."""
+        self.outbox.full = True
+        self._gate.interest.wake(self.session.player_id)
+
+    def resume_writing(self) -> None:
+        """It has read enough of it."""
+        self.outbox.full = False
+
+    def eof_received(self) -> bool:
+        """The client will send no more."""
+        self._ws.receive_eof()
+        self._write_protocol()
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: handle every frame in them, then write all answers at once."""
+        if self.transport is None:
+            return
+        self.heard_s = self._gate.now_s()
+        self.quiet_turns = 0
+        self._gate.counts.received_bytes += len(data)
+        if self._ws.state is CONNECTING:
+            if self.is_closing():
+                return
+            data = self._take_handshake(data)
+        self._ws.receive_data(data)
+        try:
+            for event in self._ws.events_received():
+                self._take_frame(cast(Frame, event))
+        except ProtocolError as error:
+            self.close(error.code, error.reason)
+        if self.outbox.waiting:
+            self.outbox.flush()
+        self._write_protocol()
+
+    def _write_protocol(self) -> None:
+        """Writes what the library wants written: handshake, pongs, close frames; an empty piece means the end."""
+        self._write(*self._ws.data_to_send())
+
+    def _write(self, *pieces: bytes) -> None:
+        transport = self.transport
+        for piece in pieces:
+            if transport is None:
+                return
+            if piece:
+                transport.write(piece)
+            else:
+                self._end_soon()
+                transport.close()
+
+    def _end_soon(self) -> None:
+        """A client that does not read, or does not answer a close, cannot keep the socket open. Nothing follows a close frame."""
+        if self._closing is None:
+            self._gate.unwatch(self)
+            self.outbox.close()
+            self._closing = self._gate.loop.call_later(CLOSE_WAIT_S, self.cut)
+
+    def cut(self) -> None:
+        """Ends the connection without a word."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # --- the handshake ---------------------------------------------------------------------------------------------------------
+
+    def _take_handshake(self, data: bytes) -> bytes:
+        """Takes the handshake line by line and returns what comes after it: frames must not be read before it is answered."""
+        start, answered = 0, False
+        while start < len(data) and not answered:
+            end = data.find(b"\n", start) + 1 or len(data)
+            self._ws.receive_data(data[start:end])
+            start, answered = end, self._answer_handshake()
+        return data[start:]
+
+    def _answer_handshake(self) -> bool:
+        """Answers the request once it is whole, or once it cannot become one; True when it did."""
+        for event in self._ws.events_received():
+            self._shake_hands(cast(Request, event))
+            self._write_protocol()
+            return True
+        if self._ws.handshake_exc is None:
+            return False
+        answer, *_ = (
+            self._ws.data_to_send()
+        )  # the library's where a line is too long; nothing where it is no HTTP
+        self.reject(answer or NO_HTTP)
+        return True
+
+    def _shake_hands(self, request: Request) -> None:
+        refusal = self._why_not(request)
+        response = self._ws.reject(*refusal) if refusal is not None else self._ws.accept(request)
+        self._ws.send_response(response)
+        if response.status_code == 101:
+            assert self.transport is not None
+            self.outbox.open(self.transport)
+            self.turns = 0
+        else:
+            self._gate.counts.rejected[str(response.status_code)] += 1
+
+    def _why_not(self, request: Request) -> tuple[int, str] | None:
+        if request.path.partition("?")[0] != PATH:
+            return 404, f"The game socket is at {PATH}\n"
+        if not self._gate.forwarded(self, request.headers.get_all("X-Forwarded-For")):
+            return 429, "Too many connections from your address\n"
+        origins, host = request.headers.get_all("Origin"), request.headers.get("Host", "")
+        if not origins:
+            return None
+        if len(origins) == 1 and self._gate.allows_origin(origins[0], host):
+            return None
+        return (
+            403,
+            f"This origin may not open the game socket; server.origins says which may ({SAME_HOST} by default).\n",
+        )
+
+    # --- frames and messages ---------------------------------------------------------------------------------------------------
+
+    def _take_frame(self, event: Frame) -> None:
+        opcode = event.opcode
+        if opcode in (Opcode.BINARY, Opcode.CONT):
+            self._take_piece(bytes(event.data), event.fin)
+        elif opcode == Opcode.TEXT:
+            raise ProtocolError(
+                CloseCode.UNSUPPORTED_DATA, "this protocol is binary: send MessagePack in binary frames"
+            )
+        elif opcode == Opcode.PING:
+            self.session.pay(Rate.PING, self.heard_s)
+        elif opcode == Opcode.CLOSE:
+            self._end_soon()
+
+    def _take_piece(self, data: bytes, final: bool) -> None:
+        """A whole message, or a fragment of one; the library has checked the order and the size of the whole."""
+        if self._closing is not None:
+            return
+        if final and not self._pieces:
+            self._take_message(data)
+            return
+        self._pieces.append(data)
+        if len(self._pieces) > self._gate.limits.fragments_max:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "too many fragments in one message")
+        if final:
+            whole = b"".join(self._pieces)
+            self._pieces.clear()
+            self._take_message(whole)
+
+    def _take_message(self, data: bytes) -> None:
+        for message in codec.decode_client(data, self._gate.limits.messages_per_frame_max):
+            self._gate.counts.messages[NAMES[type(message)]] += 1
+            self._handle(message)
+
+    def _handle(self, message: ClientMessage) -> None:
+        outcome = self.session.receive(message, self.heard_s)
+        if isinstance(outcome, Refused):
+            self.refuse(outcome.request_id, Refusal(outcome.code, outcome.message, outcome.retry_after_ms))
+        elif isinstance(outcome, ClientMessage):
+            try:
+                self._ask_outside(outcome)
+            except Refusal as refusal:
+                self.refuse(getattr(message, "request_id", 0), refusal)
+        elif not self._gate.inbox.put(outcome):
+            self.refuse(getattr(message, "request_id", 0), Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1000))
+
+    def _ask_outside(self, message: ClientMessage) -> None:
+        """What is not for the tick: answered here, or waited for elsewhere."""
+        match message:
+            case Ping(nonce):
+                self.send(Pong(nonce, self._gate.tick))
+            case ChunkGet():
+                self._get_chunk(message)
+            case PlayerFind():
+                self._gate.directory.find(message, lambda found: self._found(message.request_id, found))
+            case TileEdit(request_id):
+                player_id, session = self.session.player_id, self.session.number
+                self._gate.builder.edit(
+                    player_id, session, message, lambda answer: self._answer(request_id, answer)
+                )
+            case Hello():
+                self._hello(message)
+
+    def _hello(self, hello: Hello) -> None:
+        self.session.joining()
+        try:
+            self._gate.sign_in(self, hello)
+        except Refusal as refusal:
+            self.turn_away(refusal)
+
+    def entered(self, outcome: Newcomer | Refusal) -> None:
+        """The directory's answer to the hello."""
+        if not self.is_open():
+            return
+        if isinstance(outcome, Refusal):
+            self.turn_away(outcome)
+        else:
+            self._gate.enter(self, outcome)
+
+    def _get_chunk(self, request: ChunkGet) -> None:
+        cx, cy = unpack(self._gate.interest.cell_of(self.session.player_id))
+        radius = self._gate.chunk_radius_max
+        if max(abs(request.cx - cx), abs(request.cy - cy)) > radius:
+            raise Refusal(
+                RefusalCode.OUT_OF_RANGE, f"Ask for chunks at most {radius} from the one you stand in."
+            )
+        if self.outbox.full:
+            raise Refusal(RefusalCode.UNAVAILABLE, "Read what was sent before asking for more.", 1000)
+        chunks, key = self._gate.chunks, pack(request.cx, request.cy)
+        newest = chunks.version(key)
+        if request.version == newest:
+            self._send_framed(_chunk_ok(request, Delivery.CURRENT, newest))
+        elif request.version is not None and VERSION_BARE <= request.version < newest:
+            self._send_framed(
+                chunks.edits_since(key, request.version), _chunk_ok(request, Delivery.EDITS, newest)
+            )
+        elif not chunks.get(key, lambda framed: self._send_whole(request, key, framed)):
+            raise Refusal(
+                RefusalCode.UNAVAILABLE, "Much ground is being made just now; ask again in a moment.", 1000
+            )
+
+    def _send_whole(self, request: ChunkGet, key: int, framed: bytes) -> None:
+        """The ground, and what is built on it by now."""
+        chunks = self._gate.chunks
+        newest = chunks.version(key)
+        built = [chunks.edits_since(key, VERSION_BARE)] if newest > VERSION_BARE else []
+        self._send_framed(framed, *built, _chunk_ok(request, Delivery.WHOLE, newest))
+
+    def _answer(self, request_id: int, answer: object) -> None:
+        if isinstance(answer, Refusal):
+            self.refuse(request_id, answer)
+        else:
+            self.send(Ok(request_id, 0, answer))
+
+    def _found(self, request_id: int, found: PlayerFound | Refusal) -> None:
+        if isinstance(found, PlayerFound):
+            found.online = found.player_id in self._gate.players
+        self._answer(request_id, found)
+
+    # --- out -------------------------------------------------------------------------------------------------------------------
+
+    def send(self, message: ServerMessage) -> None:
+        """Puts a message into the next write: at the end of this read, or at the end of the tick."""
+        self._send_framed(frame(codec.encode(message)))
+
+    def _send_framed(self, *frames: bytes) -> None:
+        if self._ws.state is OPEN and self.transport is not None:
+            for framed in frames:
+                self.outbox.put(framed)
+            self._gate.interest.wake(self.session.player_id)
+
+    def refuse(self, request_id: int, refusal: Refusal) -> None:
+        """A normal answer: no, and why."""
+        self._gate.counts.refused[refusal.code.name] += 1
+        self.send(Refused(request_id, refusal.code, refusal.message, refusal.retry_after_ms))
+
+    def turn_away(self, refusal: Refusal) -> None:
+        """The hello is refused: the reason, then the end."""
+        self.refuse(0, refusal)
+        self.close(CloseCode.REFUSED, refusal.message)
+
+    def ping(self) -> None:
+        """A WebSocket ping: is anybody there?"""
+        if self._ws.state is OPEN:
+            self._ws.send_ping(b"")
+            self._write_protocol()
+
+    def close(self, code: CloseCode, reason: str, last: Closing | None = None) -> None:
+        """Says why, then ends: `last` as a message where there is one, and the close frame."""
+        if self._ws.state is OPEN:
+            if last is not None:
+                self.send(last)
+            self.outbox.flush()
+            self._ws.send_close(code, ProtocolError(code, reason).reason)
+        self._end_soon()
+        self._write_protocol()
+
+    def reject(self, answer: bytes) -> None:
+        """Turns a socket away before the handshake is done."""
+        self._gate.counts.rejected[answer.split(b" ", 2)[1].decode()] += 1
+        self._write(answer, b"")
+
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self.transport is not None and self._ws.state is OPEN
+
+    def is_closing(self) -> bool:
+        """Whether the end was said and only the socket is left, for CLOSE_WAIT_S at most."""
+        return self._closing is not None
+
+    def _left_for_good(self) -> bool:
+        """Whether the client said goodbye itself, rather than being lost or sent away."""
+        received = self._ws.close_rcvd
+        said_first = self._ws.close_rcvd_then_sent is True or self._ws.close_sent is None
+        return (
+            received is not None and said_first and received.code in (CloseCode.NORMAL, CloseCode.GOING_AWAY)
+        )
+
+    def _close_code(self) -> int:
+        """The code that tells how this ended: ours where we said it first, else the client's, else 1006 for a lost line."""
+        sent, received = self._ws.close_sent, self._ws.close_rcvd
+        if sent is not None and (received is None or self._ws.close_rcvd_then_sent is False):
+            return sent.code
+        return received.code if received is not None else 1006
+
+
+def _chunk_ok(request: ChunkGet, delivery: Delivery, version: int) -> bytes:
+    return frame(codec.encode(Ok(request.request_id, 0, ChunkResult(delivery, version))))

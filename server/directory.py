@@ -1,0 +1,240 @@
+"""What has to be looked up in the table of players: who comes in, and who is called what.
+
+Both wait for the database, so both wait outside the tick, in bounded queues, and come back as a `Join` command or as an answer. One
+task serves all sign-ins that wait with one statement; a thousand clients that come back after a restart cost a few round trips.
+
+Every hello without a token makes a row. Guests who did not come back while their ticket was good are deleted again.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from persistence.flusher import Flusher
+from persistence.store import Entrant, PlayerRow, Store, StoreError, account_key, guest_key
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import PROTOCOL_VERSION, Hello, PlayerFind, PlayerFound, Role
+from server.auth import BadToken, Identity, Signer, check_name
+from server.chunks import Chunks
+from server.spawn import MIDDLE
+
+BATCH_SIGN_INS = 256
+RETRY_AFTER_MS = 2_000
+FORGET_ROWS = 1_000  # guests deleted in one transaction, so that sign-ins need not wait long for it
+GUEST_WORDS = (
+    "Amber",
+    "Birch",
+    "Cedar",
+    "Clover",
+    "Coral",
+    "Dew",
+    "Fern",
+    "Hazel",
+    "Heron",
+    "Iris",
+    "Juniper",
+    "Lark",
+)
+GUEST_WORDS_2 = (
+    "Brook",
+    "Dale",
+    "Field",
+    "Glen",
+    "Grove",
+    "Hill",
+    "Meadow",
+    "Moss",
+    "Reed",
+    "Ridge",
+    "Shore",
+    "Vale",
+)
+
+log = structlog.get_logger()
+
+Entered = Callable[["Newcomer | Refusal"], None]
+Found = Callable[["PlayerFound | Refusal"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Somebody who may enter: their row and their last known place."""
+
+    row: PlayerRow
+    x: float
+    y: float
+
+
+class Directory:
+    """Looks players up. Callbacks run on the loop, each exactly once."""
+
+    def __init__(
+        self,
+        store: Store,
+        flusher: Flusher,
+        chunks: Chunks,
+        signer: Signer,
+        epoch: int,
+        spawn_radius: float,
+        guests_allowed: bool,
+        queue_max: int,
+    ) -> None:
+        self._store = store
+        self._flusher = flusher
+        self._chunks = chunks
+        self._signer = signer
+        self._epoch = epoch
+        self._spawn_radius = spawn_radius
+        self._guests_allowed = guests_allowed
+        self._sign_ins: asyncio.Queue[tuple[Identity, Entered]] = asyncio.Queue(queue_max)
+        self._lookups: asyncio.Queue[tuple[str, Found]] = asyncio.Queue(queue_max)
+        self._forgetting: asyncio.Queue[tuple[float, list[int]]] = asyncio.Queue(1)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Sign-ins that wait for the database."""
+        return self._sign_ins.qsize()
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Begins to serve the queues; returns the work, to be supervised."""
+        self._tasks = [
+            asyncio.create_task(self._serve_sign_ins(), name="sign-ins"),
+            asyncio.create_task(self._serve_lookups(), name="lookups"),
+            asyncio.create_task(self._serve_forgetting(), name="forgetting"),
+        ]
+        return self._tasks
+
+    async def stop(self) -> None:
+        """Ends; what waits is forgotten, as the connections are closed."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def sign_in(self, hello: Hello, entered: Entered) -> None:
+        """Answers with a Newcomer or a Refusal. Raises Refusal for what can be said at once."""
+        identity = self._identify(hello)
+        try:
+            self._sign_ins.put_nowait((identity, entered))
+        except asyncio.QueueFull:
+            text = "Many are coming in just now; try again in a moment."
+            raise Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS) from None
+
+    def find(self, request: PlayerFind, found: Found) -> None:
+        """Answers with a PlayerFound (not yet saying whether they are here) or a Refusal; may raise the same."""
+        try:
+            check_name(request.name)  # PostgreSQL could not even hold some that nobody has
+        except ValueError as error:
+            raise Refusal(RefusalCode.NOT_FOUND, f"Nobody is called so: {error}.") from None
+        try:
+            self._lookups.put_nowait((request.name, found))
+        except asyncio.QueueFull:
+            text = "Too many questions just now; try again in a moment."
+            raise Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS) from None
+
+    def forget_guests(self, days: float, here: Iterable[int]) -> None:
+        """Deletes the rows of guests not seen for so many days, by and by; of those `here` (player_ids) none."""
+        if not self._forgetting.full():  # the last time is still going on
+            self._forgetting.put_nowait((days, list(here)))
+
+    def _identify(self, hello: Hello) -> Identity:
+        if hello.protocol != PROTOCOL_VERSION:
+            advice = f"This server speaks protocol {PROTOCOL_VERSION}, the client {hello.protocol}; get a fitting client."
+            raise Refusal(RefusalCode.WRONG_VERSION, advice)
+        try:
+            if hello.resume:
+                return self._signer.read_resume(hello.resume)
+            if hello.token:
+                name, role = self._signer.read_access(hello.token)
+                return Identity(account_key(name), name, role)
+        except BadToken as error:
+            raise Refusal(RefusalCode.BAD_TOKEN, str(error)) from None
+        if not self._guests_allowed:
+            raise Refusal(RefusalCode.GUESTS_FORBIDDEN, "This server has no guests; sign in with a token.")
+        guest = uuid.uuid4()
+        return Identity(guest_key(guest), guest_name(guest), Role.GUEST)
+
+    async def _serve_sign_ins(self) -> None:
+        while True:
+            batch = [await self._sign_ins.get()]
+            while len(batch) < BATCH_SIGN_INS and not self._sign_ins.empty():
+                batch.append(self._sign_ins.get_nowait())
+            try:
+                newcomers = await self._enter([identity for identity, _ in batch])
+            except StoreError as error:
+                log.warning("sign_in_failed", waiting=len(batch), error=str(error))
+                for _, entered in batch:
+                    entered(_unavailable())
+                continue
+            for newcomer, (_, entered) in zip(newcomers, batch, strict=True):
+                entered(newcomer)
+
+    async def _enter(self, identities: list[Identity]) -> list[Newcomer]:
+        """Rows for all of them, made for those who never were here."""
+        known = await self._store.known_keys([identity.key for identity in identities])
+        new = [identity.key for identity in identities if identity.key not in known]
+        # Who has a row stands where it says; should it be forgotten just now, the middle is as good.
+        places = dict(
+            zip(new, await self._chunks.spawn_places.find(len(new), self._spawn_radius), strict=True)
+        )
+        entrants = [
+            Entrant(
+                identity.key,
+                identity.name,
+                identity.role and identity.role.value,
+                _look(identity.key),
+                *places.get(identity.key, MIDDLE),
+            )
+            for identity in identities
+        ]
+        rows = await self._store.enter_players(self._epoch, entrants)
+        newcomers = []
+        for row in rows:
+            # A place handed over for saving is newer than the row.
+            x, y = self._flusher.latest_position(row.player_id) or (row.x, row.y)
+            newcomers.append(Newcomer(row, x, y))
+        return newcomers
+
+    async def _serve_forgetting(self) -> None:
+        while True:
+            days, here = await self._forgetting.get()
+            with contextlib.suppress(StoreError):  # the flusher tells of a database that is away
+                while await self._store.prune_guests(self._epoch, days, here, FORGET_ROWS) == FORGET_ROWS:
+                    pass
+
+    async def _serve_lookups(self) -> None:
+        while True:
+            name, found = await self._lookups.get()
+            try:
+                row = await self._store.find_player(name)
+            except StoreError:
+                found(_unavailable())
+                continue
+            if row is None:
+                found(Refusal(RefusalCode.NOT_FOUND, f"Nobody is called {name}."))
+            else:
+                found(PlayerFound(row.player_id, row.name, online=False))
+
+
+def guest_name(guest: uuid.UUID) -> str:
+    """A friendly name for a guest, the same each time."""
+    number = guest.int
+    first, second = GUEST_WORDS[number % 12], GUEST_WORDS_2[number // 12 % 12]
+    return f"{first} {second} {number // 144 % 9000 + 1000}"
+
+
+def _look(key: str) -> int:
+    """A look for somebody new: 32 bits that the client turns into hair, skin and clothes."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, key).int & 0xFFFFFFFF
+
+
+def _unavailable() -> Refusal:
+    return Refusal(
+        RefusalCode.UNAVAILABLE, "The database does not answer; try again in a moment.", RETRY_AFTER_MS
+    )

@@ -1,0 +1,222 @@
+"""The tick: twenty times a second, at deadlines counted from the start, never from the end of the last tick.
+
+    drain the inbox -> step -> encode -> publish -> hand over what is to be saved
+
+All of it happens in one callback without an `await`, so nothing can come between reading the world and changing it. A late tick is
+followed by the next at once; the loop does not skip ticks, for world time is counted in them, but it forgives a long pause (a machine
+asleep, a debugger) instead of racing after it.
+
+Busy ticks put the whole server up the ladder of degradation (server/interest.py), one step at a time; quiet ones bring it down.
+"""
+
+import asyncio
+import time
+
+import numpy as np
+import structlog
+
+from persistence.flusher import Flusher
+from persistence.store import ChatLine
+from protocol.errors import Refusal
+from server.chunks import Chunks
+from server.config import HAND_OVER_MS, InterestConfig
+from server.frames import encode
+from server.gate import Gate
+from server.interest import STEP_LAST
+from server.recorder import Recorder
+from server.tasks import Broken
+from server.telemetry import Counts
+from world.commands import Inbox
+from world.state import State
+from world.tick import Events, step
+
+FORGIVE_S = 1.0  # further behind than this, the deadlines begin anew
+
+log = structlog.get_logger()
+
+
+PATIENCE_MAX = 32  # times interest.hold_s
+
+
+class Overload:
+    """The server's rung of the ladder, from how much of each tick is work.
+
+    What a step saves is not known before, so a step down is an attempt: after one that did not hold, the next waits twice as long.
+    """
+
+    def __init__(self, settings: InterestConfig, tick_hz: int) -> None:
+        self.step = 0
+        self._settings = settings
+        self._hold_ticks = max(1, round(settings.hold_s * tick_hz))
+        self._busy = self._quiet = 0
+        self._patience = 1
+        self._came_down = False  # the last change was a step down
+
+    def observe(self, share: float) -> bool:
+        """Takes in one tick's share of its time; True when the step changed."""
+        self._busy = self._busy + 1 if share > self._settings.raise_at_share else 0
+        self._quiet = self._quiet + 1 if share < self._settings.lower_at_share else 0
+        if self._busy >= self._hold_ticks and self.step < STEP_LAST:
+            self.step += 1
+            self._patience = min(2 * self._patience, PATIENCE_MAX) if self._came_down else self._patience
+            self._came_down = False
+        elif self._quiet >= self._hold_ticks * self._patience and self.step > 0:
+            self.step -= 1
+            self._patience = 1 if self._came_down else self._patience
+            self._came_down = True
+        else:
+            return False
+        self._busy = self._quiet = 0
+        return True
+
+
+class Loop:
+    """Drives the world. `on_broken` is called with what went wrong when a tick fails: an invariant is broken, the server stops."""
+
+    def __init__(
+        self,
+        state: State,
+        inbox: Inbox,
+        gate: Gate,
+        chunks: Chunks,
+        flusher: Flusher,
+        recorder: Recorder | None,
+        counts: Counts,
+        on_broken: Broken,
+    ) -> None:
+        self.state = state
+        self.moving = 0
+        self.ticked_s = 0.0  # when the last tick began, by the loop's clock
+        self._inbox = inbox
+        self._gate = gate
+        self._chunks = chunks
+        self._flusher = flusher
+        self._recorder = recorder
+        self._counts = counts
+        self._on_broken = on_broken
+        self._tick_s = 1.0 / state.rules.tick_hz
+        self._save_ticks = HAND_OVER_MS * state.rules.tick_hz // 1_000
+        self.overload = Overload(gate.config.interest, state.rules.tick_hz)
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._deadline_s = 0.0
+        self._saved_x = np.empty(0)
+        self._saved_y = np.empty(0)
+
+    def start(self) -> None:
+        """The first tick comes one tick from now."""
+        self.ticked_s = self._loop.time()
+        self._deadline_s = self.ticked_s + self._tick_s
+        self._handle = self._loop.call_at(self._deadline_s, self._on_time)
+
+    def stop(self) -> None:
+        """No tick comes after this; what is in memory is handed to the flusher."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._save_positions(everyone=True)
+
+    def _on_time(self) -> None:
+        began = self._loop.time()
+        self.ticked_s = began
+        late = began - self._deadline_s
+        if late > FORGIVE_S:
+            log.warning("ticks_forgiven", behind_s=round(late, 3))
+            self._deadline_s = began
+        try:
+            self._tick(max(0.0, late))
+        except Exception as error:  # noqa: BLE001 (whatever it is: a half-applied tick must not be followed by another)
+            self._handle = None
+            self._on_broken("tick", error)
+            return
+        self._deadline_s += self._tick_s
+        self._handle = self._loop.call_at(self._deadline_s, self._on_time)
+
+    def _tick(self, late_s: float) -> None:
+        marks = [time.perf_counter()]
+        tick = self.state.tick + 1
+        commands = self._inbox.drain()
+        if self._recorder is not None:
+            self._recorder.write(tick, commands)
+        events = step(self.state, commands, tick)
+        self._count_refusals(events)
+        marks.append(time.perf_counter())
+        tick_frame = encode(self.state, events, self.overload.step)
+        marks.append(time.perf_counter())
+        self._gate.publish(tick_frame)
+        marks.append(time.perf_counter())
+        self._follow(events)
+        self._save(events)
+        self._measure(marks, late_s)
+
+    def _count_refusals(self, events: Events) -> None:
+        """What a rule refused; the connections count what they refuse themselves."""
+        for answer in (one[2] for one in events.answers):
+            if isinstance(answer, Refusal):
+                self._counts.refused[answer.code.name] += 1
+
+    def _follow(self, events: Events) -> None:
+        """Ground is made ready where people go."""
+        players = self.state.players
+        slots = [players.slot_of[player_id] for player_id, _ in events.crossed]
+        hz = self.state.rules.tick_hz
+        turn = players.linked[events.tick % hz :: hz]  # everyone's comes once a second
+        self.moving = events.moving
+        self._chunks.follow(
+            events,
+            (
+                (key, players.dx[slot], players.dy[slot])
+                for (_, key), slot in zip(events.crossed, slots, strict=True)
+            ),
+            players.grid.keys[turn].tolist(),
+        )
+
+    def _save(self, events: Events) -> None:
+        """Hands over chat at once, positions once a second and when somebody leaves."""
+        for heard in events.heard:
+            line = heard.line
+            said_at_ms = time.time_ns() // 1_000_000
+            self._flusher.put_chat(
+                ChatLine(
+                    line.channel,
+                    line.sender_id,
+                    line.sender_name,
+                    line.to,
+                    line.x,
+                    line.y,
+                    line.tick,
+                    said_at_ms,
+                    line.text,
+                )
+            )
+        if events.left:
+            player_ids, xs, ys = zip(*events.left, strict=True)
+            self._flusher.put_positions(events.tick, player_ids, xs, ys)
+        if events.tick % self._save_ticks == 0:
+            self._save_positions(everyone=False)
+
+    def _save_positions(self, everyone: bool) -> None:
+        """Hands over who moved since the last time."""
+        players = self.state.players
+        if len(self._saved_x) != len(players.x):
+            self._saved_x = np.full(len(players.x), np.nan)
+            self._saved_y = np.full(len(players.x), np.nan)
+        slots = players.linked
+        if not everyone:
+            moved = (players.x[slots] != self._saved_x[slots]) | (players.y[slots] != self._saved_y[slots])
+            slots = slots[moved]
+        self._saved_x[slots], self._saved_y[slots] = players.x[slots], players.y[slots]
+        columns = players.player_id[slots].tolist(), players.x[slots].tolist(), players.y[slots].tolist()
+        self._flusher.put_positions(self.state.tick, *columns)
+
+    def _measure(self, marks: list[float], late_s: float) -> None:
+        counts = self._counts
+        spent_s = time.perf_counter() - marks[0]
+        counts.tick.observe(spent_s)
+        counts.lateness.observe(late_s)
+        counts.overruns += spent_s > self._tick_s
+        for phase, start, end in zip(counts.phase_s, marks, marks[1:], strict=False):
+            counts.phase_s[phase] += end - start
+        if self.overload.observe(max(spent_s, late_s) / self._tick_s):
+            counts.overload_steps += 1
+            log.warning("ladder", step=self.overload.step, tick_ms=round(spent_s * 1000, 1))

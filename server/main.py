@@ -1,0 +1,379 @@
+"""Start, run, stop: the only place where the parts are put together.
+
+Start   data directory -> database -> migrations -> world row (epoch) -> ground -> last talk -> sockets -> ready
+Stop    tell clients and give them tickets -> no more ticks -> save all -> database down, within `server.shutdown_s`
+
+The pages open first, so that /ready can say what the start is waiting for. Whatever takes time runs beside the loop and says so. Who
+asks for a stop while it starts gets one: waiting is given up (only a compiler that runs comes to its end), and the exit code is 0.
+
+Exit codes: 0 stopped as asked, 1 it cannot start or could not save the last changes, 2 wrong settings, 3 another server has taken the
+world over, 4 a part broke.
+"""
+
+import asyncio
+import gc
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from persistence.embedded import DataDirectory, EmbeddedPostgres
+from persistence.flusher import Flusher
+from persistence.migrations import migrate
+from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
+from protocol.edits import CHUNK_EDIT
+from protocol.edits import pack as pack_edits
+from protocol.messages import ChatChannel
+from server.auth import Signer, load_key
+from server.builder import Builder
+from server.chunks import Chunks
+from server.config import Config
+from server.directory import Directory
+from server.gate import Gate
+from server.http import Health, application, listen, naming
+from server.interest import Interest
+from server.loop import Loop
+from server.numbers import World, show
+from server.recorder import Recorder
+from server.tasks import supervise
+from server.telemetry import Counts, Telemetry, set_up_logs
+from world.commands import Inbox, Line, Recall, RecallTiles
+from world.grid import pack
+from world.state import Rules, State
+from world.terrain import Terrain
+from world.tick import warm_up
+
+BACKLOG = 1_024  # connections the kernel holds while the loop is busy
+GC_THRESHOLDS = (50_000, 20, 100)  # collections in the loop are rare; the hot path makes few cycles
+HEALTHY_TICK_S = 2.0
+RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
+LEFT_S_MIN = 0.02  # even who comes late in a stop gets a moment
+# A stop has `server.shutdown_s` in all. Each closer may wait until so much of it is over, and what hangs longer is left behind.
+SIGN_INS_SHARE = 0.1
+SAVE_SHARE = 0.55
+CLIENTS_SHARE = 0.65
+RECORDER_SHARE = 0.7
+STORE_SHARE = 0.75
+DATABASE_SHARE = 0.9
+PAGES_SHARE = 0.95
+TERRAIN_VERSION = 1  # to be raised when the same seed gives other ground
+
+log = structlog.get_logger()
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    print(text, flush=True)
+
+
+def run(
+    config: Config, record: Path | None = None, on_ready: Callable[[int, int], None] | None = None
+) -> int:
+    """Serves until SIGTERM or SIGINT; the exit code."""
+    set_up_logs(config.log)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Server(config, record, on_ready).serve())
+
+
+class Server:
+    """One server from start to stop."""
+
+    def __init__(
+        self, config: Config, record: Path | None, on_ready: Callable[[int, int], None] | None
+    ) -> None:
+        self.config = config
+        self.record = record
+        self.on_ready = on_ready
+        self.health = Health()
+        self.counts = Counts()
+        self.telemetry = Telemetry(self.counts)
+        self.stopping = asyncio.Event()
+        self.exit_code = 0
+        self._stop_began_s: float | None = None
+        self.game_port = config.server.port
+
+    async def serve(self) -> int:
+        """Start, wait, stop."""
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(DataDirectory(self.config.data))
+            app = application(
+                self.health,
+                self.telemetry,
+                lambda: self.game_port,
+                self.config.http.game_url,
+                version("landworld"),
+            )
+            runner, http_port = await listen(app, self.config.http)
+            stack.push_async_callback(self._close, runner.cleanup, PAGES_SHARE)
+            world = await self._unless_stopped(self._build(stack, http_port))
+            if world is None:
+                return self.exit_code
+            show(self.telemetry, world)
+            running = world.loop
+            self.health.alive = lambda: loop.time() - running.ticked_s < HEALTHY_TICK_S
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            self._ready(began, http_port)
+            await self.stopping.wait()
+            await self._stop(world)
+        return self.exit_code
+
+    async def _unless_stopped(self, start: Coroutine[Any, Any, "World"]) -> "World | None":
+        """The world once it is there; None when a stop was asked for meanwhile, and the start has let go of everything."""
+        building = asyncio.create_task(start, name="start")
+        asked = asyncio.create_task(self.stopping.wait(), name="asked to stop")
+        await asyncio.wait({building, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if building.done():
+            return building.result()
+        self.health.reason = "stopping"
+        say("Stopping: the start is given up.")
+        building.cancel()
+        await asyncio.wait({building}, timeout=self._left_s(SAVE_SHARE))
+        if building.done() and not building.cancelled() and (error := building.exception()):
+            log.info("start_given_up", error=str(error))
+        return None
+
+    async def _build(self, stack: AsyncExitStack, http_port: int) -> "World":
+        config = self.config
+        compiling = asyncio.create_task(asyncio.to_thread(_compile), name="compile")
+        store, row = await self._database(stack)
+        flusher = Flusher(
+            store, row.epoch, self._fenced, config.persistence.flush_interval_ms, config.chat.keep_days
+        )
+        state = State(_rules(config))
+        state.tick = row.tick
+        inbox = Inbox(config.limits.inbox_commands_max, config.limits.joins_per_tick_max)
+        self._wait_for("preparing the ground (the first start also compiles)")
+        await compiling
+        chunks = await self._ground(row, inbox)
+        stack.push_async_callback(self._close, chunks.stop, RECORDER_SHARE)
+        recorder = self._recorder(stack, state)
+        inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
+        await self._recall_built(store, chunks, inbox)
+        signer = Signer(
+            load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
+        )
+        interest = Interest(
+            config.interest, config.world.tick_hz, round(config.limits.slow_client_s * config.world.tick_hz)
+        )
+        directory = Directory(
+            store,
+            flusher,
+            chunks,
+            signer,
+            row.epoch,
+            config.world.spawn_radius,
+            config.server.guests_allowed,
+            config.limits.sign_in_queue_max,
+        )
+        builder = Builder(store, inbox, row.epoch, lambda: state.tick, config.limits.edit_queue_max)
+        gate = Gate(
+            config,
+            inbox,
+            interest,
+            chunks,
+            signer,
+            self.counts,
+            directory,
+            builder,
+            row.epoch,
+            http_port,
+            _ground_id(row),
+        )
+        loop = Loop(state, inbox, gate, chunks, flusher, recorder, self.counts, self._broken)
+        for task in (flusher.start(), *directory.start(), builder.start()):
+            supervise(task, self._broken)
+        loop.start()
+        with naming("server", config.server):
+            server = await asyncio.get_running_loop().create_server(
+                gate.connect, config.server.host, config.server.port, backlog=BACKLOG, reuse_address=True
+            )
+        stack.callback(server.close)
+        self.game_port = server.sockets[0].getsockname()[1]
+        return World(row, state, flusher, chunks, gate, loop, inbox, server)
+
+    async def _database(self, stack: AsyncExitStack) -> tuple[Store, WorldRow]:
+        """The database with all its tables, and the world taken over."""
+        config = self.config
+        dsn = config.persistence.url or await self._embedded(stack)
+        await wait_until_reachable(dsn, self._wait_for, config.persistence.startup_timeout_s)
+        self._wait_for("preparing the tables")
+        await migrate(dsn, self._wait_for)
+        store = await Store.open(dsn, config.persistence.pool_size)
+        stack.push_async_callback(self._close_within, store.close, STORE_SHARE)
+        return store, await store.open_world(config.world.seed)
+
+    async def _embedded(self, stack: AsyncExitStack) -> str:
+        self._wait_for("starting the database")
+        wait_s = self.config.persistence.startup_timeout_s
+        postgres = EmbeddedPostgres(self.config.data, self._wait_for, wait_s)
+        stack.push_async_callback(self._close_within, postgres.stop, DATABASE_SHARE)
+        dsn = await postgres.start()
+        assert postgres.watcher is not None
+        supervise(postgres.watcher, self._broken)
+        return dsn
+
+    async def _ground(self, row: WorldRow, inbox: Inbox) -> Chunks:
+        config = self.config
+        terrain = await asyncio.to_thread(Terrain, row.seed)
+        ahead = config.world.pregenerate_radius_chunks, config.world.pregenerate_ahead_chunks
+        chunks = Chunks(
+            terrain,
+            inbox,
+            config.limits.chunk_cache_bytes_max,
+            config.limits.chunk_queue_max,
+            config.world.chunks_loaded_max,
+            ahead,
+        )
+        supervise(chunks.start(), self._broken)
+        chunks.prepare(pack(0, 0))
+        return chunks
+
+    async def _recall_built(self, store: Store, chunks: Chunks, inbox: Inbox) -> None:
+        """What stands, from the database into the world and to those who answer for chunks."""
+        self._wait_for("reading what was built")
+        built = await store.all_built(lambda read: self._wait_for(f"reading what was built: {read:,} edits"))
+        surfaces = [
+            (one.cx, one.cy, one.version, pack_edits(sorted(one.kinds.items()), CHUNK_EDIT)) for one in built
+        ]
+        for cx, cy, newest, edits in surfaces:
+            chunks.recall(pack(cx, cy), newest, edits)
+        for start in range(0, len(surfaces), RECALL_CHUNKS):
+            inbox.put_always([RecallTiles(surfaces[start : start + RECALL_CHUNKS])])
+
+    def _recorder(self, stack: AsyncExitStack, state: State) -> Recorder | None:
+        if self.record is None:
+            return None
+        recorder = Recorder(self.record, state)
+        say(f"  recording to {recorder.path}")
+
+        async def close(seconds_max: float) -> None:
+            await asyncio.to_thread(recorder.close, seconds_max)
+
+        stack.push_async_callback(self._close_within, close, RECORDER_SHARE)
+        return recorder
+
+    def _wait_for(self, text: str) -> None:
+        """Progress of the start, for the terminal and for /ready."""
+        self.health.reason = text
+        say(f"  {text} ...")
+
+    def _ready(self, began: float, http_port: int) -> None:
+        self.health.ready, self.health.reason = True, "ready"
+        say(
+            f"Ready in {time.monotonic() - began:.1f} s. Play at http://{_shown_host(self.config.http.host)}:{http_port}/"
+        )
+        say(f"  game socket ws://{_shown_host(self.config.server.host)}:{self.game_port}/   stop with Ctrl-C")
+        if self.on_ready is not None:
+            self.on_ready(self.game_port, http_port)
+
+    async def _stop(self, world: "World") -> None:
+        """Everything is told and saved within `server.shutdown_s`; what hangs after that is left to the next start."""
+        self.health.ready, self.health.reason = False, "stopping"
+        self._left_s(0)  # the time runs
+        say("Stopping: telling clients, saving the world ...")
+        world.server.close()
+        world.gate.close_all("The server restarts; your client comes back by itself.")
+        for stop in (world.gate.directory.stop, world.gate.builder.stop):
+            await self._close(stop, SIGN_INS_SHARE)
+        world.loop.stop()
+        saved = await world.flusher.drain(self._left_s(SAVE_SHARE))
+        await world.gate.wait_closed(self._left_s(CLIENTS_SHARE))
+        say(
+            "Stopped; everything is saved."
+            if saved
+            else "Stopped, but the database did not take the last changes."
+        )
+        if not saved:
+            self.exit_code = self.exit_code or 1
+
+    def _left_s(self, share: float) -> float:
+        """Seconds until `share` of the stop's time is over, which runs from the first call on."""
+        now = time.monotonic()
+        if self._stop_began_s is None:
+            self._stop_began_s = now
+        return max(LEFT_S_MIN, self._stop_began_s + share * self.config.server.shutdown_s - now)
+
+    async def _close(self, close: Callable[[], Coroutine[Any, Any, None]], share: float) -> None:
+        """Waits for a closer that knows no limit, but no longer than its share; it goes on by itself after that."""
+        closing = asyncio.create_task(close())
+        await asyncio.wait({closing}, timeout=self._left_s(share))
+        if closing.done() and (error := closing.exception()):
+            log.warning("close_failed", error=repr(error))
+
+    async def _close_within(self, close: Callable[[float], Coroutine[Any, Any, None]], share: float) -> None:
+        """Hands a closer the seconds it has."""
+        await close(self._left_s(share))
+
+    def _fenced(self, error: Fenced) -> None:
+        log.error("fenced", error=str(error))
+        say(f"Another server has taken over this world ({error}); this one stops.")
+        self.exit_code = 3
+        self.stopping.set()
+
+    def _broken(self, part: str, error: BaseException) -> None:
+        log.error("broken", part=part, exc_info=error)
+        say(
+            f"A part of the server failed, which must never happen: {part}. It stops, so that nothing is done by halves. "
+            "See the log above."
+        )
+        self.exit_code = 4
+        self.stopping.set()
+
+
+def _compile() -> None:
+    """In a thread: every kernel of the world, so that the first tick does not wait for a compiler."""
+    warm_up()
+    Terrain.warm_up()
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(
+        tick_hz=config.world.tick_hz,
+        walk_speed=config.world.walk_speed_tiles_per_s,
+        resume_ticks=round(config.session.resume_s * config.world.tick_hz),
+        chunks_max=config.world.chunks_loaded_max,
+        chat_radius=config.chat.radius_tiles,
+        chat_chars_max=config.chat.text_chars_max,
+        chat_lines_max=config.chat.history_messages_max,
+        chat_lines_on_enter=config.chat.history_on_enter,
+    )
+
+
+async def _last_talk(store: Store, limit: int) -> list[Line]:
+    return [
+        Line(
+            ChatChannel(one.channel),
+            one.sender_id,
+            one.sender_name,
+            one.text,
+            one.tick,
+            one.x,
+            one.y,
+            one.recipient_id,
+        )
+        for one in await store.recent_chat(limit)
+    ]
+
+
+def _ground_id(row: WorldRow) -> str:
+    """Names the ground, for clients that keep chunks: another seed, another way of making it or another world to build in."""
+    name = f"{row.seed}:{TERRAIN_VERSION}:{row.created_at_ms}"
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def _shown_host(host: str) -> str:
+    return "localhost" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 (only compared)

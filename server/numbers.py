@@ -1,0 +1,87 @@
+"""What /metrics says of the running parts, as two tables: name, meaning, and where the number is."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from persistence.flusher import Flusher
+from persistence.store import WorldRow
+from server.chunks import Chunks
+from server.gate import Gate
+from server.loop import Loop
+from server.telemetry import Telemetry
+from world.commands import Inbox
+from world.state import State
+
+
+@dataclass(slots=True)
+class World:
+    """The running parts that a stop, or a look at the numbers, needs."""
+
+    row: WorldRow
+    state: State
+    flusher: Flusher
+    chunks: Chunks
+    gate: Gate
+    loop: Loop
+    inbox: Inbox
+    server: asyncio.Server
+
+
+Row = tuple[str, str, Callable[[World], float]]
+
+GAUGES: tuple[Row, ...] = (
+    (
+        "landworld_players",
+        "Players in the world, those with a lost line included.",
+        lambda w: len(w.state.players),
+    ),
+    ("landworld_players_detached", "Players whose line is lost.", lambda w: len(w.state.detached)),
+    ("landworld_players_moving", "Players who walk.", lambda w: w.loop.moving),
+    ("landworld_connections", "Open connections.", lambda w: len(w.gate)),
+    ("landworld_tick", "The tick of the world.", lambda w: w.state.tick),
+    ("landworld_epoch", "How often this world was opened.", lambda w: w.row.epoch),
+    ("landworld_inbox_commands", "Commands waiting for the next tick.", lambda w: len(w.inbox)),
+    ("landworld_sign_ins_waiting", "Hellos waiting for the database.", lambda w: w.gate.directory.waiting),
+    ("landworld_edits_waiting", "Edits of tiles waiting for the database.", lambda w: w.gate.builder.waiting),
+    ("landworld_chunks_loaded", "Chunks of ground in the world.", lambda w: len(w.chunks)),
+    ("landworld_chunks_waiting", "Chunks of ground to be made.", lambda w: w.chunks.waiting),
+    ("landworld_chunk_cache_bytes", "Packed ground kept to be sent.", lambda w: w.chunks.cache_bytes),
+    ("landworld_ladder_step", "The server's step of the ladder.", lambda w: w.loop.overload.step),
+    ("landworld_database_up", "Whether the last save worked.", lambda w: float(w.flusher.available)),
+    ("landworld_flush_seconds", "How long the last save took.", lambda w: w.flusher.last_flush_ms / 1000),
+    ("landworld_flush_pending_positions", "Places not saved yet.", lambda w: w.flusher.pending_positions),
+    ("landworld_flush_pending_chat", "Lines not saved yet.", lambda w: w.flusher.pending_chat),
+)
+TOTALS: tuple[Row, ...] = (
+    ("landworld_sent_bytes", "Bytes to clients.", lambda w: w.gate.sent.bytes),
+    ("landworld_sent_writes", "Writes to sockets.", lambda w: w.gate.sent.writes),
+    (
+        "landworld_skipped_snapshots",
+        "Writes left out: not read.",
+        lambda w: w.gate.interest.skipped_snapshots,
+    ),
+    ("landworld_tile_edits", "Tiles that were built on.", lambda w: w.gate.builder.tiles_total),
+    (
+        "landworld_repeated_actions",
+        "Actions sent again that were stored before.",
+        lambda w: w.gate.builder.repeated_total,
+    ),
+    ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
+    ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),
+    ("landworld_flush_failures", "Saves that failed.", lambda w: w.flusher.failures_total),
+    ("landworld_chat_dropped", "Lines lost while the database was away.", lambda w: w.flusher.chat_dropped),
+)
+
+
+def show(telemetry: Telemetry, world: World) -> None:
+    """Lets the telemetry ask the parts whenever somebody looks."""
+    for table, shown in ((GAUGES, telemetry.gauges), (TOTALS, telemetry.totals)):
+        for name, text, number in table:
+            shown[name] = text, partial(number, world)
+    telemetry.by_label["landworld_viewers"] = (
+        "Clients on each step of the ladder.",
+        "step",
+        lambda: [(str(step), count) for step, count in enumerate(world.gate.interest.steps())],
+    )

@@ -1,0 +1,85 @@
+"""What waits to be written to one client, and what it may cost.
+
+The rule of the house: one write per client per tick. Replies and events gather here during the tick as finished WebSocket frames; the
+tick's snapshots come as frames that many clients share. `flush` hands all of it to the transport in a single write.
+
+    replies and events   may never be skipped; they wait in the transport's buffer
+    snapshots            are whole per cell and may be skipped: a client whose buffer is over `outbox_bytes_max` gets none, and
+                         is brought up to date with whole cells once it has read
+    over the limit for `slow_client_s` of ticks, or at all over twice the limit   the client is closed (TOO_SLOW)
+
+Slowness is counted in ticks, not by the clock, so that a server that lags itself cuts nobody off.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+BINARY_FINAL = 0x82  # FIN and opcode 2, RFC 6455 section 5.2
+
+
+def frame(*payload: bytes) -> bytes:
+    """Pieces of a payload as one unmasked binary WebSocket frame (RFC 6455 section 5.2)."""
+    size = sum(map(len, payload))
+    if size < 126:
+        return b"".join((bytes((BINARY_FINAL, size)), *payload))
+    if size < 65536:
+        return b"".join((bytes((BINARY_FINAL, 126)), size.to_bytes(2, "big"), *payload))
+    return b"".join((bytes((BINARY_FINAL, 127)), size.to_bytes(8, "big"), *payload))
+
+
+@dataclass(slots=True)
+class Sent:
+    """What all outboxes of a server have written."""
+
+    bytes: int = 0
+    writes: int = 0
+
+    def add(self, writes: int, size: int) -> None:
+        """So many writes of so many bytes in all."""
+        self.writes += writes
+        self.bytes += size
+
+
+class Outbox:
+    """The way out of one connection. Sizes in bytes.
+
+    `full` is set and cleared by the transport's flow control (see Connection.pause_writing), so that asking costs nothing.
+    """
+
+    __slots__ = ("bytes_max", "full", "sent", "transport", "waiting")
+
+    def __init__(self, bytes_max: int, sent: Sent) -> None:
+        self.bytes_max = bytes_max
+        self.sent = sent
+        self.transport: asyncio.WriteTransport | None = None
+        self.waiting: list[bytes] = []
+        self.full = False  # more waits than the client may have waiting
+
+    def open(self, transport: asyncio.WriteTransport) -> None:
+        """From now on there is somewhere to write to."""
+        self.transport = transport
+        transport.set_write_buffer_limits(high=self.bytes_max, low=self.bytes_max // 2)
+
+    def close(self) -> None:
+        """Writes what waits; what comes after is dropped."""
+        self.flush()
+        self.transport = None
+
+    def put(self, framed: bytes) -> None:
+        """Queues a finished frame for this tick's write."""
+        self.waiting.append(framed)
+
+    def flush(self, snapshots: bytes = b"") -> None:
+        """Writes what waits and then the (framed) snapshots, at once."""
+        waiting, self.waiting = self.waiting, []
+        if snapshots:
+            waiting.append(snapshots)
+        if waiting and self.transport is not None:
+            data = b"".join(waiting)
+            self.sent.add(1, len(data))
+            self.transport.write(data)
+
+    def is_overflowing(self) -> bool:
+        """Whether even what may not be skipped is too much."""
+        transport = self.transport
+        return transport is not None and transport.get_write_buffer_size() > 2 * self.bytes_max

@@ -1,0 +1,109 @@
+"""What all tests share: a real PostgreSQL for the session and a fresh database for each test that asks.
+
+`postgres`, `dsn` and `empty_dsn` are plain fixtures, fit for async and other tests alike.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from persistence.embedded import DataDirectory, EmbeddedPostgres
+from persistence.migrations import migrate
+
+START_S = 60.0  # for a database; it has to recover first where a test killed it
+POOL_SIZE = 4
+
+
+@dataclass
+class PostgresForTests:
+    """The session's server; `template` has all tables and no rows."""
+
+    server: EmbeddedPostgres
+    runner: asyncio.Runner
+    template: str
+    serial: Iterator[int] = field(default_factory=count)
+
+    def create(self, options: str = "") -> str:
+        """A new database; returns its DSN."""
+        name = f"test_{next(self.serial)}"
+        self.runner.run(_execute(self.template, f"CREATE DATABASE {name} {options}"))
+        return self.template.replace("/landworld?", f"/{name}?")
+
+    def drop(self, dsn: str) -> None:
+        """Drop it, and whoever is still connected."""
+        name = urlsplit(dsn).path[1:]
+        self.runner.run(_execute(self.template, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    # By way of `postgres`: a database that someone is connected to cannot be a template.
+    connection = await asyncpg.connect(dsn.replace("/landworld?", "/postgres?"))
+    await connection.execute(statement)
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresForTests]:
+    """A real server in a directory of its own, with a migrated database."""
+    # Not under pytest's own directory: the next session of the same user closes that to others, and for
+    # root the server is another user.
+    place = Path(tempfile.mkdtemp(prefix="landworld-test-"))
+    # A loop of its own: pytest-asyncio makes and closes one for each test.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner, DataDirectory(place) as directory:
+        server = EmbeddedPostgres(directory.path, print, START_S)
+        try:
+            dsn = runner.run(server.start())
+            runner.run(migrate(dsn, print))
+            yield PostgresForTests(server, runner, dsn)
+        finally:
+            runner.run(server.stop())
+            shutil.rmtree(place)
+
+
+@pytest.fixture
+def dsn(postgres: PostgresForTests) -> Iterator[str]:
+    """A fresh database with all tables and no rows."""
+    made = postgres.create("TEMPLATE landworld")
+    yield made
+    postgres.drop(made)
+
+
+@pytest.fixture
+def empty_dsn(postgres: PostgresForTests) -> Iterator[str]:
+    """A fresh database without tables."""
+    made = postgres.create()
+    yield made
+    postgres.drop(made)
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A fresh data directory; whoever starts a server in it stops it."""
+    place = Path(tempfile.mkdtemp(prefix="landworld-test-"))
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+Execute = Callable[[str], Awaitable[list[asyncpg.Record]]]
+
+
+@pytest.fixture
+def sql(dsn: str) -> Execute:
+    """Runs a statement on `dsn` behind the store's back and returns its rows."""
+
+    async def run(statement: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetch(statement)
+        finally:
+            await connection.close()
+
+    return run

@@ -1,0 +1,324 @@
+"""The flusher: what is handed over lands, once, whatever becomes of Postgres or of the line to it."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import psutil
+import pytest
+
+from persistence import flusher as flusher_module
+from persistence import store as store_module
+from persistence.embedded import PORT, EmbeddedPostgres
+from persistence.flusher import Flusher
+from persistence.migrations import migrate
+from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreUnavailable
+from tests.conftest import POOL_SIZE, START_S, Execute
+
+INTERVAL_MS = 10
+SAID_AT_MS = 4_000_000_000_000  # in 2096: never old enough to be pruned
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flusher_module, "RETRY_MS_MIN", 5)
+    monkeypatch.setattr(flusher_module, "RETRY_MS_MAX", 20)
+
+
+class ObservedFlusher(Flusher):
+    """A flusher that says when a save went well or badly."""
+
+    def __init__(self, store: Store, epoch: int, interval_ms: int = INTERVAL_MS) -> None:
+        self.fences: list[Fenced] = []
+        self.stopped = asyncio.Event()
+        self.outcome = asyncio.Condition()
+        self.taken = asyncio.Event()
+        super().__init__(store, epoch, self._stop, interval_ms, chat_days_max=30.0)
+
+    def _stop(self, error: Fenced) -> None:
+        self.fences.append(error)
+        self.stopped.set()
+
+    def _take(self) -> Batch:
+        self.taken.set()
+        return super()._take()
+
+    async def _flush(self) -> bool:
+        saved = await super()._flush()
+        async with self.outcome:
+            self.outcome.notify_all()
+        return saved
+
+    async def until_failing(self) -> None:
+        """Return after a failed save of all that has been handed over by now."""
+        # The next one may have been under way already; the one after it has everything.
+        wanted = self.failures_total + 2
+        async with self.outcome:
+            await self.outcome.wait_for(lambda: self.failures_total >= wanted)
+
+    async def until_flushes(self, number: int) -> None:
+        """Return after so many saves."""
+        async with self.outcome:
+            await self.outcome.wait_for(lambda: self.flushes_total >= number)
+
+    async def until_saved(self) -> None:
+        """Return when all is committed."""
+        async with self.outcome:
+            await self.outcome.wait_for(
+                lambda: not (self.failures or self.pending_positions or self.pending_chat)
+            )
+
+
+def _line(text: str) -> ChatLine:
+    return ChatLine(1, 1, "Ada", None, 0.0, 0.0, 1, SAID_AT_MS, text)
+
+
+async def _open(dsn: str, players: int = 3) -> tuple[Store, int]:
+    store = await Store.open(dsn, POOL_SIZE)
+    epoch = (await store.open_world(1)).epoch
+    await store.enter_players(
+        epoch, [Entrant(f"name:{i}", str(i), "user", 0, 0.0, 0.0) for i in range(players)]
+    )
+    return store, epoch
+
+
+async def _texts(store: Store) -> list[str]:
+    return [line.text for line in await store.recent_chat(1_000)]
+
+
+async def test_what_is_handed_over_lands_and_the_latest_counts(dsn: str, sql: Execute) -> None:
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    flusher.start()
+    flusher.put_positions(7, [1, 2], [1.0, 2.0], [0.0, 0.0])
+    flusher.put_positions(8, [2, 3], [5.0, 6.0], [0.0, 0.5])
+    flusher.put_chat(_line("one"))
+    flusher.put_chat(_line("two"))
+    assert (flusher.pending_positions, flusher.pending_chat) == (3, 2)
+    await flusher.until_saved()
+    assert flusher.available
+    assert flusher.last_flush_ms > 0
+    assert await _texts(store) == ["one", "two"]
+    rows = await sql("SELECT x, y, tick FROM players, world ORDER BY player_id")
+    assert [tuple(r) for r in rows] == [(1.0, 0.0, 8), (5.0, 0.0, 8), (6.0, 0.5, 8)]
+    assert await flusher.drain(5)
+    await store.close()
+
+
+async def test_drain_saves_without_waiting_for_the_interval(dsn: str) -> None:
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, interval_ms=3_600_000)
+    flusher.start()
+    for i in range(flusher_module.CHAT_BATCH_MAX + 1):
+        flusher.put_chat(_line(str(i)))
+    assert await flusher.drain(30)
+    assert len(await store.recent_chat(10_000)) == flusher_module.CHAT_BATCH_MAX + 1
+    await store.close()
+
+
+async def test_a_line_that_breaks_during_commit_neither_loses_nor_doubles(dsn: str, tmp_path: Path) -> None:
+    """Guards: a failed batch is kept; ON CONFLICT (epoch, serial). The first COMMIT is done, its reply is lost."""
+    async with _losing_the_first_commit_reply(dsn, tmp_path) as (through, lost):
+        direct, epoch = await _open(dsn)
+        store = await Store.open(through, POOL_SIZE)
+        flusher = ObservedFlusher(store, epoch)
+        flusher.put_positions(7, [1], [1.0], [1.0])
+        flusher.put_chat(_line("once"))
+        lost.clear()
+        flusher.start()
+        await lost.wait()
+        await flusher.until_saved()
+        assert flusher.failures_total == 1
+        assert await _texts(direct) == ["once"]
+        assert await flusher.drain(5)
+        await store.close()
+        await direct.close()
+
+
+async def test_postgres_stopped_and_started_again_costs_nothing(data: Path) -> None:
+    """Guard: a batch is kept until committed, with the newer positions over it."""
+    postgres = EmbeddedPostgres(data, print, START_S)
+    dsn = await postgres.start()
+    await migrate(dsn, print)
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    flusher.start()
+    await postgres.stop()
+    flusher.put_positions(7, [1, 2], [1.0, 1.0], [0.0, 0.0])
+    flusher.put_chat(_line("before"))
+    await flusher.until_failing()
+    assert not flusher.available
+    flusher.put_positions(9, [2], [2.0], [0.0])
+    flusher.put_chat(_line("after"))
+    with pytest.raises(StoreUnavailable):
+        await store.enter_players(epoch, [Entrant("name:x", "x", "user", 0, 0.0, 0.0)])
+    assert flusher.latest_position(1) == (1.0, 0.0)
+    try:
+        await postgres.start()
+        await flusher.until_saved()
+        assert (flusher.failures, flusher.last_error) == (0, "")
+        assert await _texts(store) == ["before", "after"]
+        found = [await store.find_player(name) for name in ("0", "1")]
+        assert [row and row.x for row in found] == [1.0, 2.0]
+        assert await flusher.drain(5)
+        await store.close()
+    finally:
+        await postgres.stop()
+
+
+async def test_a_postgres_that_hangs_is_cut_off_and_all_lands_later(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: CUT_SECONDS_MAX, without which the saving hangs for good; newer positions stay over those kept."""
+    postgres = EmbeddedPostgres(data, print, START_S)
+    dsn = await postgres.start()
+    await migrate(dsn, print)
+    store, epoch = await _open(dsn)
+    monkeypatch.setattr(store_module, "CUT_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(store_module, "ACQUIRE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(store_module, "CONNECT_SECONDS_MAX", 0.2)
+    flusher = ObservedFlusher(store, epoch)
+    flusher.start()
+    await flusher.until_saved()
+    family = [psutil.Process(postgres.pid), *psutil.Process(postgres.pid).children()]
+    try:
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        flusher.put_chat(_line("patience"))
+        flusher.put_positions(3, [1], [4.0], [4.0])
+        await flusher.until_failing()
+        assert not flusher.available
+        flusher.taken.clear()
+        await flusher.taken.wait()
+        flusher.put_positions(4, [1], [6.0], [6.0])  # while the older one is on its way
+        assert flusher.latest_position(1) == (6.0, 6.0)
+        assert flusher.pending_positions == 1
+        await flusher.until_failing()
+    finally:
+        for process in family:
+            process.send_signal(signal.SIGCONT)
+    await flusher.until_saved()
+    assert await _texts(store) == ["patience"]
+    [found] = await store.enter_players(epoch, [Entrant("name:0", "", "user", 0, 0.0, 0.0)])
+    assert (found.x, found.y) == (6.0, 6.0)
+    assert await flusher.drain(5)
+    await store.close()
+    await postgres.stop()
+
+
+async def test_drain_gives_up_in_time_when_postgres_is_gone(data: Path) -> None:
+    postgres = EmbeddedPostgres(data, print, START_S)
+    dsn = await postgres.start()
+    await migrate(dsn, print)
+    store, epoch = await _open(dsn)
+    await postgres.stop()
+    flusher = ObservedFlusher(store, epoch)
+    flusher.put_chat(_line("lost at the end"))
+    assert not await flusher.drain(0.1)
+    assert flusher.pending_chat == 1
+    await store.close()
+
+
+async def test_a_fenced_flusher_writes_nothing_says_so_once_and_stops(dsn: str, sql: Execute) -> None:
+    """Guard: the epoch check. It is noticed while nobody moves, too."""
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    flusher.start()
+    await flusher.until_flushes(2)  # pruning, which checks the epoch too, is over
+    await store.open_world(1)
+    await flusher.stopped.wait()
+    flusher.put_positions(5, [1], [9.0], [9.0])
+    flusher.put_chat(_line("too late"))
+    assert not flusher.available
+    assert not await flusher.drain(5)
+    assert len(flusher.fences) == 1
+    await store.close()
+    assert await sql("SELECT 1 FROM players WHERE x <> 0") == []
+    assert await sql("SELECT 1 FROM chat_messages") == []
+
+
+async def test_chat_beyond_the_limit_drops_the_oldest_and_counts_it(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flusher_module, "CHAT_PENDING_MAX", 3)
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    for text in "abcde":
+        flusher.put_chat(_line(text))
+    assert (flusher.pending_chat, flusher.chat_dropped) == (3, 2)
+    assert await flusher.drain(5)
+    assert await _texts(store) == ["c", "d", "e"]
+    await store.close()
+
+
+async def test_a_mistake_of_ours_is_kept_shown_and_does_not_end_the_saving(dsn: str) -> None:
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    flusher.put_positions(1, [1], [float("nan")], [0.0])
+    flusher.start()
+    await flusher.until_failing()
+    assert flusher.last_error == "a position is not a finite number"
+    flusher.put_positions(1, [1], [2.0], [0.0])
+    await flusher.until_saved()
+    assert await flusher.drain(5)
+    await store.close()
+
+
+async def test_the_latest_position_is_known_until_the_next_batch_is_saved(dsn: str) -> None:
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    assert flusher.latest_position(1) is None
+    flusher.put_positions(1, [1], [2.0], [3.0])
+    assert flusher.latest_position(1) == (2.0, 3.0)
+    flusher.start()
+    await flusher.until_saved()
+    assert flusher.latest_position(1) == (2.0, 3.0)
+    assert await flusher.drain(5)
+    await store.close()
+
+
+async def test_two_thousand_walkers_fit_one_batch(dsn: str, sql: Execute) -> None:
+    store, epoch = await _open(dsn, players=2_000)
+    ids = list(range(1, 2_001))
+    await store.save(epoch, Batch(1, ids, [float(i) for i in ids], [0.5] * 2_000))
+    await store.close()
+    assert await sql("SELECT 1 FROM players WHERE x <> player_id OR y <> 0.5") == []
+
+
+@asynccontextmanager
+async def _losing_the_first_commit_reply(dsn: str, place: Path) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A way to the database of `dsn` that cuts the line instead of bringing the first COMMIT's reply."""
+    sockets = parse_qs(urlsplit(dsn).query)["host"][0]
+    lost = asyncio.Event()
+    lost.set()  # not yet: the test says from when on, by clearing it
+
+    async def serve(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        server, forth = await asyncio.open_unix_connection(f"{sockets}/.s.PGSQL.{PORT}")
+        losing = False
+
+        async def requests() -> None:
+            nonlocal losing
+            while data := await client.read(65_536):
+                losing = losing or (b"COMMIT" in data and not lost.is_set())
+                forth.write(data)
+            forth.close()
+
+        async def replies() -> None:
+            while data := await server.read(65_536):
+                if losing:
+                    lost.set()
+                    break
+                back.write(data)
+            back.close()
+
+        with contextlib.suppress(OSError):
+            await asyncio.gather(requests(), replies())
+        forth.close()
+
+    listener = await asyncio.start_unix_server(serve, place / f".s.PGSQL.{PORT}")
+    async with listener:
+        yield dsn.replace(quote(sockets, safe=""), quote(str(place), safe="")), lost

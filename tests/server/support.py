@@ -1,0 +1,237 @@
+"""A server without a socket, ground or database, and the client at the other end of a line that is none: for tests driven by hand."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from websockets.frames import Frame, Opcode
+
+from persistence.store import PlayerRow
+from protocol import codec
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    SUBPROTOCOL,
+    Appeared,
+    Crowd,
+    Hello,
+    PlayerFind,
+    PlayerFound,
+    ServerMessage,
+    Snapshot,
+    State,
+    View,
+)
+from protocol.snapshot import read_entities
+from server.auth import Signer
+from server.config import Config
+from server.connection import Connection
+from server.directory import Newcomer
+from server.frames import encode
+from server.gate import Gate
+from server.interest import Interest
+from server.telemetry import Counts
+from world.commands import AnyCommand, Inbox
+from world.grid import around, pack
+from world.state import Rules
+from world.state import State as World
+from world.tick import step
+
+
+class FakeTransport:
+    """Keeps what is written. `unread` is what it says is waiting to be read by the other end."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.unread = 0
+        self.limits: tuple[int | None, int | None] = (None, None)
+        self.closed = self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits = (high, low)
+
+    def get_extra_info(self, name: str) -> object:
+        return ("192.0.2.1", 7) if name == "peername" else None
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def take(self) -> bytes:
+        """What was written since the last look."""
+        data = b"".join(self.writes)
+        self.writes.clear()
+        return data
+
+
+def payloads(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcode and payload of each frame from the server (unmasked, final; RFC 6455 section 5.2)."""
+    frames = []
+    start = 0
+    while start < len(data):
+        first, size = data[start], data[start + 1]
+        start += 2
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size = int.from_bytes(data[start : start + width], "big")
+            start += width
+        assert first & 0xF0 == 0x80, "a server's frame is final and has no reserved bits"
+        assert start + size <= len(data), "half a frame was written"
+        frames.append((first & 0x0F, data[start : start + size]))
+        start += size
+    return frames
+
+
+def messages(data: bytes) -> list[ServerMessage]:
+    """The messages in the binary frames of what was written."""
+    return [
+        message for code, payload in payloads(data) if code == 2 for message in codec.decode_server(payload)
+    ]
+
+
+@dataclass
+class Eyes:
+    """What a client knows that believes every message and forgets whoever is out of sight."""
+
+    transport: FakeTransport = field(default_factory=FakeTransport)
+    cells: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)  # of cells that came as a crowd
+    names: dict[int, str] = field(default_factory=dict)
+    view: View = field(default_factory=lambda: View(0, 1, 20, 20, False))
+    heard: list[ServerMessage] = field(default_factory=list)
+
+    def look(self, own: int) -> None:
+        """Takes in what was written, standing in the cell `own`. Fails on an entity that did not appear."""
+        assert len(self.transport.writes) <= 1, "more than one write in a tick"
+        for message in messages(self.transport.take()):
+            self.heard.append(message)
+            match message:
+                case View():
+                    self.view = message
+                case Appeared(player_id, name):
+                    self.names[player_id] = name
+                case Snapshot(_, cx, cy, entities):
+                    people = {who: (x, y) for who, x, y in read_entities(entities, cx, cy)}
+                    strangers = people.keys() - self.names.keys()
+                    assert not strangers, f"{strangers} in a snapshot without appeared"
+                    self.cells[pack(cx, cy)] = people
+                    self.counts.pop(pack(cx, cy), None)
+                case Crowd(_, cx, cy, count):
+                    self.counts[pack(cx, cy)] = count
+                    self.cells.pop(pack(cx, cy), None)
+        sight = around(own, self.view.radius_cells)
+        self.cells = {key: people for key, people in self.cells.items() if key in sight}
+        self.counts = {key: count for key, count in self.counts.items() if key in sight}
+        seen = {who for people in self.cells.values() for who in people}
+        self.names = {who: name for who, name in self.names.items() if who in seen}
+
+
+HANDSHAKE = (
+    "GET / HTTP/1.1\r\nHost: localhost:8765\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+).encode()
+HELLO = codec.encode(Hello(PROTOCOL_VERSION, "fuzz"))
+
+
+class Elsewhere:
+    """Ground and database: they answer at once, unless told to `hold`, and let everyone in unless they are to refuse."""
+
+    def __init__(self) -> None:
+        self.ids: Iterator[int] = itertools.count(1)
+        self.hold = self.refuses = False
+        self.forgot: list[tuple[float, list[int]]] = []
+        self.role = "guest"
+        self._held: list[tuple[Any, Newcomer]] = []
+
+    def sign_in(self, _: Hello, entered: Any) -> None:
+        if self.refuses:
+            raise Refusal(RefusalCode.UNAVAILABLE, "Come back tomorrow.")
+        player_id = next(self.ids)
+        row = PlayerRow(
+            player_id, f"guest:{UUID(int=player_id).hex}", "Fern Dale 1000", self.role, 0, 0.5, 0.5, 0, 0
+        )
+        self._held.append((entered, Newcomer(row, row.x, row.y)))
+        if not self.hold:
+            self.answer()
+
+    def answer(self) -> None:
+        """The database answers whoever waits."""
+        held, self._held = self._held, []
+        for entered, newcomer in held:
+            entered(newcomer)
+
+    def forget_guests(self, days: float, here: Iterable[int]) -> None:
+        self.forgot.append((days, sorted(here)))
+
+    def find(self, request: PlayerFind, found: Any) -> None:
+        found(PlayerFound(1, request.name, online=False))
+
+    def version(self, _: int) -> int:
+        return 1
+
+    def build(self, _: int, __: bytes) -> None:
+        pass
+
+    def get(self, _: int, ready: Any) -> bool:
+        ready(b"\x82\x00")
+        return True
+
+
+class House:
+    """Everything between the socket and the database, driven by hand."""
+
+    def __init__(self, **settings: Any) -> None:
+        config, self.elsewhere = Config.model_validate(settings), Elsewhere()
+        self.world = World(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5))
+        interest = Interest(config.interest, 20, 200)
+        chunks: Any = self.elsewhere
+        directory: Any = self.elsewhere
+        builder: Any = self.elsewhere
+        inbox, signer = Inbox(65_536, 32), Signer(b"k" * 32)
+        self.gate = Gate(
+            config, inbox, interest, chunks, signer, Counts(), directory, builder, 1, 8080, "ground"
+        )
+        self.now_s = 1.0
+        self.gate.now_s = lambda: self.now_s  # type: ignore[method-assign]
+        self.gate.world_talk.at_s = 1.0
+        self.commands: list[AnyCommand] = []
+
+    def tick(self) -> None:
+        """One tick, as server/loop.py does it."""
+        self.commands = self.gate.inbox.drain()
+        events = step(self.world, self.commands, self.world.tick + 1)
+        self.gate.publish(encode(self.world, events, 0))
+
+    def rest(self) -> None:
+        """An hour goes by without a tick: the buckets that all share are full again."""
+        self.now_s += 3600.0
+
+    def connect(self) -> tuple[Connection, FakeTransport]:
+        connection, transport = self.gate.connect(), FakeTransport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        return connection, transport
+
+    def player(self) -> tuple[Connection, FakeTransport]:
+        """A connection in the world, with nothing left to read."""
+        connection, transport = self.connect()
+        connection.data_received(HANDSHAKE + frame(HELLO))
+        self.tick()
+        assert connection.session.state is State.PLAYING
+        transport.take()
+        return connection, transport
+
+
+def frame(payload: bytes, opcode: int = Opcode.BINARY, fin: bool = True) -> bytes:
+    """A masked frame, as clients send them."""
+    return Frame(Opcode(opcode), payload, fin).serialize(mask=True)

@@ -1,0 +1,60 @@
+"""The way out of one connection: gathers, writes once, and knows when it is too much."""
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from server.outbox import Outbox, Sent, frame
+from tests.server.support import FakeTransport
+
+
+def make(bytes_max: int = 1_000) -> tuple[Outbox, FakeTransport, Sent]:
+    sent = Sent()
+    outbox, transport = Outbox(bytes_max, sent), FakeTransport()
+    outbox.open(transport)  # type: ignore[arg-type]
+    return outbox, transport, sent
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_a_frame_is_what_the_websockets_package_makes(size: int) -> None:
+    payload = bytes(size)
+    assert frame(payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+
+
+def test_what_waits_and_the_snapshots_go_out_in_one_write_in_order() -> None:
+    outbox, transport, sent = make()
+    outbox.put(b"one")
+    outbox.put(b"two")
+    outbox.flush(b"snapshots")
+    assert transport.writes == [b"onetwosnapshots"]
+    assert (sent.bytes, sent.writes) == (15, 1)
+    assert not outbox.waiting
+
+
+def test_snapshots_alone_are_handed_on_without_a_copy() -> None:
+    outbox, transport, _ = make()
+    shared = bytes(100)
+    outbox.flush(shared)
+    assert transport.writes[0] is shared
+
+
+def test_before_the_handshake_and_after_the_end_nothing_gathers() -> None:
+    outbox, transport, sent = make()
+    outbox.transport = None
+    outbox.put(b"late")
+    outbox.flush(b"snapshots")
+    assert not outbox.waiting
+    assert not transport.writes
+    assert sent.writes == 0
+    assert not outbox.is_overflowing()
+
+
+def test_the_transport_is_asked_to_tell_when_the_limit_is_passed() -> None:
+    _, transport, _ = make(1_000)
+    assert transport.limits == (1_000, 500)
+
+
+@pytest.mark.parametrize(("unread", "overflowing"), [(1_001, False), (2_000, False), (2_001, True)])
+def test_twice_the_limit_is_overflowing(unread: int, overflowing: bool) -> None:
+    outbox, transport, _ = make(1_000)
+    transport.unread = unread
+    assert outbox.is_overflowing() is overflowing

@@ -1,0 +1,93 @@
+"""Small worlds for tests: rules, ground drawn with characters, and one-line looks at what is there."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from hypothesis import strategies as st
+
+from protocol.messages import WORLD_TILES_MAX, Role
+from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE, read_entities
+from world.commands import AnyCommand, Join, LoadChunk
+from world.grid import unpack
+from world.state import Rules, State
+from world.tick import Events, step
+
+RULES = Rules(
+    tick_hz=20,
+    walk_speed=4.0,
+    resume_ticks=3,
+    chunks_max=64,
+    chat_radius=24.0,
+    chat_chars_max=20,
+    chat_lines_max=8,
+    chat_lines_on_enter=5,
+)
+STRIDE = RULES.walk_speed / RULES.tick_hz
+OPEN = bytes([100]) * CELL_TILES**2
+WORDS = {".": 100, "#": 0, "~": 40, ",": 70}  # percent of full speed
+
+UNIT = 1 / UNITS_PER_TILE
+
+
+def ground(rows: Iterable[str] = (), x: int = 0, y: int = 0) -> bytes:
+    """A chunk's walk bytes: open, with a small picture put in at tile (x, y)."""
+    walk = np.full((CELL_TILES, CELL_TILES), 100, np.uint8)
+    for down, row in enumerate(rows):
+        for right, word in enumerate(row):
+            walk[y + down, x + right] = WORDS[word]
+    return walk.tobytes()
+
+
+def plain(radius: int = 1) -> list[AnyCommand]:
+    """Open ground: the chunks within `radius` of (0, 0)."""
+    square = range(-radius, radius + 1)
+    return [LoadChunk(cx, cy, OPEN) for cy in square for cx in square]
+
+
+def join(player_id: int, x: float = 0.5, y: float = 0.5, look: int = 0) -> Join:
+    """A guest named after their number."""
+    return Join(player_id, f"p{player_id}", Role.GUEST, look, x, y)
+
+
+class World:
+    """A state and its clock: `do` applies commands in the next tick."""
+
+    def __init__(self, *commands: AnyCommand, rules: Rules = RULES) -> None:
+        self.state = State(rules)
+        if commands:
+            self.do(*commands)
+
+    def do(self, *commands: AnyCommand) -> Events:
+        """One tick."""
+        return step(self.state, list(commands), self.state.tick + 1)
+
+    def place(self, player_id: int) -> tuple[float, float]:
+        """Where somebody is."""
+        players = self.state.players
+        slot = players.slot_of[player_id]
+        return float(players.x[slot]), float(players.y[slot])
+
+
+def told(events: Events) -> dict[tuple[int, int], dict[int, tuple[float, float]]]:
+    """What the snapshots of a tick say: cell -> player_id -> place."""
+    cells, start = {}, 0
+    for key, end in zip(events.touched.tolist(), events.ends.tolist(), strict=True):
+        entities = events.records.tobytes()[start * RECORD.itemsize : end * RECORD.itemsize]
+        records = read_entities(entities, *unpack(key))
+        cells[unpack(key)] = {player_id: (x, y) for player_id, x, y in records}
+        assert len(cells[unpack(key)]) == len(records), "somebody is listed twice"
+        start = end
+    return cells
+
+
+def coordinates(reach: int = WORLD_TILES_MAX) -> st.SearchStrategy[float]:
+    """Coordinates where things go wrong: cell edges and their neighbours, both signs, the bounds; and any others."""
+    edges = st.integers(-reach // CELL_TILES, reach // CELL_TILES).map(lambda cell: float(cell * CELL_TILES))
+    near = st.sampled_from((-96.0, -64.0, -32.0, 0.0, 32.0, 64.0, float(reach), float(-reach)))
+    exact = edges | near | st.integers(-70, 70).map(float)
+    beside = st.builds(
+        lambda place, way: float(np.nextafter(place, way)), exact, st.sampled_from((-9e9, 9e9))
+    )
+    return (exact | beside | st.floats(-100.0, 100.0) | st.floats(-reach, reach)).filter(
+        lambda place: abs(place) <= reach
+    )

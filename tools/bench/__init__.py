@@ -1,0 +1,46 @@
+"""Benchmarks: `landworld bench NAME`. Each prints ratios against something measured in the same run, never a bare time."""
+
+import argparse
+from types import ModuleType
+
+from tools.bench import browser, crowd, explore, grid, terrain
+
+BENCHES: dict[str, ModuleType] = {
+    "grid": grid,
+    "terrain": terrain,
+    "explore": explore,
+    "crowd": crowd,
+    "browser": browser,
+}
+
+
+def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `landworld bench` and every bench under it."""
+    parser = sub.add_parser(
+        "bench", help="measure; every number beside something measured in the same run", description=__doc__
+    )
+    benches = parser.add_subparsers(title="benches", metavar="NAME", required=True)
+    for module in BENCHES.values():
+        module.add_parser(benches)
+    benches.add_parser("all", help="all of them, one after the other").set_defaults(run=run_all)
+    benches.add_parser("list", help="their names").set_defaults(run=run_list)
+
+
+def run_all(args: argparse.Namespace) -> int:
+    """Run every bench as it is by default; answers the worst exit code."""
+    parser = argparse.ArgumentParser()
+    benches = parser.add_subparsers()
+    for module in BENCHES.values():
+        module.add_parser(benches)
+    worst = 0
+    for name in BENCHES:
+        print(f"--- bench {name}", flush=True)
+        chosen = parser.parse_args([name])
+        worst = max(worst, chosen.run(chosen))
+    return worst
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Print the names."""
+    print("\n".join(BENCHES))
+    return 0

@@ -1,0 +1,227 @@
+// The line to the server: opens it, says hello, answers with what was asked, and comes back by itself when it breaks.
+//
+//   offline -> connecting -> joining -> playing -> lost or waiting -> connecting ...   and, until a person says so: refused, replaced, closed
+//
+// It comes back by itself when the line was simply lost, and when the server said after how long (waiting). When the server sent one
+// away and named no time, a person decides.
+//
+// The resume ticket of the last welcome is kept in localStorage, so that one is the same guest tomorrow. An access token goes before
+// it, once: from then on the ticket speaks for the same player. Requests are promises:
+// `request("chunk_get", {...})` gives the result of its `ok`, or throws the `refused`.
+
+import { CloseCode, decode, encode, PROTOCOL_VERSION, RefusalCode, SUBPROTOCOL } from "./protocol.js";
+
+const CLIENT = "landworld-browser/1";
+const PING_MS = 2000;
+const RETRY_MS = [150, 500, 800, 1200, 2000, 3000];
+const RETRY_JITTER_MS = 400;
+const OPEN_MS = 6000; // a line that is not open by then never will be
+const SILENCE_MS = 12000; // not even a pong for so long: the line is dead, whatever the socket says
+// Closed with one of these and no message before that names a time: coming back at once would only end the same way.
+const SENT_AWAY = new Set([
+  CloseCode.PROTOCOL_ERROR, CloseCode.UNSUPPORTED_DATA, CloseCode.INVALID_DATA, CloseCode.POLICY_VIOLATION, CloseCode.TOO_BIG,
+  CloseCode.REPLACED, CloseCode.FLOODING, CloseCode.TOO_SLOW, CloseCode.REFUSED,
+]);
+
+/** A request the server refused: `code` and `message` as it said. */
+export class Refusal extends Error {
+  constructor({ code, message, retry_after_ms }) {
+    super(message);
+    this.code = code;
+    this.retryAfterMs = retry_after_ms;
+  }
+}
+
+export class Connection {
+  /**
+   * `token` is an access token or null; `handlers` are called by message name, besides `state(name, why, waitMs)` and `frame(now)` after
+   * each WebSocket message. `waitMs` is how long until the next attempt, for lost and waiting.
+   */
+  constructor(url, token, handlers) {
+    this.url = url;
+    this.token = token;
+    this.handlers = handlers;
+    this.ticketKey = `landworld ticket ${url}`;
+    this.state = "offline";
+    this.requests = new Map();
+    this.requestId = 0;
+    this.failures = 0;
+    this.advice = null; // what the server said before it closed: { message, retryAfterMs }, without a time null
+    this.pings = new Map();
+    this.pingMs = null;
+    this.received = { bytes: 0, messages: 0, snapshots: 0 };
+    addEventListener("pagehide", () => this.leave());
+    addEventListener("pageshow", ({ persisted }) => persisted && this.open());
+    addEventListener("online", () => this.state === "lost" && this.retry(0));
+  }
+
+  open() {
+    this.become("connecting");
+    const socket = new WebSocket(this.url, SUBPROTOCOL);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    this.heardAt = performance.now();
+    clearTimeout(this.opening);
+    this.opening = setTimeout(() => socket === this.socket && socket.readyState === WebSocket.CONNECTING && this.drop(), OPEN_MS);
+    socket.onopen = () => {
+      this.become("joining");
+      const hello = { protocol: PROTOCOL_VERSION, client: CLIENT };
+      const ticket = localStorage.getItem(this.ticketKey);
+      if (this.token) hello.token = this.token;
+      else if (ticket) hello.resume = ticket;
+      this.send("hello", hello);
+    };
+    socket.onmessage = ({ data }) => socket === this.socket && this.receive(new Uint8Array(data));
+    socket.onclose = ({ code, reason }) => socket === this.socket && this.closed(code, reason);
+  }
+
+  send(name, fields) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(name, fields));
+  }
+
+  request(name, fields) {
+    if (this.state !== "playing") return Promise.reject(new Refusal({ code: RefusalCode.UNAVAILABLE, message: "Not connected." }));
+    this.requestId = (this.requestId % 0xffffffff) + 1;
+    const request_id = this.requestId;
+    return new Promise((resolve, reject) => {
+      this.requests.set(request_id, { resolve, reject });
+      this.send(name, { request_id, ...fields });
+    });
+  }
+
+  receive(bytes) {
+    const now = performance.now();
+    this.heardAt = now;
+    this.received.bytes += bytes.byteLength;
+    for (const message of decode(bytes)) {
+      this.received.messages += 1;
+      if (message.type === "snapshot") this.received.snapshots += 1;
+      this.own[message.type]?.call(this, message, now);
+      this.handlers[message.type]?.(message, now);
+    }
+    this.handlers.frame?.(now);
+  }
+
+  /** What the line itself makes of a message, before anybody else. */
+  own = {
+    welcome({ resume }) {
+      this.token = null;
+      this.keep(resume);
+      this.failures = 0;
+      this.advice = null;
+      this.become("playing");
+      this.ping();
+    },
+    ok({ request_id, result }) {
+      this.settle(request_id)?.resolve(result);
+    },
+    refused(message) {
+      const request = this.settle(message.request_id);
+      if (request) request.reject(new Refusal(message));
+      else if (this.state === "joining") this.turnedAway(message);
+    },
+    pong({ nonce }, now) {
+      const sent = this.pings.get(nonce);
+      this.pings.delete(nonce);
+      if (sent === undefined) return;
+      const took = now - sent;
+      this.pingMs = this.pingMs === null ? took : this.pingMs + (took - this.pingMs) * 0.3;
+    },
+    closing({ message, retry_after_ms, resume }) {
+      if (resume) this.keep(resume);
+      this.advice = { message, retryAfterMs: retry_after_ms };
+    },
+  };
+
+  keep(ticket) {
+    localStorage.setItem(this.ticketKey, ticket);
+  }
+
+  settle(requestId) {
+    const request = this.requests.get(requestId);
+    this.requests.delete(requestId);
+    return request;
+  }
+
+  /** The hello was refused: without a good ticket one comes as somebody new; for all else a person has to decide. */
+  turnedAway({ code, message, retry_after_ms }) {
+    if (code === RefusalCode.BAD_TOKEN && this.token) {
+      this.stop("refused", message);
+    } else if (code === RefusalCode.BAD_TOKEN && localStorage.getItem(this.ticketKey)) {
+      localStorage.removeItem(this.ticketKey);
+      this.advice = { message: "", retryAfterMs: 0 };
+    } else if (retry_after_ms !== null) {
+      this.advice = { message, retryAfterMs: retry_after_ms };
+    } else {
+      this.stop("refused", message);
+    }
+  }
+
+  ping() {
+    clearInterval(this.pinging);
+    let nonce = 0;
+    const beat = () => {
+      const now = performance.now();
+      if (now - this.heardAt > SILENCE_MS) {
+        this.drop();
+        return;
+      }
+      nonce += 1;
+      this.pings.clear(); // an answer that took longer than a beat says nothing new
+      this.pings.set(nonce, now);
+      this.send("ping", { nonce });
+    };
+    beat();
+    this.pinging = setInterval(beat, PING_MS);
+  }
+
+  closed(code, reason) {
+    clearInterval(this.pinging);
+    for (const { reject } of this.requests.values()) reject(new Refusal({ code: RefusalCode.UNAVAILABLE, message: "The connection was lost." }));
+    this.requests.clear();
+    if (this.state === "refused") return;
+    const { advice } = this;
+    this.advice = null;
+    if (advice ? advice.retryAfterMs === null : SENT_AWAY.has(code)) {
+      this.stop(code === CloseCode.REPLACED ? "replaced" : "closed", advice?.message || reason);
+      return;
+    }
+    const leastMs = advice ? advice.retryAfterMs : RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)];
+    const waitMs = leastMs + Math.random() * Math.max(RETRY_JITTER_MS, leastMs / 2); // not everybody at once
+    this.failures += 1;
+    this.become(advice ? "waiting" : "lost", advice?.message || reason, waitMs);
+    this.retry(waitMs);
+  }
+
+  /** The line is dead without a close: take it for lost at once. */
+  drop() {
+    const socket = this.socket;
+    this.socket = null;
+    socket.close();
+    this.closed(0, "");
+  }
+
+  retry(afterMs) {
+    clearTimeout(this.retrying);
+    this.retrying = setTimeout(() => this.open(), afterMs);
+  }
+
+  stop(state, why) {
+    clearTimeout(this.retrying);
+    clearInterval(this.pinging);
+    this.become(state, why);
+  }
+
+  /** Leaves for good, so that nobody sees a player stand there for half a minute. */
+  leave() {
+    clearTimeout(this.retrying);
+    clearInterval(this.pinging);
+    this.socket?.close(CloseCode.NORMAL);
+    this.socket = null;
+  }
+
+  become(state, why = "", waitMs = 0) {
+    this.state = state;
+    this.handlers.state?.(state, why, waitMs);
+  }
+}

@@ -1,0 +1,270 @@
+// The browser client: puts the parts together and runs the frame. boot.js loads and starts it.
+//
+//   connection -> world, prediction, chunks, chat     what the server says goes to whom it concerns
+//   input -> walker -> prediction, connection         what the hands want is done here at once and told to the server
+//   scene, minimap, chat, hud                         show it, once a frame
+//
+// `window.landworld` is for looking in from outside (tests, the curious). Address bar: `?hour=20` stops the light at that hour;
+// `#token=...` signs in with an access token (landworld token) and is taken out of the address bar at once.
+
+import { Chat } from "./chat.js";
+import { Chunks } from "./chunks.js";
+import { Clock } from "./clock.js";
+import { Connection } from "./connection.js";
+import { Hud } from "./hud.js";
+import { Input } from "./input.js";
+import { clockText, hourAt } from "./light.js";
+import { Minimap } from "./minimap.js";
+import { Prediction } from "./prediction.js";
+import { Scene } from "./scene.js";
+import { Walker } from "./walker.js";
+import { World } from "./world.js";
+
+const FRAME_MAX_S = 0.1; // a longer pause is not caught up with in one frame
+const AROUND_MS = 150; // how often the ground around is looked after
+const ENTRANCE_MS = 4000; // after so long ground under one's feet is enough to begin, in plain colours too
+const CLIENT_RETRY_MS = 1000; // between two questions for where the game socket is
+const CLIENT_RETRY_JITTER_MS = 400;
+const WELCOMED = "landworld welcomed";
+const VIEW_KEYS = { Equal: 1.15, NumpadAdd: 1.15, Minus: 1 / 1.15, NumpadSubtract: 1 / 1.15 };
+
+const byId = (id) => document.getElementById(id);
+const fixedHour = new URLSearchParams(location.search).get("hour");
+
+const NO_WEBGL =
+  "It needs WebGL 2, which this browser does not offer. Switch on hardware (or graphics) acceleration in the browser's settings and start it " +
+  "again, or come with a current Firefox, Chrome, Edge or Safari.";
+
+/** A trouble that a person can do something about; boot.js shows it. */
+class Advice extends Error {
+  constructor(title, words) {
+    super(words);
+    this.title = title;
+  }
+}
+
+/** What the server says of itself; asks until it answers, and `hud` says so meanwhile. */
+async function clientJson(hud) {
+  for (;;) {
+    const said = await fetch("client.json").then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+    if (said) return said;
+    const waitMs = CLIENT_RETRY_MS + Math.random() * CLIENT_RETRY_JITTER_MS;
+    hud.state("lost", "", waitMs);
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+}
+
+/** Where the game socket is: where the server says, or beside this page. */
+async function gameUrl(hud) {
+  const { game_url, game_port } = await clientJson(hud);
+  return game_url || `${location.protocol === "https:" ? "wss" : "ws"}://${location.hostname}:${game_port}/`;
+}
+
+/** The access token in the address bar, which is no place for one. */
+function takeToken() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token !== null) history.replaceState(null, "", location.pathname + location.search);
+  return token;
+}
+
+export async function start() {
+  if (!document.createElement("canvas").getContext("webgl2")) throw new Advice("This browser cannot show the world", NO_WEBGL);
+  const token = takeToken();
+  const hud = new Hud();
+  const scene = new Scene();
+  await scene.start(byId("map"), (x, y) => chunks.groundAt(x, y), (x, y) => chunks.builtAt(x, y));
+  const url = await gameUrl(hud);
+  hud.watchPanels((rectangles) => scene.setPanels(rectangles));
+
+  const clock = new Clock();
+  const world = new World(clock);
+  const minimap = new Minimap(byId("minimap"));
+  let settings = null;
+  let welcomedAt = 0;
+  let heading = Math.PI / 2;
+
+  const connection = new Connection(url, token, {
+    state: (state, why, waitMs) => hud.state(state, why, waitMs),
+    welcome,
+    refused: ({ request_id, message }) => request_id === 0 && connection.state === "playing" && hud.toast(message),
+    pong: ({ tick }, now) => clock.heard(tick, now),
+    moved(message, now) {
+      clock.heard(message.tick, now);
+      prediction.moved(message, now);
+    },
+    snapshot(message, now) {
+      const mine = world.snapshot(message, now);
+      if (!mine) return;
+      prediction.seen(mine.tick, mine.x, mine.y, now);
+      look();
+    },
+    crowd: (message, now) => world.crowd(message, now),
+    appeared: (message) => world.appeared(message),
+    view(message) {
+      world.viewed(message);
+      look();
+    },
+    chunk: (message) => chunks.arrived(message),
+    chunk_edits: (message) => chunks.edited(message),
+    chat_said: (message, now) => chat.said(message, clock.tickAt(now) * clock.tickMs),
+  });
+  const chunks = new Chunks(connection, {
+    arrived(chunk) {
+      scene.chunkArrived(chunk, performance.now());
+      minimap.chunkArrived(chunk);
+    },
+    built(chunk) {
+      scene.chunkBuilt(chunk);
+      minimap.chunkArrived(chunk);
+    },
+    gone(chunk) {
+      scene.chunkGone(chunk);
+      minimap.chunkGone(chunk);
+    },
+  });
+  const look = () => world.centre && chunks.sees(world.centre.cx, world.centre.cy, world.view.radius_cells);
+  const prediction = new Prediction(clock, chunks.walkAt);
+  const walker = new Walker(prediction, chunks.walkAt, (seq, dx, dy) => connection.send("move", { seq, dx, dy }));
+  const chat = new Chat(byId("chat"), byId("bubbles"), {
+    request: (name, fields) => connection.request(name, fields),
+    toast: (text) => hud.toast(text),
+    done: () => byId("map").focus(),
+  });
+  const input = new Input(byId("map"), byId("stick"), {
+    walkTo(px, py) {
+      const { x, y } = scene.toWorld(px, py);
+      walker.walkTo(x, y, performance.now());
+      if (hud.welcoming) hud.hideWelcome();
+    },
+    zoom: (factor) => scene.zoomBy(factor),
+    key,
+  });
+
+  function key(event) {
+    if (event.code === "Enter" || event.key === "/") {
+      if (event.target instanceof HTMLElement && event.target.closest("button") && event.code === "Enter") return;
+      event.preventDefault();
+      if (hud.welcoming) hud.hideWelcome();
+      else chat.open(event.key === "/" ? "/" : "");
+    } else if (event.code === "Escape") {
+      hud.hideWelcome();
+    } else if (event.code === "F3") {
+      event.preventDefault();
+      hud.toggleFigures();
+    } else if (VIEW_KEYS[event.code]) {
+      scene.zoomBy(VIEW_KEYS[event.code]);
+    }
+  }
+
+  function welcome(message, now) {
+    settings = message.settings;
+    welcomedAt = now;
+    clock.reset(message.tick, message.tick_hz, now);
+    world.clear();
+    world.me = message.player_id;
+    prediction.walkSpeed = settings.walk_speed;
+    prediction.place(message.x, message.y, now);
+    walker.stop();
+    chunks.enter(settings.ground_id, settings.chunk_radius_max);
+    chat.enter({ id: message.player_id, name: message.name }, settings.chat_chars_max);
+    hud.welcome(message.name, localStorage.getItem(WELCOMED) === null);
+    localStorage.setItem(WELCOMED, "yes");
+  }
+
+  const hourNow = (now) => (fixedHour === null ? hourAt((clock.tickAt(now) * clock.tickMs) / 1000) : Number(fixedHour));
+  const meEntity = () => world.entities.get(world.me);
+
+  /** My own figure is shown where the prediction is, not where the snapshots were. */
+  function dressMe(seconds) {
+    const me = meEntity();
+    if (!me || me.count === 0) return;
+    const { x, y } = me;
+    me.x = prediction.shownX;
+    me.y = prediction.shownY;
+    me.alpha = 1;
+    me.walk(me.x - x, me.y - y, seconds);
+    const { dx, dy } = prediction.intent;
+    if (dx !== 0 || dy !== 0) me.heading = Math.atan2(dy, dx); // towards the wish, even against a wall
+    heading = me.heading;
+  }
+
+  let before = performance.now();
+  let aroundAt = 0;
+  let rates = { bytes_per_s: 0, messages_per_s: 0, snapshots_per_s: 0 };
+
+  function frame() {
+    const now = performance.now();
+    const seconds = Math.min(FRAME_MAX_S, Math.max(0.001, (now - before) / 1000));
+    before = now;
+    if (settings) live(now, seconds);
+    const me = settings ? { x: prediction.shownX, y: prediction.shownY } : null;
+    scene.draw({ me, meId: world.me, people: world.entities.values(), crowds: crowds(), hour: hourNow(now), now, seconds });
+    if (me) show(me, now);
+    if (me && (scene.painted || (now - welcomedAt > ENTRANCE_MS && chunks.chunkAt(me.x, me.y)))) hud.enter();
+    hud.frame(now, performance.now() - now);
+    hud.figures(now, () => {
+      rates = hud.rates(connection.received, now);
+      return figures();
+    });
+    requestAnimationFrame(frame);
+  }
+
+  function live(now, seconds) {
+    const playing = connection.state === "playing";
+    const pointer = input.pointing(now);
+    if (playing) walker.advance(input.direction(), pointer && scene.toWorld(pointer.x, pointer.y), now);
+    else if (prediction.intent.dx !== 0 || prediction.intent.dy !== 0) prediction.input(0, 0, now);
+    prediction.advance(now);
+    world.advance(now, seconds);
+    dressMe(seconds);
+    if (playing && now - aroundAt > AROUND_MS) {
+      aroundAt = now;
+      chunks.around(prediction.x, prediction.y, now);
+    }
+  }
+
+  function show(me, now) {
+    minimap.draw(me, heading, world.me, world.entities.values(), now);
+    chat.advance((id) => {
+      const person = world.entities.get(id);
+      return person && person.count > 0 ? scene.aboveName(person) : null;
+    }, now);
+    hud.place(me.x, me.y, clockText(hourNow(now)));
+  }
+
+  function* crowds() {
+    for (const cell of world.cells.values()) if (cell.count > 0) yield cell;
+  }
+
+  function figures() {
+    const { fps, frame_ms } = hud.pace;
+    const { near_hz, far_hz, step } = world.view;
+    return [
+      ["ping", connection.pingMs === null ? "–" : `${connection.pingMs.toFixed(0)} ms`],
+      ["snapshots", `${rates.snapshots_per_s.toFixed(0)} /s`],
+      ["received", `${(rates.bytes_per_s / 1000).toFixed(1)} kB/s`],
+      ["frames", `${fps.toFixed(0)} /s, ${frame_ms.toFixed(1)} ms`],
+      ["in sight", String(world.entities.size)],
+      ["ladder", `step ${step}, ${near_hz} and ${far_hz} Hz`],
+      ["jitter", `${clock.jitterMs.toFixed(0)} ms`],
+      ["chunks", `${chunks.known.size} known, ${scene.terrain.painted} painted`],
+    ];
+  }
+
+  addEventListener("resize", () => scene.resize());
+  window.landworld = Object.freeze({
+    get state() { return connection.state; },
+    get entered() { return hud.entered; },
+    get me() { return { id: world.me, name: chat.me.name, x: prediction.x, y: prediction.y, settled: prediction.settled }; },
+    get entities() {
+      return Array.from(world.entities.values(), ({ id, name, x, y, alpha }) => ({ id, name, x, y, alpha }));
+    },
+    at: (x, y) => ({ ground: chunks.groundAt(x, y), walk: chunks.walkAt(x, y), built: chunks.builtAt(x, y) }),
+    get chat() { return chat.lines.map((lines) => lines.map(({ sender_id, sender_name, text }) => ({ sender_id, sender_name, text }))); },
+    get stats() {
+      return { ...hud.pace, ...rates, ping_ms: connection.pingMs, entities: world.entities.size, view: world.view, chunks: { ...chunks.counts, known: chunks.known.size, painted: scene.terrain.painted, waiting: scene.terrain.waiting }, tick: clock.newest };
+    },
+  });
+  connection.open();
+  requestAnimationFrame(frame);
+}

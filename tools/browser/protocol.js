@@ -1,0 +1,319 @@
+// Made by `landworld protocol --write` from protocol/*.py; do not edit. The whole protocol in words: protocol/PROTOCOL.md.
+//
+//   encode("move", { seq: 1, dx: 1, dy: 0 })  ->  Uint8Array: one message, to be sent as a binary WebSocket message
+//   decode(bytes)                             ->  [{ type: "moved", seq, tick, x, y }, ...]: all of one WebSocket message
+//   readEntities(snapshot.entities, cx, cy)   ->  [{ player_id, x, y }, ...]: places in tiles
+//   readChunkEdits(chunk_edits.edits)         ->  [{ tile, kind }, ...]
+//   readChunk(inflated)                       ->  { ground, walk, height, ..., objects }: `chunk.data` after inflating
+//
+// The name of a message is in `type`, since several messages have a field called `name`. Optional fields that were left out
+// are null. Counters (tick, seq, time_ms) are u64 on the wire and plain numbers here: exact up to 2^53, which at 20 ticks a
+// second is fourteen million years.
+
+import { decodeMulti, encode as pack } from "./vendor/msgpack.mjs";
+
+export const PROTOCOL_VERSION = 1;
+export const SUBPROTOCOL = "landworld.v1";
+
+export const LIMITS = Object.freeze({
+  name_chars_max: 24,
+  chat_chars_max: 500,
+  token_chars_max: 2048,
+  world_tiles_max: 1048576,
+});
+
+/** Every message by name; `required` is how many of the fields, from the first, may not be left out. */
+export const MESSAGES = {
+  hello: { code: 1, direction: "client", required: 2, fields: ["protocol", "client", "token", "resume"] },
+  ping: { code: 2, direction: "client", required: 1, fields: ["nonce"] },
+  move: { code: 3, direction: "client", required: 3, fields: ["seq", "dx", "dy"] },
+  chunk_get: { code: 4, direction: "client", required: 3, fields: ["request_id", "cx", "cy", "version"] },
+  chat_say: { code: 5, direction: "client", required: 3, fields: ["request_id", "channel", "text", "to"] },
+  player_find: { code: 6, direction: "client", required: 2, fields: ["request_id", "name"] },
+  tile_edit: { code: 7, direction: "client", required: 3, fields: ["request_id", "action_id", "edits"] },
+  welcome: { code: 64, direction: "server", required: 11, fields: ["player_id", "name", "role", "x", "y", "tick", "tick_hz", "epoch", "durable_seq", "resume", "settings"] },
+  refused: { code: 65, direction: "server", required: 3, fields: ["request_id", "code", "message", "retry_after_ms"] },
+  ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
+  pong: { code: 67, direction: "server", required: 2, fields: ["nonce", "tick"] },
+  moved: { code: 68, direction: "server", required: 4, fields: ["seq", "tick", "x", "y"] },
+  snapshot: { code: 69, direction: "server", required: 4, fields: ["tick", "cx", "cy", "entities"] },
+  appeared: { code: 70, direction: "server", required: 3, fields: ["player_id", "name", "look"] },
+  chat_said: { code: 71, direction: "server", required: 5, fields: ["channel", "sender_id", "sender_name", "text", "time_ms", "to"] },
+  chunk: { code: 72, direction: "server", required: 4, fields: ["cx", "cy", "version", "data"] },
+  chunk_edits: { code: 73, direction: "server", required: 5, fields: ["cx", "cy", "from_version", "version", "edits"] },
+  view: { code: 74, direction: "server", required: 5, fields: ["step", "radius_cells", "near_hz", "far_hz", "crowds"] },
+  crowd: { code: 75, direction: "server", required: 4, fields: ["tick", "cx", "cy", "count"] },
+  closing: { code: 76, direction: "server", required: 2, fields: ["code", "message", "retry_after_ms", "resume"] },
+};
+
+export const RefusalCode = Object.freeze({
+  BAD_REQUEST: 1, // understood, but a value makes no sense
+  NOT_ALLOWED: 2, // not with this role, or not in this state
+  RATE_LIMITED: 3, // too often; retry_after_ms says when again
+  UNAVAILABLE: 4, // the server cannot do this now; retry_after_ms says when to try again
+  NOT_FOUND: 5, // no such player, chunk or thing
+  OUT_OF_RANGE: 6, // too far from where you stand
+  BAD_TOKEN: 7, // forged, stale, or for another purpose: sign in again
+  GUESTS_FORBIDDEN: 8, // this server wants a token
+  WRONG_VERSION: 9, // another protocol version
+  WORLD_FULL: 10, // no place left; try again later
+});
+
+export const CloseCode = Object.freeze({
+  NORMAL: 1000, // the client leaves for good, or the server has nothing more to say
+  GOING_AWAY: 1001, // the server shuts down
+  PROTOCOL_ERROR: 1002, // WebSocket framing broken, fragments without end, unmasked frames
+  UNSUPPORTED_DATA: 1003, // a text frame: this protocol is binary
+  INVALID_DATA: 1007, // not MessagePack, an unknown code, wrong types, missing or extra fields
+  POLICY_VIOLATION: 1008, // right bytes, wrong behaviour: not in this state
+  TOO_BIG: 1009, // a message over the limit
+  INTERNAL_ERROR: 1011, // our fault
+  REPLACED: 4000, // the same player signed in on a newer connection
+  HELLO_TIMEOUT: 4001, // connected and said nothing
+  IDLE_TIMEOUT: 4002, // nothing heard for too long
+  FLOODING: 4003, // rates passed again and again, after refusals
+  TOO_SLOW: 4004, // never reads what it is sent
+  REFUSED: 4005, // the hello was refused; the `refused` message before says why
+});
+
+export const Role = Object.freeze({
+  GUEST: "guest", // came without a token; the same guest again with the ticket of an earlier welcome
+  USER: "user", // signed in with a token
+  MODERATOR: "moderator", // keeps the peace
+  ADMIN: "admin", // runs the server
+});
+
+export const State = Object.freeze({
+  NEW: "new", // connected; only `hello` is understood
+  JOINING: "joining", // `hello` is being checked; the answer is `welcome`, or `refused` and a close
+  PLAYING: "playing", // in the world
+});
+
+export const Rate = Object.freeze({
+  HELLO: "hello", // signing in: one bucket for all at one address, `limits.hellos_per_address`
+  MOVEMENT: "movement", // inputs
+  CHAT: "chat", // talk
+  REQUEST: "request", // questions
+  CHUNK: "chunk", // ground
+  PING: "ping", // measuring the line
+});
+
+export const ChatChannel = Object.freeze({
+  NEARBY: 0, // everyone within chat.radius_tiles of the speaker
+  WORLD: 1, // everyone in the world
+  DIRECT: 2, // one player, wherever they are
+});
+
+export const Delivery = Object.freeze({
+  CURRENT: 0, // the version you hold is the newest: nothing is sent
+  EDITS: 1, // a `chunk_edits` with what changed since your version comes before the `ok`
+  WHOLE: 2, // a `chunk`, and a `chunk_edits` with all that is built on it, come before the `ok`
+});
+
+export const Ground = Object.freeze({
+  DEEP_WATER: 0,
+  WATER: 1,
+  SHALLOWS: 2,
+  RIVER: 3,
+  SAND: 4,
+  GRASS: 5,
+  SCRUB: 6,
+  WOOD: 7,
+  MARSH: 8,
+  TUNDRA: 9,
+  ROCK: 10,
+  SNOW: 11,
+});
+
+export const ObjectKind = Object.freeze({
+  CONIFER: 0,
+  BROADLEAF: 1,
+  PALM: 2,
+  BUSH: 3,
+  DEAD_TREE: 4,
+  CACTUS: 5,
+  BOULDER: 6,
+  FLOWER: 7,
+  REED: 8,
+});
+
+export const Build = Object.freeze({
+  NOTHING: 0,
+  PATH: 1,
+  PAVING: 2,
+  FLOOR: 3,
+  WALL: 4,
+  FENCE: 5,
+  HEDGE: 6,
+});
+
+/** Percent of full walking speed by Build, in place of the ground's; 0 blocks. */
+export const BUILD_WALK = Object.freeze({
+  1: 100, // PATH
+  2: 100, // PAVING
+  3: 100, // FLOOR
+  4: 0, // WALL
+  5: 0, // FENCE
+  6: 0, // HEDGE
+});
+
+export const RECORDS = {
+  "snapshot.entities": {
+    byte_order: "little",
+    record_bytes: 8,
+    fields: [
+      { name: "player_id", type: "u32", offset: 0 },
+      { name: "x", type: "u16", offset: 4, origin: "cx", cell_tiles: 32, units_per_tile: 2048, tiles: "cx * 32 + x / 2048" },
+      { name: "y", type: "u16", offset: 6, origin: "cy", cell_tiles: 32, units_per_tile: 2048, tiles: "cy * 32 + y / 2048" },
+    ],
+  },
+  "tile_edit.edits": {
+    byte_order: "little",
+    record_bytes: 9,
+    fields: [
+      { name: "x", type: "i32", offset: 0, meaning: "tile of the world, east" },
+      { name: "y", type: "i32", offset: 4, meaning: "tile of the world, south" },
+      { name: "kind", type: "u8", offset: 8, meaning: "enum Build; 0 takes away what was built" },
+    ],
+  },
+  "chunk_edits.edits": {
+    byte_order: "little",
+    record_bytes: 3,
+    fields: [
+      { name: "tile", type: "u16", offset: 0, meaning: "tile of the chunk, y * 32 + x" },
+      { name: "kind", type: "u8", offset: 2, meaning: "enum Build; 0 takes away what was built" },
+    ],
+  },
+};
+
+export const CHUNK = {
+  byte_order: "little",
+  compression: "zlib (RFC 1950)",
+  tiles: 32,
+  layers: [
+    { name: "ground", type: "u8", count: 1024, delta: false, meaning: "the kind of ground, enum Ground" },
+    { name: "walk", type: "u8", count: 1024, delta: false, meaning: "percent of full walking speed, 0 blocks; ground and objects together" },
+    { name: "height", type: "u8", count: 1024, delta: true, meaning: "0 to 255, the sea lies at 96" },
+    { name: "shade", type: "u8", count: 1024, delta: true, meaning: "hillshade, light from the north-west; 128 is flat" },
+    { name: "red", type: "u8", count: 1024, delta: true, meaning: "colour of the ground before shading" },
+    { name: "green", type: "u8", count: 1024, delta: true, meaning: "colour of the ground before shading" },
+    { name: "blue", type: "u8", count: 1024, delta: true, meaning: "colour of the ground before shading" },
+  ],
+  objects: {
+    count: "u16",
+    record_bytes: 6,
+    fields: [
+      { name: "tile", type: "u16", offset: 0, meaning: "index of its tile, y * 32 + x" },
+      { name: "kind", type: "u8", offset: 2, meaning: "enum ObjectKind" },
+      { name: "dx", type: "u8", offset: 3, meaning: "east of the tile's corner, in 1/256 tile" },
+      { name: "dy", type: "u8", offset: 4, meaning: "south of the tile's corner, in 1/256 tile" },
+      { name: "size", type: "u8", offset: 5, meaning: "128 is the normal size" },
+    ],
+    order: "by y, then by x",
+  },
+};
+
+const NAMES = new Map(Object.entries(MESSAGES).map(([name, message]) => [message.code, name]));
+
+/** One message as bytes. Throws a TypeError when the message is unknown, a required field is missing or a field is unknown. */
+export function encode(name, fields = {}) {
+  const message = MESSAGES[name];
+  if (message === undefined) throw new TypeError(`there is no message ${name}`);
+  for (const field of Object.keys(fields)) {
+    if (!message.fields.includes(field)) throw new TypeError(`${name} has no field ${field}`);
+  }
+  const row = [message.code, ...message.fields.map((field) => fields[field] ?? null)];
+  const missing = row.indexOf(null, 1) - 1;
+  if (missing >= 0 && missing < message.required) throw new TypeError(`${name} needs ${message.fields[missing]}`);
+  while (row.length > 1 + message.required && row.at(-1) === null) row.pop();
+  return pack(row);
+}
+
+/** Every message of one WebSocket message, in order. Throws a RangeError for what is no message of this protocol. */
+export function decode(bytes) {
+  return Array.from(decodeMulti(bytes), fromRow);
+}
+
+function fromRow(row) {
+  const name = Array.isArray(row) ? NAMES.get(row[0]) : undefined;
+  if (name === undefined) throw new RangeError("not a message of this protocol");
+  const { fields, required } = MESSAGES[name];
+  const given = row.length - 1;
+  if (given < required || given > fields.length) throw new RangeError(`${name} with ${given} fields`);
+  const message = { type: name };
+  fields.forEach((field, index) => {
+    message[field] = row[index + 1] ?? null;
+  });
+  return message;
+}
+
+function viewOf(bytes) {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The records of one cell. Throws a RangeError when the bytes are not a whole number of records. */
+export function readEntities(bytes, cx, cy) {
+  const { record_bytes } = RECORDS["snapshot.entities"];
+  if (bytes.byteLength % record_bytes !== 0) throw new RangeError("entities end within a record");
+  const view = viewOf(bytes);
+  const entities = new Array(bytes.byteLength / record_bytes);
+  for (let index = 0, at = 0; index < entities.length; index += 1, at += record_bytes) {
+    entities[index] = {
+      player_id: view.getUint32(at, true),
+      x: cx * 32 + view.getUint16(at + 4, true) / 2048,
+      y: cy * 32 + view.getUint16(at + 6, true) / 2048,
+    };
+  }
+  return entities;
+}
+
+/** The tiles built on, oldest first. Throws a RangeError when the bytes are not a whole number of records. */
+export function readChunkEdits(bytes) {
+  const { record_bytes } = RECORDS["chunk_edits.edits"];
+  if (bytes.byteLength % record_bytes !== 0) throw new RangeError("edits end within a record");
+  const view = viewOf(bytes);
+  const edits = new Array(bytes.byteLength / record_bytes);
+  for (let index = 0, at = 0; index < edits.length; index += 1, at += record_bytes) {
+    edits[index] = { tile: view.getUint16(at, true), kind: view.getUint8(at + 2) };
+  }
+  return edits;
+}
+
+/**
+ * The payload of a chunk (`chunk.data` after inflating it). Layers are Uint8Array(1024), row by row from the north, deltas
+ * undone. Objects are { tile, kind, x, y, size }: x and y in tiles from the chunk's north-west corner, size 1 is normal.
+ * Throws a RangeError when the length is not what the layout says.
+ */
+export function readChunk(bytes) {
+  const chunk = {};
+  let at = 0;
+  for (const { name, count, delta } of CHUNK.layers) {
+    chunk[name] = bytes.slice(at, at + count);
+    if (delta) undoDelta(chunk[name]);
+    at += count;
+  }
+  chunk.objects = readObjects(viewOf(bytes), at);
+  return chunk;
+}
+
+function undoDelta(layer) {
+  for (let index = 1; index < layer.length; index += 1) layer[index] += layer[index - 1]; // a Uint8Array wraps by itself
+}
+
+function readObjects(view, start) {
+  const { record_bytes } = CHUNK.objects;
+  const objects = new Array(view.getUint16(start, true));
+  const first = start + 2;
+  if (view.byteLength !== first + objects.length * record_bytes) throw new RangeError("not the length of a chunk");
+  for (let index = 0, at = first; index < objects.length; index += 1, at += record_bytes) {
+    const tile = view.getUint16(at, true);
+    objects[index] = {
+      tile,
+      kind: view.getUint8(at + 2),
+      x: (tile % CHUNK.tiles) + view.getUint8(at + 3) / 256,
+      y: Math.floor(tile / CHUNK.tiles) + view.getUint8(at + 4) / 256,
+      size: view.getUint8(at + 5) / 128,
+    };
+  }
+  return objects;
+}

@@ -1,0 +1,195 @@
+// Who is in sight, and where they are at a moment between two snapshots.
+//
+// Others are shown a little in the past, where two snapshots are known and one can be exact between them. Moments are ticks of the
+// server, never times of arrival. A cell that sends nothing is unchanged: a gap between two places is walked in its last interval
+// only. When a snapshot is late, a walker goes on for one interval and then waits.
+
+import { readEntities } from "./protocol.js";
+
+const SAMPLES = 8; // places remembered of each entity
+const DELAY_MS = 100;
+const JITTER_SHARE = 1.5; // how much of the line's jitter is added to the delay
+const DELAY_MAX_MS = 700;
+const GONE_MS = 350; // in no cell for so long: out of sight (one may be between two cells that are sent at different rates)
+const TURN_TILES_PER_S = 0.25; // slower than this is standing
+
+export const cellKey = (cx, cy) => `${cx},${cy}`;
+
+class Entity {
+  constructor(id) {
+    this.id = id;
+    this.name = "";
+    this.look = 0;
+    this.ticks = new Float64Array(SAMPLES);
+    this.xs = new Float64Array(SAMPLES);
+    this.ys = new Float64Array(SAMPLES);
+    this.count = 0; // samples ever; the newest is at (count - 1) % SAMPLES
+    this.interval = 1; // ticks between the snapshots of its cell
+    this.delay = 2; // ticks it is shown in the past
+    this.x = 0;
+    this.y = 0;
+    this.heading = Math.PI / 2; // radians, 0 is east, grows clockwise on the screen: south
+    this.speed = 0; // tiles a second, as shown
+    this.walked = 0; // tiles; the phase of the walk
+    this.seenAt = 0;
+    this.alpha = 0; // fades in and out
+    this.cell = "";
+  }
+
+  add(tick, x, y, interval) {
+    this.interval = interval;
+    if (this.count > 0) {
+      const last = (this.count - 1) % SAMPLES;
+      if (tick <= this.ticks[last]) return;
+      if (tick - this.ticks[last] > interval * 1.5) this.put(tick - interval, this.xs[last], this.ys[last]);
+    } else {
+      this.x = x;
+      this.y = y;
+    }
+    this.put(tick, x, y);
+  }
+
+  put(tick, x, y) {
+    const at = this.count % SAMPLES;
+    this.ticks[at] = tick;
+    this.xs[at] = x;
+    this.ys[at] = y;
+    this.count += 1;
+  }
+
+  /** Sets x and y to the place at a tick; `heard` is the newest tick anything was heard of. */
+  placeAt(tick, heard) {
+    const newest = this.count - 1;
+    const oldest = Math.max(0, this.count - SAMPLES);
+    const last = newest % SAMPLES;
+    if (tick >= this.ticks[last] || newest === oldest) {
+      this.x = this.xs[last];
+      this.y = this.ys[last];
+      const late = heard < this.ticks[last] + this.interval; // else the silence says: nobody moved
+      if (!late || newest === oldest) return;
+      const before = (newest - 1) % SAMPLES;
+      const span = this.ticks[last] - this.ticks[before];
+      const share = Math.min(tick - this.ticks[last], this.interval) / span;
+      this.x += (this.xs[last] - this.xs[before]) * share;
+      this.y += (this.ys[last] - this.ys[before]) * share;
+      return;
+    }
+    let index = newest - 1;
+    while (index > oldest && this.ticks[index % SAMPLES] > tick) index -= 1;
+    const from = index % SAMPLES;
+    const to = (index + 1) % SAMPLES;
+    const share = Math.max(0, (tick - this.ticks[from]) / (this.ticks[to] - this.ticks[from]));
+    this.x = this.xs[from] + (this.xs[to] - this.xs[from]) * share;
+    this.y = this.ys[from] + (this.ys[to] - this.ys[from]) * share;
+  }
+
+  /** Turns and swings the legs by the way shown since the last frame. */
+  walk(dx, dy, seconds) {
+    const distance = Math.hypot(dx, dy);
+    const speed = distance / seconds;
+    this.speed += (Math.min(speed, 12) - this.speed) * Math.min(1, seconds * 14);
+    if (speed > TURN_TILES_PER_S && distance < 3) {
+      this.heading = Math.atan2(dy, dx);
+      this.walked += distance;
+    }
+  }
+}
+
+export class World {
+  constructor(clock) {
+    this.clock = clock;
+    this.clear();
+  }
+
+  /** Forgets everyone (on entering again). */
+  clear() {
+    this.me = 0; // my player_id
+    this.entities = new Map();
+    this.cells = new Map(); // key -> { cx, cy, tick, ids, count }
+    this.view = { step: 0, radius_cells: 1, near_hz: 20, far_hz: 20, crowds: false };
+    this.centre = null; // the cell I am in
+  }
+
+  entity(id) {
+    let entity = this.entities.get(id);
+    if (!entity) {
+      entity = new Entity(id);
+      this.entities.set(id, entity);
+    }
+    return entity;
+  }
+
+  appeared({ player_id, name, look }) {
+    const entity = this.entity(player_id);
+    entity.name = name;
+    entity.look = look;
+  }
+
+  /** Takes in a snapshot; returns my own record if it is in there. */
+  snapshot({ tick, cx, cy, entities }, now) {
+    this.clock.heard(tick, now);
+    const key = cellKey(cx, cy);
+    const known = this.cells.get(key);
+    if (known && known.tick > tick) return null;
+    const records = readEntities(entities, cx, cy);
+    const interval = this.intervalOf(cx, cy);
+    let mine = null;
+    for (const { player_id, x, y } of records) {
+      const entity = this.entity(player_id);
+      entity.add(tick, x, y, interval);
+      entity.cell = key;
+      entity.seenAt = now;
+      if (player_id === this.me) mine = { tick, x, y };
+    }
+    this.cells.set(key, { cx, cy, tick, ids: new Set(records.map((record) => record.player_id)), count: 0 });
+    if (mine) this.enter(cx, cy);
+    return mine;
+  }
+
+  crowd({ tick, cx, cy, count }, now) {
+    this.clock.heard(tick, now);
+    this.cells.set(cellKey(cx, cy), { cx, cy, tick, ids: new Set(), count });
+  }
+
+  /** I am in this cell now: forget cells that are no longer seen from it. */
+  enter(cx, cy) {
+    this.centre = { cx, cy };
+    for (const [key, cell] of this.cells) {
+      if (Math.max(Math.abs(cell.cx - cx), Math.abs(cell.cy - cy)) > this.view.radius_cells) this.cells.delete(key);
+    }
+  }
+
+  viewed(view) {
+    this.view = view;
+    if (this.centre) this.enter(this.centre.cx, this.centre.cy);
+  }
+
+  /** How many ticks lie between two snapshots of a cell. */
+  intervalOf(cx, cy) {
+    const near = !this.centre || (this.centre.cx === cx && this.centre.cy === cy);
+    return Math.max(1, Math.round(1000 / this.clock.tickMs / (near ? this.view.near_hz : this.view.far_hz)));
+  }
+
+  /** Moves everyone but me to where they are shown now; takes out of sight who is in no cell. */
+  advance(now, seconds) {
+    const tickMs = this.clock.tickMs;
+    const tick = this.clock.tickAt(now);
+    const jitterMs = this.clock.jitterMs * JITTER_SHARE;
+    for (const entity of this.entities.values()) {
+      const seen = this.cells.get(entity.cell)?.ids.has(entity.id) ?? false;
+      if (seen) entity.seenAt = now;
+      if (entity.id === this.me || entity.count === 0) continue;
+      const here = now - entity.seenAt < GONE_MS / 2;
+      entity.alpha += ((here ? 1 : 0) - entity.alpha) * Math.min(1, seconds * 9);
+      if (now - entity.seenAt > GONE_MS) {
+        this.entities.delete(entity.id);
+        continue;
+      }
+      const delayMs = Math.min(DELAY_MAX_MS, Math.max(DELAY_MS, (entity.interval + 0.5) * tickMs + jitterMs));
+      entity.delay += (delayMs / tickMs - entity.delay) * Math.min(1, seconds * 2);
+      const { x, y } = entity;
+      entity.placeAt(tick - entity.delay, this.clock.newest);
+      entity.walk(entity.x - x, entity.y - y, seconds);
+    }
+  }
+}

@@ -1,0 +1,247 @@
+"""The browser's codec, tools/browser/protocol.js, written from the description of the protocol.
+
+Tables come from the description; the few functions that read them stand below as they stand in the file. The offsets inside
+packed records are filled in from the layouts, so that nothing in the browser counts bytes by hand.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LINE_CHARS_MAX = 150
+
+_VIEW = {"u8": "getUint8({at})", "u16": "getUint16({at}, true)", "u32": "getUint32({at}, true)"}
+_BYTES = {"u8": 1, "u16": 2, "u32": 4}  # those of a count
+
+_HEAD = """\
+// Made by `landworld protocol --write` from protocol/*.py; do not edit. The whole protocol in words: protocol/PROTOCOL.md.
+//
+//   encode("move", { seq: 1, dx: 1, dy: 0 })  ->  Uint8Array: one message, to be sent as a binary WebSocket message
+//   decode(bytes)                             ->  [{ type: "moved", seq, tick, x, y }, ...]: all of one WebSocket message
+//   readEntities(snapshot.entities, cx, cy)   ->  [{ player_id, x, y }, ...]: places in tiles
+//   readChunkEdits(chunk_edits.edits)         ->  [{ tile, kind }, ...]
+//   readChunk(inflated)                       ->  { ground, walk, height, ..., objects }: `chunk.data` after inflating
+//
+// The name of a message is in `type`, since several messages have a field called `name`. Optional fields that were left out
+// are null. Counters (tick, seq, time_ms) are u64 on the wire and plain numbers here: exact up to 2^53, which at 20 ticks a
+// second is fourteen million years.
+
+import { decodeMulti, encode as pack } from "./vendor/msgpack.mjs";
+"""
+
+_VERSION = """\
+export const PROTOCOL_VERSION = {version};
+export const SUBPROTOCOL = "{subprotocol}";
+"""
+
+_CODEC = """\
+const NAMES = new Map(Object.entries(MESSAGES).map(([name, message]) => [message.code, name]));
+
+/** One message as bytes. Throws a TypeError when the message is unknown, a required field is missing or a field is unknown. */
+export function encode(name, fields = {}) {
+  const message = MESSAGES[name];
+  if (message === undefined) throw new TypeError(`there is no message ${name}`);
+  for (const field of Object.keys(fields)) {
+    if (!message.fields.includes(field)) throw new TypeError(`${name} has no field ${field}`);
+  }
+  const row = [message.code, ...message.fields.map((field) => fields[field] ?? null)];
+  const missing = row.indexOf(null, 1) - 1;
+  if (missing >= 0 && missing < message.required) throw new TypeError(`${name} needs ${message.fields[missing]}`);
+  while (row.length > 1 + message.required && row.at(-1) === null) row.pop();
+  return pack(row);
+}
+
+/** Every message of one WebSocket message, in order. Throws a RangeError for what is no message of this protocol. */
+export function decode(bytes) {
+  return Array.from(decodeMulti(bytes), fromRow);
+}
+
+function fromRow(row) {
+  const name = Array.isArray(row) ? NAMES.get(row[0]) : undefined;
+  if (name === undefined) throw new RangeError("not a message of this protocol");
+  const { fields, required } = MESSAGES[name];
+  const given = row.length - 1;
+  if (given < required || given > fields.length) throw new RangeError(`${name} with ${given} fields`);
+  const message = { type: name };
+  fields.forEach((field, index) => {
+    message[field] = row[index + 1] ?? null;
+  });
+  return message;
+}
+
+function viewOf(bytes) {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+"""
+
+_CHUNK_EDITS = """\
+/** The tiles built on, oldest first. Throws a RangeError when the bytes are not a whole number of records. */
+export function readChunkEdits(bytes) {
+  const { record_bytes } = RECORDS["chunk_edits.edits"];
+  if (bytes.byteLength %% record_bytes !== 0) throw new RangeError("edits end within a record");
+  const view = viewOf(bytes);
+  const edits = new Array(bytes.byteLength / record_bytes);
+  for (let index = 0, at = 0; index < edits.length; index += 1, at += record_bytes) {
+    edits[index] = { tile: view.%(tile)s, kind: view.%(kind)s };
+  }
+  return edits;
+}
+"""
+
+_ENTITIES = """\
+/** The records of one cell. Throws a RangeError when the bytes are not a whole number of records. */
+export function readEntities(bytes, cx, cy) {
+  const { record_bytes } = RECORDS["snapshot.entities"];
+  if (bytes.byteLength %% record_bytes !== 0) throw new RangeError("entities end within a record");
+  const view = viewOf(bytes);
+  const entities = new Array(bytes.byteLength / record_bytes);
+  for (let index = 0, at = 0; index < entities.length; index += 1, at += record_bytes) {
+    entities[index] = {
+%s
+    };
+  }
+  return entities;
+}
+"""
+
+_CHUNK = """\
+/**
+ * The payload of a chunk (`chunk.data` after inflating it). Layers are Uint8Array(1024), row by row from the north, deltas
+ * undone. Objects are { tile, kind, x, y, size }: x and y in tiles from the chunk's north-west corner, size 1 is normal.
+ * Throws a RangeError when the length is not what the layout says.
+ */
+export function readChunk(bytes) {
+  const chunk = {};
+  let at = 0;
+  for (const { name, count, delta } of CHUNK.layers) {
+    chunk[name] = bytes.slice(at, at + count);
+    if (delta) undoDelta(chunk[name]);
+    at += count;
+  }
+  chunk.objects = readObjects(viewOf(bytes), at);
+  return chunk;
+}
+
+function undoDelta(layer) {
+  for (let index = 1; index < layer.length; index += 1) layer[index] += layer[index - 1]; // a Uint8Array wraps by itself
+}
+
+function readObjects(view, start) {
+  const { record_bytes } = CHUNK.objects;
+  const objects = new Array(view.%(count)s);
+  const first = start + %(count_bytes)d;
+  if (view.byteLength !== first + objects.length * record_bytes) throw new RangeError("not the length of a chunk");
+  for (let index = 0, at = first; index < objects.length; index += 1, at += record_bytes) {
+    const tile = view.%(tile)s;
+    objects[index] = {
+      tile,
+      kind: view.%(kind)s,
+      x: (tile %% CHUNK.tiles) + view.%(dx)s / 256,
+      y: Math.floor(tile / CHUNK.tiles) + view.%(dy)s / 256,
+      size: view.%(size)s / 128,
+    };
+  }
+  return objects;
+}
+"""
+
+
+def render(protocol: Mapping[str, Any]) -> str:
+    """The text of protocol.js for the protocol as `describe` tells it."""
+    meanings = protocol["meanings"]
+    parts = [
+        _HEAD,
+        _VERSION.format(**protocol),
+        _frozen("LIMITS", protocol["limits"]),
+        _messages(protocol["messages"]),
+        *(_frozen(name, members, meanings.get(name, {})) for name, members in protocol["enums"].items()),
+        _build_walk(protocol),
+        _constant("RECORDS", protocol["records"]),
+        _constant("CHUNK", protocol["chunk"]),
+        _CODEC,
+        _entities(protocol["records"]["snapshot.entities"]),
+        _CHUNK_EDITS % _reads(protocol["records"]["chunk_edits.edits"]),
+        _objects(protocol["chunk"]["objects"]),
+    ]
+    return "\n".join(parts)
+
+
+def _messages(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        "/** Every message by name; `required` is how many of the fields, from the first, may not be left out. */"
+    ]
+    lines.append("export const MESSAGES = {")
+    for row in rows:
+        required = sum(not field.get("optional", False) for field in row["fields"])
+        fields = ", ".join(json.dumps(field["name"]) for field in row["fields"])
+        lines.append(
+            f'  {row["name"]}: {{ code: {row["code"]}, direction: "{row["direction"]}", '
+            f"required: {required}, fields: [{fields}] }},"
+        )
+    return "\n".join([*lines, "};\n"])
+
+
+def _frozen(name: str, members: Mapping[str, Any], meanings: Mapping[str, str] | None = None) -> str:
+    lines = [f"export const {name} = Object.freeze({{"]
+    for member, value in members.items():
+        meaning = (meanings or {}).get(member)
+        lines.append(f"  {member}: {json.dumps(value)}," + (f" // {meaning}" if meaning else ""))
+    return "\n".join([*lines, "});\n"])
+
+
+def _constant(name: str, value: Any) -> str:
+    return f"export const {name} = {_literal(value)};\n"
+
+
+def _literal(value: Any, indent: str = "") -> str:
+    """A JavaScript literal: on one line where it fits, else one member a line."""
+    if isinstance(value, Mapping):
+        members = [f"{_key(key)}: " for key in value]
+        brackets, pad = "{}", " "
+    elif isinstance(value, list):
+        members = [""] * len(value)
+        brackets, pad = "[]", ""
+    else:
+        return json.dumps(value)
+    deeper = indent + "  "
+    values = value.values() if isinstance(value, Mapping) else value
+    rows = [member + _literal(one, deeper) for member, one in zip(members, values, strict=True)]
+    line = f"{brackets[0]}{pad}{', '.join(rows)}{pad}{brackets[1]}"
+    if "\n" not in line and len(indent) + len(line) <= LINE_CHARS_MAX:
+        return line
+    return "\n".join([brackets[0], *(f"{deeper}{row}," for row in rows), indent + brackets[1]])
+
+
+def _key(name: str) -> str:
+    return name if name.isidentifier() else json.dumps(name)
+
+
+def _read(field: Mapping[str, Any]) -> str:
+    offset = field["offset"]
+    return _VIEW[field["type"]].format(at=f"at + {offset}" if offset else "at")
+
+
+def _entities(record: Mapping[str, Any]) -> str:
+    lines = []
+    for field in record["fields"]:
+        read = f"view.{_read(field)}"
+        if "tiles" in field:
+            read = f"{field['origin']} * {field['cell_tiles']} + {read} / {field['units_per_tile']}"
+        lines.append(f"      {field['name']}: {read},")
+    return _ENTITIES % "\n".join(lines)
+
+
+def _reads(layout: Mapping[str, Any]) -> dict[str, str]:
+    return {field["name"]: _read(field) for field in layout["fields"]}
+
+
+def _build_walk(protocol: Mapping[str, Any]) -> str:
+    builds = protocol["enums"]["Build"]
+    walk = {str(builds[name]): percent for name, percent in protocol["build_walk"].items()}
+    about = "/** Percent of full walking speed by Build, in place of the ground's; 0 blocks. */\n"
+    return about + _frozen("BUILD_WALK", walk, {str(builds[name]): name for name in protocol["build_walk"]})
+
+
+def _objects(layout: Mapping[str, Any]) -> str:
+    count = layout["count"]
+    return _CHUNK % {**_reads(layout), "count": _VIEW[count].format(at="start"), "count_bytes": _BYTES[count]}

@@ -1,0 +1,246 @@
+"""tests/vectors/codec.json: messages beside their bytes, made by a second MessagePack implementation.
+
+The server speaks through msgspec; the bytes here come from the `msgpack` package, fed with plain lists put together from the
+description, so that neither the message classes nor msgspec have a hand in them. Server and browser are tested against the file.
+
+    messages       {name, fields, hex, hex_nil?, javascript}   hex leaves trailing absent optionals out, hex_nil spells them out
+                   (the server writes the latter; both are read by both)
+    alternatives   {name, fields, hex, why}    the same message in other widths: both must read it, neither writes it
+    frames         {messages: [{name, fields}], hex}           several messages end to end in one WebSocket message
+
+Bytes inside `fields` are {"bin": hex}. `javascript` is "same" where the browser writes the same bytes, "values" where it writes a
+whole float as an integer (JavaScript has one kind of number; the server reads either), "rounded" past 2^53.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+Fields = dict[str, Any]
+
+U32_MAX = 2**32 - 1
+U63_MAX = 2**63 - 1
+JS_INTEGER_MAX = 2**53 - 1
+TICKET = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmVk"
+RECORDS = bytes.fromhex("0100000000080010ffffffffffff0000")
+
+MESSAGES: list[tuple[str, Fields]] = [
+    ("hello", {"protocol": 1, "client": "vectors/1"}),
+    ("hello", {"protocol": 1, "client": "vectors/1", "token": TICKET}),
+    ("hello", {"protocol": 1, "client": "vectors/1", "resume": TICKET}),
+    ("hello", {"protocol": 65535, "client": "", "token": "", "resume": ""}),
+    ("hello", {"protocol": 0, "client": "c" * 64, "token": "t" * 2048, "resume": "r" * 2048}),
+    ("ping", {"nonce": 0}),
+    ("ping", {"nonce": 127}),
+    ("ping", {"nonce": 128}),
+    ("ping", {"nonce": 256}),
+    ("ping", {"nonce": 65536}),
+    ("ping", {"nonce": U32_MAX}),
+    ("move", {"seq": 1, "dx": 0.0, "dy": 0.0}),
+    ("move", {"seq": 2, "dx": 1.0, "dy": -1.0}),
+    ("move", {"seq": U32_MAX, "dx": 0.7071067811865476, "dy": -0.7071067811865476}),
+    ("chunk_get", {"request_id": 1, "cx": 0, "cy": -1}),
+    ("chunk_get", {"request_id": 2, "cx": -33, "cy": 31, "version": 0}),
+    ("chunk_get", {"request_id": U32_MAX, "cx": -32768, "cy": 32767, "version": U32_MAX}),
+    ("chat_say", {"request_id": 3, "channel": 0, "text": "x"}),
+    ("chat_say", {"request_id": 4, "channel": 1, "text": "Grüß dich, 世界 👋\n\u0000"}),
+    ("chat_say", {"request_id": 5, "channel": 2, "text": "𝄞" * 500, "to": U32_MAX}),
+    ("player_find", {"request_id": 6, "name": "A"}),
+    ("player_find", {"request_id": 7, "name": "নদীর ধারের মানুষ"}),
+    ("player_find", {"request_id": 8, "name": "W" * 24}),
+    (
+        "tile_edit",
+        {"request_id": 9, "action_id": bytes(range(16)), "edits": bytes.fromhex("ffffffff0700000004")},
+    ),
+    ("tile_edit", {"request_id": U32_MAX, "action_id": b"\xff" * 16, "edits": bytes(576)}),
+    (
+        "welcome",
+        {
+            "player_id": 1,
+            "name": "Robin",
+            "role": "guest",
+            "x": -3.25,
+            "y": 17.5,
+            "tick": 72000,
+            "tick_hz": 20,
+            "epoch": 3,
+            "durable_seq": 0,
+            "resume": TICKET,
+            "settings": {
+                "cell_tiles": 32,
+                "walk_speed": 4.5,
+                "chat_chars_max": 300,
+                "open": True,
+                "note": None,
+            },
+        },
+    ),
+    (
+        "welcome",
+        {
+            "player_id": U32_MAX,
+            "name": "ß" * 24,
+            "role": "admin",
+            "x": -1048576.0,
+            "y": 1048576.0,
+            "tick": U63_MAX,
+            "tick_hz": 65535,
+            "epoch": U32_MAX,
+            "durable_seq": JS_INTEGER_MAX,
+            "resume": "",
+            "settings": {},
+        },
+    ),
+    ("refused", {"request_id": 0, "code": 8, "message": "This server wants a token."}),
+    ("refused", {"request_id": U32_MAX, "code": 3, "message": "", "retry_after_ms": 1500}),
+    ("ok", {"request_id": 3, "seq": 0, "result": {"heard_by": 12}}),
+    ("ok", {"request_id": 2, "seq": 0, "result": {"delivery": 2, "version": 1}}),
+    (
+        "ok",
+        {
+            "request_id": 7,
+            "seq": JS_INTEGER_MAX,
+            "result": {"player_id": 9, "name": "Robin", "online": False},
+        },
+    ),
+    ("ok", {"request_id": 9, "seq": 1, "result": {}}),
+    ("ok", {"request_id": 9, "seq": 0, "result": {"tiles": 64}}),
+    ("pong", {"nonce": U32_MAX, "tick": 4294967296}),
+    ("moved", {"seq": 2, "tick": 72001, "x": -3.0625, "y": 17.25}),
+    ("snapshot", {"tick": 72001, "cx": -1, "cy": 0, "entities": b""}),
+    ("snapshot", {"tick": 72001, "cx": -32768, "cy": 32767, "entities": RECORDS}),
+    ("snapshot", {"tick": 72002, "cx": 0, "cy": 0, "entities": RECORDS * 40}),
+    ("appeared", {"player_id": 9, "name": "Robin", "look": U32_MAX}),
+    (
+        "chat_said",
+        {"channel": 0, "sender_id": 9, "sender_name": "Robin", "text": "hello", "time_ms": 3600000},
+    ),
+    ("chat_said", {"channel": 2, "sender_id": 9, "sender_name": "R", "text": "", "time_ms": 0, "to": 1}),
+    ("chunk", {"cx": 3, "cy": -4, "version": 1, "data": bytes(range(256)) * 2}),
+    (
+        "chunk_edits",
+        {"cx": 3, "cy": -4, "from_version": 1, "version": 3, "edits": bytes.fromhex("000004ff0300")},
+    ),
+    ("view", {"step": 0, "radius_cells": 1, "near_hz": 20, "far_hz": 10, "crowds": False}),
+    ("view", {"step": 255, "radius_cells": 0, "near_hz": 5, "far_hz": 0, "crowds": True}),
+    ("crowd", {"tick": 72001, "cx": 0, "cy": 1, "count": 1800}),
+    ("closing", {"code": 4000, "message": "You signed in elsewhere."}),
+    ("closing", {"code": 1001, "message": "Back soon.", "retry_after_ms": 500, "resume": TICKET}),
+    ("closing", {"code": 1001, "message": "Back soon.", "resume": TICKET}),
+]
+
+ALTERNATIVES: list[tuple[str, Fields, str, str]] = [
+    ("move", {"seq": 1, "dx": 1.0, "dy": 0.0}, "94 03 01 01 00", "whole floats as integers"),
+    (
+        "move",
+        {"seq": 1, "dx": -1.0, "dy": 0.5},
+        "94 03 01 ff ca3f000000",
+        "a float32, and a negative whole one",
+    ),
+    ("ping", {"nonce": 7}, "dc0002 cc02 cf0000000000000007", "wide array, wide code, wide integer"),
+    ("ping", {"nonce": 7}, "dd00000002 d002 d30000000000000007", "signed widths"),
+    ("player_find", {"request_id": 1, "name": "Ada"}, "93 06 01 da0003416461", "a 16-bit length of a text"),
+    (
+        "player_find",
+        {"request_id": 1, "name": "Ada"},
+        "93 06 01 db00000003416461",
+        "a 32-bit length of a text",
+    ),
+    (
+        "snapshot",
+        {"tick": 1, "cx": 0, "cy": 0, "entities": b"\x01"},
+        "95 45 01 00 00 c5000101",
+        "a 16-bit length of bytes",
+    ),
+    (
+        "ok",
+        {"request_id": 1, "seq": 0, "result": {"a": 1}},
+        "94 42 01 00 de0001 a161 01",
+        "a 16-bit count of a map",
+    ),
+]
+
+FRAMES: list[list[tuple[str, Fields]]] = [
+    [
+        ("move", {"seq": 1, "dx": 0.5, "dy": 0.25}),
+        ("ping", {"nonce": 1}),
+        ("move", {"seq": 2, "dx": 0.0, "dy": 0.0}),
+    ],
+    [
+        ("moved", {"seq": 1, "tick": 5, "x": 0.5, "y": 0.25}),
+        ("appeared", {"player_id": 1, "name": "Robin", "look": 7}),
+        ("snapshot", {"tick": 5, "cx": 0, "cy": 0, "entities": RECORDS}),
+        ("snapshot", {"tick": 5, "cx": 1, "cy": 0, "entities": b""}),
+    ],
+    [("ping", {"nonce": number}) for number in range(64)],
+]
+
+
+def render(protocol: Mapping[str, Any]) -> str:
+    """The text of codec.json: one vector a line."""
+    table = {row["name"]: row for row in protocol["messages"]}
+    return _document(
+        {
+            "about": ["made by `landworld protocol --write`, see tools/protocol/vectors.py"],
+            "messages": [_vector(table[name], fields) for name, fields in MESSAGES],
+            "alternatives": [
+                {"name": name, "fields": fields, "hex": bytes.fromhex(text).hex(), "why": why}
+                for name, fields, text, why in ALTERNATIVES
+            ],
+            "frames": [_frame(table, frame) for frame in FRAMES],
+        }
+    )
+
+
+def to_hex(row: Mapping[str, Any], fields: Fields, spell_out: bool = False) -> str:
+    """The message as hex; optional fields that are absent are nil inside, and at the end left out or (`spell_out`) nil as well."""
+    values = [fields.get(field["name"]) for field in row["fields"]]
+    required = sum(not field.get("optional", False) for field in row["fields"])
+    while not spell_out and len(values) > required and values[-1] is None:
+        values.pop()
+    packed: bytes = msgpack.packb([row["code"], *values])
+    return packed.hex()
+
+
+def _vector(row: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+    short, long = to_hex(row, fields), to_hex(row, fields, spell_out=True)
+    vector = {"name": row["name"], "fields": fields, "hex": short}
+    if long != short:
+        vector["hex_nil"] = long
+    return {**vector, "javascript": _javascript(fields)}
+
+
+def _frame(table: Mapping[str, Mapping[str, Any]], frame: Sequence[tuple[str, Fields]]) -> dict[str, Any]:
+    return {
+        "messages": [{"name": name, "fields": fields} for name, fields in frame],
+        "hex": "".join(to_hex(table[name], fields) for name, fields in frame),
+    }
+
+
+def _javascript(fields: Fields) -> str:
+    values = list(_plain_values(fields))
+    if any(isinstance(value, int) and abs(value) > JS_INTEGER_MAX for value in values):
+        return "rounded"
+    return "values" if any(isinstance(value, float) and value.is_integer() for value in values) else "same"
+
+
+def _plain_values(value: Any) -> Iterator[Any]:
+    if not isinstance(value, Mapping):
+        yield value
+        return
+    for inner in value.values():
+        yield from _plain_values(inner)
+
+
+def _document(sections: Mapping[str, Sequence[Any]]) -> str:
+    blocks = []
+    for name, rows in sections.items():
+        lines = ",\n".join(f"    {json.dumps(row, ensure_ascii=False, default=_bin)}" for row in rows)
+        blocks.append(f'  "{name}": [\n{lines}\n  ]')
+    return "{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def _bin(value: bytes) -> dict[str, str]:
+    return {"bin": value.hex()}

@@ -1,0 +1,1 @@
+"""The simulation: a deterministic step over plain data. No socket, no clock, no unseeded chance."""

@@ -1,0 +1,92 @@
+"""Who hears what is said.
+
+Text is made clean first: control, format and private-use characters go (a line cannot move the cursor, hide text or fake a second
+line), white space becomes single spaces, composed forms are used, and marks do not pile up over other lines. What is left must not be
+empty.
+"""
+
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import ChatChannel
+from protocol.snapshot import CELL_TILES
+from world.commands import Line, Say
+from world.grid import around, pack
+from world.state import EVERYONE, Entry, State
+
+_JOINERS = "\u200c\u200d\ufe0f"  # wanted inside words and emoji, though they are format characters
+_MARKS = ("Mn", "Me")  # drawn over or under the character before
+NOBODY = "Nobody of that id is in the world now; look them up with player_find."
+MARKS_MAX = 4  # on one character; no writing needs more
+
+
+def clean(text: str) -> str:
+    """The text without characters that could deceive; white space runs become one space."""
+    kept = (" " if character.isspace() else character for character in text if _is_kept(character))
+    # Composed last: what was taken out may have stood between a letter and its accent.
+    composed = unicodedata.normalize("NFC", " ".join("".join(kept).split()))
+    # Once more, since a mark that goes may have stood between two that compose.
+    return unicodedata.normalize("NFC", "".join(_thinned(composed)))
+
+
+def _thinned(text: str) -> Iterator[str]:
+    """The text without the marks beyond MARKS_MAX on one character; joiners between them do not start anew."""
+    marks = 0
+    for character in text:
+        is_mark = unicodedata.category(character) in _MARKS
+        if is_mark:
+            marks += 1
+        elif character not in _JOINERS:
+            marks = 0
+        if not is_mark or marks <= MARKS_MAX:
+            yield character
+
+
+def _is_kept(character: str) -> bool:
+    return character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
+
+
+def say(state: State, command: Say, slot: int, tick: int) -> tuple[Line, list[int] | None]:
+    """The line, and the player_ids that hear it (the speaker among them); None: everyone in the world.
+
+    Raises Refusal for an empty or too long text and for a listener who is not here.
+    """
+    rules, players = state.rules, state.players
+    text = clean(command.text)
+    if not text.strip(_JOINERS + " "):
+        raise Refusal(RefusalCode.BAD_REQUEST, "There is nothing to say in this text.")
+    if len(text) > rules.chat_chars_max:
+        raise Refusal(RefusalCode.BAD_REQUEST, f"Too long: at most {rules.chat_chars_max} characters.")
+    x, y = float(players.x[slot]), float(players.y[slot])
+    line = Line(command.channel, command.player_id, players.names[slot], text, tick, x, y, None)
+    if command.channel == ChatChannel.WORLD:
+        return line, None
+    if command.channel == ChatChannel.DIRECT:
+        if command.to is None or command.to not in players.slot_of:
+            raise Refusal(RefusalCode.NOT_FOUND, NOBODY)
+        line.to = command.to
+        return line, list({command.player_id, command.to})
+    near = players.grid.within(x, y, rules.chat_radius, players.x, players.y, players.linked)
+    return line, [int(players.player_id[listener]) for listener in near]
+
+
+def history(state: State, player_id: int, x: float, y: float) -> list[Line]:
+    """The last lines somebody entering at (x, y) could have heard, oldest first."""
+    wanted, radius, talk = state.rules.chat_lines_on_enter, state.rules.chat_radius, state.talk
+    found = list(islice(talk.latest(ChatChannel.WORLD, EVERYONE), wanted))
+    found += islice(talk.latest(ChatChannel.DIRECT, player_id), wanted)
+    here = pack(int(x // CELL_TILES), int(y // CELL_TILES))
+    for near in around(here, math.ceil(radius / CELL_TILES)):
+        found += islice(_within(talk.latest(ChatChannel.NEARBY, near), x, y, radius * radius), wanted)
+    return [line for _, line in sorted(found)[max(0, len(found) - wanted) :]]
+
+
+def _within(entries: Iterable[Entry], x: float, y: float, square: float) -> Iterator[Entry]:
+    """Those said at most so far away, squared. Not by ** 2, the C library's pow: it may differ from machine to machine."""
+    for entry in entries:
+        dx, dy = entry[1].x - x, entry[1].y - y
+        if dx * dx + dy * dy <= square:
+            yield entry

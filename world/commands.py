@@ -1,0 +1,159 @@
+"""What may happen to the world: the only things that change it.
+
+Commands are plain data. They wait in the inbox, are applied by the tick in the order they came, and can be written down and played
+again (`landworld replay`): the same state and the same commands give the same state. Whatever had to be waited for outside, a
+database row, a piece of ground, a place to appear, comes in as a command.
+"""
+
+from collections.abc import Iterable
+from typing import Union
+
+import msgspec
+
+from protocol.messages import ChatChannel, Role
+
+
+class Command(msgspec.Struct, array_like=True, gc=False):
+    """One change of the world."""
+
+
+class Join(Command, tag=1):
+    """A player enters at (x, y) tiles, or, if still standing here after a lost line, is taken up again where they stand."""
+
+    player_id: int
+    name: str
+    role: Role
+    look: int
+    x: float
+    y: float
+
+
+class Leave(Command, tag=2):
+    """A player goes for good."""
+
+    player_id: int
+
+
+class Detach(Command, tag=3):
+    """A player's line was lost: they stand still and leave after `resume_ticks`, unless they join before."""
+
+    player_id: int
+
+
+class Steer(Command, tag=4):
+    """A player's new intent; `seq` comes back in the tick's acknowledgements."""
+
+    player_id: int
+    seq: int
+    dx: float
+    dy: float
+
+
+class Say(Command, tag=5):
+    """A player says something; `to` names the listener of a direct line. `session` is the connection that is to be answered."""
+
+    player_id: int
+    request_id: int
+    channel: ChatChannel
+    text: str
+    to: int | None
+    session: int = 0
+
+
+class LoadChunk(Command, tag=6):
+    """The ground of a chunk is known from now on: 1,024 bytes of walking speed in percent, row by row."""
+
+    cx: int
+    cy: int
+    walk: bytes
+
+
+class UnloadChunk(Command, tag=7):
+    """The ground of a chunk may be forgotten, unless somebody stands in it or beside it."""
+
+    cx: int
+    cy: int
+
+
+class Line(msgspec.Struct, array_like=True, gc=False):
+    """One chat line as it is kept: where it was said (tiles) and when (tick)."""
+
+    channel: ChatChannel
+    sender_id: int
+    sender_name: str
+    text: str
+    tick: int
+    x: float
+    y: float
+    to: int | None
+
+
+class Recall(Command, tag=8):
+    """Chat lines of before the start, oldest first."""
+
+    lines: list[Line]
+
+
+class EditTiles(Command, tag=9):
+    """A player builds: packed TILE_EDIT records that were checked and are stored. `session` as in Say."""
+
+    player_id: int
+    request_id: int
+    edits: bytes
+    session: int = 0
+
+
+class RecallTiles(Command, tag=10):
+    """What was built before the start: (cx, cy, version, packed CHUNK_EDIT records of each edited tile once, by tile)."""
+
+    surfaces: list[tuple[int, int, int, bytes]]
+
+
+AnyCommand = Union[  # noqa: UP007 (also read at run time)
+    Join, Leave, Detach, Steer, Say, LoadChunk, UnloadChunk, Recall, EditTiles, RecallTiles
+]
+
+
+class Inbox:
+    """The bounded queue between what comes in and the tick. `put` is refused at the limit; nothing is ever dropped from it."""
+
+    def __init__(self, commands_max: int, joins_max: int) -> None:
+        self.commands_max = commands_max
+        self.joins_max = joins_max  # in one drain
+        self._waiting: list[AnyCommand] = []
+        self._joins = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, command: AnyCommand) -> bool:
+        """Queues a command for the next tick; False when the inbox is full."""
+        if len(self._waiting) >= self.commands_max:
+            return False
+        self._waiting.append(command)
+        self._joins += type(command) is Join
+        return True
+
+    def put_always(self, commands: Iterable[AnyCommand]) -> None:
+        """Queues what must not be refused: leaving and detaching, at most one a player, and edits, at most one a commit."""
+        self._waiting.extend(commands)
+
+    def drain(self) -> list[AnyCommand]:
+        """Takes all that waits, in order; joins over the limit stay, and whatever else their players sent after them."""
+        waiting, self._waiting = self._waiting, []
+        if self._joins <= self.joins_max:
+            self._joins = 0
+            return waiting
+        taken: list[AnyCommand] = []
+        joins, late = 0, set[int]()
+        for command in waiting:
+            player_id = getattr(command, "player_id", 0)  # 0: no player
+            joining = type(command) is Join
+            if player_id in late or (joining and joins == self.joins_max):
+                late.add(player_id)
+                self._waiting.append(command)
+            else:
+                joins += joining
+                taken.append(command)
+        self._joins -= joins
+        return taken

@@ -1,0 +1,142 @@
+"""How players move: intents in, places out.
+
+An intent is a direction of length at most 1 that stands until it is changed. Each tick a player goes
+`intent * walk_speed * ground / tick_hz` tiles, where `ground` is the walk value (percent) of the tile under the feet. If the tile ahead
+is blocked, the part of the step along x is tried alone, then the part along y: one slides along a wall. Nobody enters a chunk that is
+not loaded, or leaves the world. Who stands on blocked ground, because it was changed under them, may walk out of it at half speed.
+
+The speed of a player is therefore the server's alone; a client cannot ask for more than a direction. A step is shorter than a tile
+(State checks that), so a wall one tile thick cannot be jumped.
+
+The browser predicts its own player by the same rule; tests/vectors/movement.json, made from this file, keeps the two alike.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from protocol.messages import WORLD_TILES_MAX
+from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
+from world.grid import Ints, Keys, Places, bucket_of, find, key_at, link, unlink
+
+UNLOADED = -1
+ESCAPE_PERCENT = 50  # walking speed on blocked ground
+UNIT_LAST = CELL_TILES * UNITS_PER_TILE - 1.0
+BOUND = WORLD_TILES_MAX - 1.0 / UNITS_PER_TILE
+
+
+@njit(cache=True)
+def _walk_at(x: float, y: float, head: Ints, following: Ints, keys: Keys, walk: NDArray[np.uint8]) -> Any:
+    """Percent of full speed at a place; 0 where blocked, -1 where the chunk is not loaded."""
+    chunk = find(key_at(x, y), head, following, keys)
+    if chunk < 0:
+        return UNLOADED
+    tile_x = np.int64(np.floor(x)) & (CELL_TILES - 1)
+    tile_y = np.int64(np.floor(y)) & (CELL_TILES - 1)
+    return np.int64(walk[chunk, tile_y, tile_x])
+
+
+@njit(cache=True)
+def _may_enter(
+    x: float, y: float, escaping: bool, head: Ints, following: Ints, keys: Keys, walk: NDArray[np.uint8]
+) -> Any:
+    if abs(x) > BOUND or abs(y) > BOUND:
+        return False
+    ground = _walk_at(x, y, head, following, keys, walk)
+    return ground > 0 or (escaping and ground == 0)
+
+
+@njit(cache=True)
+def advance(
+    stride: float,
+    moving: NDArray[np.bool_],
+    xs: Places,
+    ys: Places,
+    dxs: Places,
+    dys: Places,
+    head: Ints,
+    following: Ints,
+    prev: Ints,
+    keys: Keys,
+    chunk_head: Ints,
+    chunk_following: Ints,
+    chunk_keys: Keys,
+    walk: NDArray[np.uint8],
+    touched: Keys,
+    crossed: Ints,
+) -> Any:
+    """Moves everyone one tick; `stride` is tiles per tick at full speed.
+
+    Fills `touched` with the keys of cells somebody moved in, came to or left (with repetition; at most two a player) and `crossed` with
+    the slots that changed cells. Returns how many of each.
+    """
+    touches = 0
+    crossings = 0
+    for slot in range(len(moving)):
+        if not moving[slot]:
+            continue
+        x, y = xs[slot], ys[slot]
+        ground = _walk_at(x, y, chunk_head, chunk_following, chunk_keys, walk)
+        if ground == UNLOADED:
+            continue
+        percent = ground if ground > 0 else ESCAPE_PERCENT
+        to_x = x + dxs[slot] * stride * percent / 100.0
+        to_y = y + dys[slot] * stride * percent / 100.0
+        escaping = ground == 0
+        if not _may_enter(to_x, to_y, escaping, chunk_head, chunk_following, chunk_keys, walk):
+            if _may_enter(to_x, y, escaping, chunk_head, chunk_following, chunk_keys, walk):
+                to_y = y
+            elif _may_enter(x, to_y, escaping, chunk_head, chunk_following, chunk_keys, walk):
+                to_x = x
+            else:
+                continue
+        if to_x == x and to_y == y:
+            continue
+        xs[slot] = to_x
+        ys[slot] = to_y
+        old = keys[slot]
+        new = key_at(to_x, to_y)
+        touched[touches] = new
+        touches += 1
+        if new != old:
+            unlink(slot, head, following, prev, keys)
+            link(slot, new, head, following, prev, keys)
+            touched[touches] = old
+            touches += 1
+            crossed[crossings] = slot
+            crossings += 1
+    return touches, crossings
+
+
+@njit(cache=True)
+def gather(
+    cells: Keys,
+    head: Ints,
+    following: Ints,
+    keys: Keys,
+    xs: Places,
+    ys: Places,
+    player_ids: NDArray[np.uint32],
+    records: Any,
+    ends: Ints,
+) -> None:
+    """Writes the snapshot records of all players in `cells`, cell after cell; `ends[i]` is where cell i ends, in records.
+
+    A place a hair below an edge is rounded onto it when its cell's corner is taken off; it is written as the cell's last unit.
+    """
+    count = 0
+    for index in range(len(cells)):
+        key = cells[index]
+        left = np.float64((key >> np.int64(32)) * CELL_TILES)
+        top = np.float64(np.int64(np.int32(key & np.int64(0xFFFFFFFF))) * CELL_TILES)
+        slot = head[bucket_of(key, head)]
+        while slot >= 0:
+            if keys[slot] == key:
+                records[count]["player_id"] = player_ids[slot]
+                records[count]["x"] = np.uint16(min((xs[slot] - left) * UNITS_PER_TILE, UNIT_LAST))
+                records[count]["y"] = np.uint16(min((ys[slot] - top) * UNITS_PER_TILE, UNIT_LAST))
+                count += 1
+            slot = following[slot]
+        ends[index] = count

@@ -1,0 +1,249 @@
+"""The world in memory: players in arrays, loaded ground, the last chat lines of each channel.
+
+A player is a slot: one index into every array below. Slots are given out lowest first, used again after a player left, and never
+move, so that nothing on the hot path is an object per player. The arrays double when they are full.
+
+    x, y            f64   tiles
+    dx, dy          f64   intent, a vector of length at most 1
+    moving          bool  intent is not zero
+    leave_tick      i64   the tick at which a detached player leaves; NEVER while the line stands
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.messages import ChatChannel, Role
+from protocol.snapshot import CELL_TILES
+from world.commands import Line
+from world.grid import NOBODY, Grid, Ints, pack
+from world.tiles import Surface, lay
+
+NEVER = np.iinfo(np.int64).max
+SLOTS_AT_START = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The numbers the rules read. They come from config.toml and stand in a recording, for they belong to its outcome."""
+
+    tick_hz: int
+    walk_speed: float  # tiles per second on open ground
+    resume_ticks: int  # how long a detached player stays
+    chunks_max: int  # most chunks of ground in memory
+    chat_radius: float  # tiles
+    chat_chars_max: int
+    chat_lines_max: int  # lines of each channel kept in memory
+    chat_lines_on_enter: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.walk_speed < self.tick_hz:
+            raise ValueError(
+                f"world.walk_speed ({self.walk_speed} tiles/s) must be below world.tick_hz ({self.tick_hz}/s) tiles per second:"
+                " a step of a tile or more could jump over a wall"
+            )
+
+
+class Players:
+    """Everyone in the world, and which slot they are in."""
+
+    def __init__(self) -> None:
+        self.slot_of: dict[int, int] = {}
+        self.names: list[str] = []
+        self.roles: list[Role] = []
+        self._linked: Ints | None = None
+        self._free = list(range(SLOTS_AT_START))
+        self._allocate(SLOTS_AT_START)
+
+    def __len__(self) -> int:
+        return len(self.slot_of)
+
+    @property
+    def linked(self) -> Ints:
+        """All slots in use, ascending."""
+        if self._linked is None:
+            self._linked = np.sort(np.fromiter(self.slot_of.values(), np.int32, len(self.slot_of)))
+        return self._linked
+
+    def add(self, player_id: int, name: str, role: Role, look: int, x: float, y: float) -> int:
+        """Gives a new player a slot and a place; returns the slot."""
+        if not self._free:
+            self._grow()
+        slot = heapq.heappop(self._free)
+        self.slot_of[player_id] = slot
+        self.names[slot], self.roles[slot] = name, role
+        self.player_id[slot], self.look[slot] = player_id, look
+        self.x[slot], self.y[slot] = x, y
+        self.stop(slot)
+        self.leave_tick[slot] = NEVER
+        self.grid.enter(slot, pack(int(x // CELL_TILES), int(y // CELL_TILES)))
+        self._linked = None
+        return slot
+
+    def remove(self, player_id: int) -> None:
+        """Takes a player out; the slot is free for the next."""
+        slot = self.slot_of.pop(player_id)
+        self.stop(slot)
+        self.leave_tick[slot] = NEVER
+        self.grid.leave(slot)
+        heapq.heappush(self._free, slot)
+        self._linked = None
+
+    def stop(self, slot: int) -> None:
+        """Intent zero."""
+        self.dx[slot] = self.dy[slot] = 0.0
+        self.moving[slot] = False
+
+    def _allocate(self, capacity: int) -> None:
+        self.player_id: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
+        self.look: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
+        self.x, self.y, self.dx, self.dy = np.zeros((4, capacity))
+        self.moving: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self.leave_tick: NDArray[np.int64] = np.full(capacity, NEVER, np.int64)
+        self.grid = Grid(capacity)
+        self.names += [""] * (capacity - len(self.names))
+        self.roles += [Role.GUEST] * (capacity - len(self.roles))
+
+    def _grow(self) -> None:
+        """Doubles every array. Slots stay as they are, so only the grid's lists are laid anew."""
+        old = vars(self).copy()
+        size = len(self.x)
+        self._allocate(2 * size)
+        for name in ("player_id", "look", "x", "y", "dx", "dy", "moving", "leave_tick"):
+            getattr(self, name)[:size] = old[name]
+        self._free = list(range(size, 2 * size))
+        self.grid.rebuild(self.linked, self.x, self.y)
+
+
+class Chunks:
+    """What is built, and the walking speed of loaded ground: `walk` u8[chunks_max, 32, 32], percent of full speed, 0 where blocked."""
+
+    def __init__(self, chunks_max: int) -> None:
+        self.walk: NDArray[np.uint8] = np.zeros((chunks_max, CELL_TILES, CELL_TILES), np.uint8)
+        self.grid = Grid(chunks_max)
+        self.slot_of: dict[int, int] = {}
+        self.surfaces: dict[int, Surface] = {}  # of every chunk somebody built on, loaded or not
+        self._grounds: dict[int, NDArray[np.uint8]] = {}  # what lies under the surfaces of loaded chunks
+        self._free = list(range(chunks_max - 1, -1, -1))
+        # Hashes of ground and of surfaces, kept by world/digest.py and dropped here with each change: hashing all takes 20 ms.
+        self.ground_hashes: dict[int, int] = {}
+        self.surface_hashes: dict[int, int] = {}
+
+    def load(self, key: int, walk: bytes) -> bool:
+        """Takes a chunk in, or replaces its ground, under what is built there; False when there is no room."""
+        slot = self.slot_of.get(key, NOBODY)
+        if slot == NOBODY:
+            if not self._free:
+                return False
+            slot = self._free.pop()
+            self.slot_of[key] = slot
+            self.grid.enter(slot, key)
+        self.walk[slot] = np.frombuffer(walk, np.uint8).reshape(CELL_TILES, CELL_TILES)
+        self.ground_hashes.pop(key, None)
+        if key in self.surfaces:
+            self._grounds[key] = self.walk[slot].copy()
+            lay(self.surfaces[key].edited(), self._grounds[key], self.walk[slot])
+        return True
+
+    def edit(self, key: int, edits: bytes) -> Surface:
+        """Builds on a chunk, loaded or not: packed CHUNK_EDIT records. Returns its surface."""
+        surface = self.surfaces.setdefault(key, Surface())
+        surface.apply(edits)
+        self._lay(key, edits)
+        return surface
+
+    def recall(self, key: int, version: int, edits: bytes) -> None:
+        """Takes in what was built on a chunk before the start: its version, and each edited tile once."""
+        self.surfaces[key] = Surface.recalled(version, edits)
+        self._lay(key, edits)
+
+    def _lay(self, key: int, edits: bytes) -> None:
+        """Sets the walking speeds of what was built, if the chunk is loaded."""
+        self.surface_hashes.pop(key, None)
+        self.ground_hashes.pop(key, None)
+        slot = self.slot_of.get(key, NOBODY)
+        if slot != NOBODY:
+            ground = self._grounds.setdefault(key, self.walk[slot].copy())
+            lay(edits, ground, self.walk[slot])
+
+    def unload(self, key: int) -> None:
+        """Forgets the ground of a chunk, not what is built on it; one that is not loaded is no error."""
+        slot = self.slot_of.pop(key, NOBODY)
+        if slot != NOBODY:
+            self._grounds.pop(key, None)
+            self.ground_hashes.pop(key, None)
+            self.grid.leave(slot)
+            self._free.append(slot)
+
+
+EVERYONE = 0  # the one key of world talk
+Entry = tuple[int, Line]  # the line's number in the order of all that was said
+
+
+class Talk:
+    """The latest lines, `lines_max` of each channel, so that none pushes out another's. They are found by whom they are for:
+
+    world lines under EVERYONE, direct lines under the player_ids of both ends, nearby lines under the cell they were said in.
+    """
+
+    def __init__(self, lines_max: int) -> None:
+        self._lines_max = lines_max
+        self._said = 0
+        self._lines: dict[ChatChannel, deque[Entry]] = {channel: deque() for channel in ChatChannel}
+        self._found: dict[tuple[ChatChannel, int], deque[Entry]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def add(self, line: Line) -> None:
+        """Keeps a line; the oldest of its channel goes when there are too many."""
+        self._said += 1
+        entry, lines = (self._said, line), self._lines[line.channel]
+        lines.append(entry)
+        for key in _keys(line):
+            self._found.setdefault((line.channel, key), deque()).append(entry)
+        if len(lines) > self._lines_max:
+            self._forget(lines.popleft()[1])
+
+    def _forget(self, oldest: Line) -> None:
+        for key in _keys(oldest):
+            found = self._found[oldest.channel, key]
+            found.popleft()  # it is the oldest here, too
+            if not found:
+                del self._found[oldest.channel, key]
+
+    def latest(self, channel: ChatChannel, key: int) -> Iterator[Entry]:
+        """The lines under a key, newest first."""
+        return reversed(self._found.get((channel, key), ()))
+
+    def all(self) -> list[Entry]:
+        """All lines, oldest first."""
+        return sorted(entry for lines in self._lines.values() for entry in lines)
+
+
+def _keys(line: Line) -> set[int]:
+    if line.channel == ChatChannel.WORLD:
+        return {EVERYONE}
+    if line.channel == ChatChannel.DIRECT:
+        return {line.sender_id} if line.to is None else {line.sender_id, line.to}
+    return {pack(int(line.x // CELL_TILES), int(line.y // CELL_TILES))}
+
+
+class State:
+    """All that the rules read and write."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.tick = 0
+        self.players = Players()
+        self.chunks = Chunks(rules.chunks_max)
+        self.talk = Talk(rules.chat_lines_max)
+        self.detached: set[int] = set()  # player_ids whose line is lost
+
+    def time_ms(self, tick: int) -> int:
+        """World time of a tick, in milliseconds."""
+        return tick * 1000 // self.rules.tick_hz

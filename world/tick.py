@@ -1,0 +1,336 @@
+"""One tick: commands in, events out.
+
+`step` is the only thing that changes the world. It is deterministic: no clock, no chance, no waiting. What came of it is an `Events`,
+plain data that says what changed; who is told, and in which bytes, is not decided here.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from protocol.errors import Refusal
+from protocol.messages import ChatChannel, Role, Said, TilesEdited
+from protocol.snapshot import CELL_TILES, RECORD
+from world import chat, movement, tiles
+from world.commands import (
+    AnyCommand,
+    Detach,
+    EditTiles,
+    Join,
+    Leave,
+    Line,
+    LoadChunk,
+    Recall,
+    RecallTiles,
+    Say,
+    Steer,
+    UnloadChunk,
+)
+from world.grid import Ints, Keys, around, pack
+from world.state import NEVER, Rules, State
+
+
+@dataclass(slots=True)
+class Joined:
+    """Somebody entered, or was taken up again: their true place, and what was said here before; what they hear now is not in it."""
+
+    player_id: int
+    name: str
+    role: Role
+    look: int
+    x: float
+    y: float
+    key: int
+    lines: list[Line]
+    resumed: bool  # they still stood here
+
+
+@dataclass(slots=True)
+class Heard:
+    """A line was said; `by` are the player_ids that hear it, None for everyone."""
+
+    line: Line
+    by: list[int] | None
+
+
+@dataclass(slots=True)
+class Edited:
+    """Tiles of one chunk were built on: what makes its version `from_version` to `version`, packed CHUNK_EDIT records."""
+
+    key: int
+    from_version: int
+    version: int
+    edits: bytes
+
+
+@dataclass(slots=True)
+class Events:
+    """What came of one tick. A player is in `joined` or in `left`, by where the tick's last command left them, never in both."""
+
+    tick: int
+    joined: list[Joined] = field(default_factory=list)
+    left: list[tuple[int, float, float]] = field(default_factory=list)  # player_id and last place
+    crossed: list[tuple[int, int]] = field(default_factory=list)  # player_id, the cell they are in now
+    moved: list[tuple[int, int, float, float]] = field(default_factory=list)  # player_id, seq, place
+    heard: list[Heard] = field(default_factory=list)
+    answers: list[tuple[int, int, Any, int]] = field(
+        default_factory=list
+    )  # player_id, request_id, a result or a Refusal, session
+    rejected_chunks: list[tuple[int, int]] = field(default_factory=list)  # no room for the ground of (cx, cy)
+    unloaded_chunks: list[tuple[int, int]] = field(default_factory=list)
+    edited: list[Edited] = field(default_factory=list)
+    touched: Keys = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # cells that changed, ascending, each once
+    records: Any = None  # snapshot records of the touched cells, cell after cell
+    ends: Ints = field(default_factory=lambda: np.empty(0, np.int32))  # where each cell's records end
+    moving: int = 0  # players with an intent
+
+
+def step(state: State, commands: list[AnyCommand], tick: int) -> Events:
+    """Applies `commands` in order and moves the world on to `tick`."""
+    state.tick = tick
+    events = Events(tick)
+    touched: list[int] = []
+    steered: dict[int, list[int]] = {}
+    for command in commands:
+        _APPLY[type(command)](state, command, events, touched, steered)
+    _expire(state, events, touched)
+    _settle(state, events)
+    _move(state, events, touched)
+    _acknowledge(state, steered, events)
+    _gather(state, events)
+    return events
+
+
+Apply = Callable[[State, Any, Events, list[int], dict[int, list[int]]], None]
+
+
+def _join(state: State, command: Join, events: Events, touched: list[int], _: dict[int, list[int]]) -> None:
+    players = state.players
+    slot = players.slot_of.get(command.player_id)
+    resumed = slot is not None
+    if slot is None:
+        slot = players.add(command.player_id, command.name, command.role, command.look, command.x, command.y)
+    players.roles[slot] = command.role  # who still stood here may have lost theirs
+    players.stop(slot)
+    players.leave_tick[slot] = NEVER
+    state.detached.discard(command.player_id)
+    x, y, key = float(players.x[slot]), float(players.y[slot]), int(players.grid.keys[slot])
+    touched.append(key)
+    lines = [
+        line
+        for line in chat.history(state, command.player_id, x, y)
+        if line.tick != state.tick or not _hears(events, command.player_id, line)
+    ]
+    joined = Joined(
+        command.player_id,
+        players.names[slot],
+        players.roles[slot],
+        int(players.look[slot]),
+        x,
+        y,
+        key,
+        lines,
+        resumed,
+    )
+    events.joined.append(joined)
+
+
+def _hears(events: Events, player_id: int, line: Line) -> bool:
+    """Whether a line is among those of this tick that a player hears."""
+    return any(
+        heard.line is line and (heard.by is None or player_id in heard.by) for heard in reversed(events.heard)
+    )
+
+
+def _leave(state: State, command: Leave, events: Events, touched: list[int], _: dict[int, list[int]]) -> None:
+    _remove(state, command.player_id, events, touched)
+
+
+def _remove(state: State, player_id: int, events: Events, touched: list[int]) -> None:
+    players = state.players
+    slot = players.slot_of.get(player_id)
+    if slot is None:
+        return
+    touched.append(int(players.grid.keys[slot]))
+    events.left.append((player_id, float(players.x[slot]), float(players.y[slot])))
+    state.detached.discard(player_id)
+    players.remove(player_id)
+
+
+def _detach(state: State, command: Detach, *_: Any) -> None:
+    slot = state.players.slot_of.get(command.player_id)
+    if slot is not None:
+        state.players.stop(slot)
+        state.players.leave_tick[slot] = state.tick + state.rules.resume_ticks
+        state.detached.add(command.player_id)
+
+
+def _steer(state: State, command: Steer, _: Events, __: list[int], steered: dict[int, list[int]]) -> None:
+    players = state.players
+    slot = players.slot_of.get(command.player_id)
+    if slot is None or command.player_id in state.detached:
+        return
+    length = math.hypot(command.dx, command.dy)
+    shorten = 1.0 if length <= 1.0 else 1.0 / length
+    players.dx[slot], players.dy[slot] = command.dx * shorten, command.dy * shorten
+    players.moving[slot] = length > 0.0
+    steered.setdefault(command.player_id, []).append(command.seq)
+
+
+def _say(state: State, command: Say, events: Events, *_: Any) -> None:
+    slot = state.players.slot_of.get(command.player_id)
+    if slot is None:
+        return
+    try:
+        line, by = chat.say(state, command, slot, state.tick)
+    except Refusal as refusal:
+        events.answers.append((command.player_id, command.request_id, refusal, command.session))
+        return
+    state.talk.add(line)
+    events.heard.append(Heard(line, by))
+    others = (len(state.players) if by is None else len(by)) - 1
+    events.answers.append((command.player_id, command.request_id, Said(max(0, others)), command.session))
+
+
+def _load_chunk(state: State, command: LoadChunk, events: Events, *_: Any) -> None:
+    if not state.chunks.load(pack(command.cx, command.cy), command.walk):
+        events.rejected_chunks.append((command.cx, command.cy))
+
+
+def _unload_chunk(state: State, command: UnloadChunk, events: Events, *_: Any) -> None:
+    key = pack(command.cx, command.cy)
+    if not any(state.players.grid.anyone_in(near) for near in around(key, 1)):
+        state.chunks.unload(key)
+        events.unloaded_chunks.append((command.cx, command.cy))
+
+
+def _recall(state: State, command: Recall, *_: Any) -> None:
+    for line in command.lines:
+        state.talk.add(line)
+
+
+def _edit_tiles(state: State, command: EditTiles, events: Events, *_: Any) -> None:
+    records = tiles.check(command.edits)
+    for key, edits in tiles.by_chunk(records).items():
+        _edit(state, key, edits, events)
+    events.answers.append((command.player_id, command.request_id, TilesEdited(len(records)), command.session))
+
+
+def _recall_tiles(state: State, command: RecallTiles, *_: Any) -> None:
+    """Nobody is there to be told."""
+    for cx, cy, version, edits in command.surfaces:
+        state.chunks.recall(pack(cx, cy), version, edits)
+
+
+def _edit(state: State, key: int, edits: bytes, events: Events) -> None:
+    surface = state.chunks.surfaces.get(key)
+    before = tiles.VERSION_BARE if surface is None else surface.version
+    events.edited.append(Edited(key, before, state.chunks.edit(key, edits).version, edits))
+
+
+_APPLY: dict[type, Apply] = {
+    Join: _join,
+    Leave: _leave,
+    Detach: _detach,
+    Steer: _steer,
+    Say: _say,
+    LoadChunk: _load_chunk,
+    UnloadChunk: _unload_chunk,
+    Recall: _recall,
+    EditTiles: _edit_tiles,
+    RecallTiles: _recall_tiles,
+}
+
+
+def _expire(state: State, events: Events, touched: list[int]) -> None:
+    """Detached players whose time is over leave."""
+    players = state.players
+    for player_id in sorted(state.detached):
+        if players.leave_tick[players.slot_of[player_id]] <= state.tick:
+            _remove(state, player_id, events, touched)
+
+
+def _settle(state: State, events: Events) -> None:
+    """Of those who came and went more than once in this tick, only how it ended is told."""
+    here = state.players.slot_of
+    events.left = [left for left in events.left if left[0] not in here]
+    events.joined = list({one.player_id: one for one in events.joined if one.player_id in here}.values())
+
+
+def _move(state: State, events: Events, touched: list[int]) -> None:
+    """Everyone with an intent takes a step; the cells they touched join those that commands touched."""
+    players, chunks = state.players, state.chunks
+    grid, ground = players.grid, chunks.grid
+    capacity = len(players.x)
+    cells, crossed = np.empty(2 * capacity, np.int64), np.empty(capacity, np.int32)
+    touches, crossings = movement.advance(
+        state.rules.walk_speed / state.rules.tick_hz,
+        players.moving,
+        players.x,
+        players.y,
+        players.dx,
+        players.dy,
+        grid.head,
+        grid.next,
+        grid.prev,
+        grid.keys,
+        ground.head,
+        ground.next,
+        ground.keys,
+        chunks.walk,
+        cells,
+        crossed,
+    )
+    events.crossed = [
+        (int(players.player_id[slot]), int(grid.keys[slot])) for slot in crossed[:crossings].tolist()
+    ]
+    events.touched = np.unique(np.concatenate((cells[:touches], np.array(touched, np.int64))))
+    events.moving = int(np.count_nonzero(players.moving))
+
+
+def _acknowledge(state: State, steered: dict[int, list[int]], events: Events) -> None:
+    """Tells each sender of an intent where they truly are."""
+    players = state.players
+    for player_id, seqs in steered.items():
+        slot = players.slot_of.get(player_id)
+        if slot is not None:
+            x, y = float(players.x[slot]), float(players.y[slot])
+            events.moved.extend((player_id, seq, x, y) for seq in seqs)
+
+
+def _gather(state: State, events: Events) -> None:
+    """The records of everyone in the cells that changed."""
+    players = state.players
+    grid = players.grid
+    events.records = np.empty(len(players), RECORD)
+    events.ends = np.empty(len(events.touched), np.int32)
+    movement.gather(
+        events.touched,
+        grid.head,
+        grid.next,
+        grid.keys,
+        players.x,
+        players.y,
+        players.player_id,
+        events.records,
+        events.ends,
+    )
+
+
+def warm_up() -> None:
+    """Compiles the kernels (or reads them from numba's cache) by taking one step in a small world."""
+    state = State(Rules(20, 4.0, 1, 4, 1.0, 1, 1, 1))
+    walk = bytes([100]) * (CELL_TILES * CELL_TILES)
+    join = Join(1, "nobody", Role.GUEST, 0, 0.5, 0.5)
+    step(
+        state,
+        [LoadChunk(0, 0, walk), join, Steer(1, 1, 1.0, 0.0), Say(1, 1, ChatChannel.NEARBY, "a", None)],
+        1,
+    )
+    state.players.grid.rebuild(state.players.linked, state.players.x, state.players.y)
+    state.players.grid.within(0.0, 0.0, 0.1, state.players.x, state.players.y, state.players.linked)

@@ -1,0 +1,123 @@
+"""What is built on the land: the surface layer over the ground, chunk by chunk.
+
+The ground follows from the seed and never changes; what people build lies on top of it and is all that has to be stored. A chunk's
+version is 1 while nobody has ever built there and grows by one with each edit, also with one that changes nothing, so that whoever
+counts a chunk's edits knows its version.
+
+Who holds version v is brought up to date with the edits since v, as long as those are kept (EDITS_KEPT_MAX), and after that with every
+tile that was ever edited, as it is now: applied over any older version it gives the same. So one rule serves all clients.
+
+    surface[tile]   a Build; 0 where nothing is built. tile = y * 32 + x
+"""
+
+from enum import IntEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
+from protocol.messages import WORLD_TILES_MAX
+from protocol.snapshot import CELL_TILES
+from world import grid
+
+VERSION_BARE = 1
+EDITS_KEPT_MAX = 256  # a chunk; 3 bytes each
+
+
+class Build(IntEnum):
+    """What stands or lies on a tile."""
+
+    NOTHING = 0
+    PATH = 1
+    PAVING = 2
+    FLOOR = 3
+    WALL = 4
+    FENCE = 5
+    HEDGE = 6
+
+
+# Percent of full walking speed, in place of the ground's; 0 blocks. A floor is a bridge where there is water below.
+BUILD_WALK: dict[Build, int] = {
+    Build.PATH: 100,
+    Build.PAVING: 100,
+    Build.FLOOR: 100,
+    Build.WALL: 0,
+    Build.FENCE: 0,
+    Build.HEDGE: 0,
+}
+
+_WALK = np.array([BUILD_WALK.get(build, 0) for build in Build], np.uint8)
+
+
+class Surface:
+    """What is built on one chunk."""
+
+    __slots__ = ("_edited", "_log", "kinds", "version")
+
+    def __init__(self) -> None:
+        self.version = VERSION_BARE
+        self.kinds: dict[int, int] = {}  # of every tile ever edited
+        self._log = b""  # the last edits, packed
+        self._edited: bytes | None = b""  # what `edited` gives, once it was asked for
+
+    def apply(self, edits: bytes) -> None:
+        """Takes in packed CHUNK_EDIT records, in order."""
+        records = unpack(edits, CHUNK_EDIT)
+        self.kinds.update(records.tolist())
+        self.version += len(records)
+        self._log = (self._log + edits)[-EDITS_KEPT_MAX * CHUNK_EDIT.itemsize :]
+        self._edited = None
+
+    @classmethod
+    def recalled(cls, version: int, edits: bytes) -> Self:
+        """A surface as it was stored: its version, and each edited tile once. How it came to that is not known any more."""
+        surface = cls()
+        surface.kinds.update(unpack(edits, CHUNK_EDIT).tolist())
+        surface.version = version
+        surface._edited = None
+        return surface
+
+    def edited(self) -> bytes:
+        """Every tile ever edited, once, as it is now: packed CHUNK_EDIT records."""
+        if self._edited is None:
+            self._edited = pack(sorted(self.kinds.items()), CHUNK_EDIT)
+        return self._edited
+
+    def since(self, version: int) -> bytes:
+        """What brings a holder of `version` (1 to the newest) up to date: the edits made since, or each edited tile once."""
+        size = (self.version - version) * CHUNK_EDIT.itemsize
+        return self.edited() if size > len(self._log) else self._log[len(self._log) - size :]
+
+
+def lay(edits: bytes, ground: NDArray[np.uint8], walk: NDArray[np.uint8]) -> None:
+    """Sets the walking speeds of edited tiles in `walk`; `ground` has those of the bare ground. Both u8[32, 32], percent."""
+    records = unpack(edits, CHUNK_EDIT)
+    tiles, kinds = records["tile"], records["kind"]
+    # Of a tile named twice the last counts: numpy assigns in order.
+    walk.flat[tiles] = np.where(kinds == Build.NOTHING, ground.flat[tiles], _WALK[kinds])
+
+
+def check(edits: bytes) -> NDArray[Any]:
+    """Packed TILE_EDIT records as an array. Raises ValueError, in words for a person, for what nobody may build anywhere."""
+    if len(edits) % TILE_EDIT.itemsize:
+        raise ValueError(f"The edits must be whole records of {TILE_EDIT.itemsize} bytes.")
+    records = unpack(edits, TILE_EDIT)
+    for axis in ("x", "y"):
+        places = records[axis]
+        if ((places < -WORLD_TILES_MAX) | (places >= WORLD_TILES_MAX)).any():
+            raise ValueError("One of these tiles lies outside the world.")
+    if (records["kind"] > max(Build)).any():
+        raise ValueError("Nothing of this kind can be built; see Build in the protocol.")
+    return records
+
+
+def by_chunk(records: NDArray[Any]) -> dict[int, bytes]:
+    """Checked TILE_EDIT records as packed CHUNK_EDIT records by the key of their chunk, each chunk's in their order."""
+    cells = zip((records["x"] // CELL_TILES).tolist(), (records["y"] // CELL_TILES).tolist(), strict=True)
+    keys = [grid.pack(cx, cy) for cx, cy in cells]
+    edits = np.empty(len(records), CHUNK_EDIT)
+    edits["tile"] = records["y"] % CELL_TILES * CELL_TILES + records["x"] % CELL_TILES
+    edits["kind"] = records["kind"]
+    chunk = np.array(keys, np.int64)
+    return {key: edits[chunk == key].tobytes() for key in dict.fromkeys(keys)}
