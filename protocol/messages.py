@@ -294,21 +294,21 @@ class Pong(ServerMessage, tag=67):
 
 
 class Moved(ServerMessage, tag=68):
-    """Once per `move`: where you truly were after `tick`, the first tick that obeyed it."""
+    """Your `move` is obeyed, and so are all before it: where you truly were after `tick`. At most one a tick."""
 
-    seq: Annotated[U32, Meta(description="that of the `move`")]
+    seq: Annotated[U32, Meta(description="that of the newest `move` of the tick")]
     tick: Tick
     x: Tiles
     y: Tiles
 
 
 class Snapshot(ServerMessage, tag=69):
-    """Everyone in one cell (32 x 32 tiles). A cell that sends none is unchanged; who is in no cell you see has left your sight."""
+    """Who is where in the cells (32 x 32 tiles) that changed. Who is in no cell you see has left your sight."""
 
     tick: Tick
-    cx: ChunkIndex
+    cx: Annotated[ChunkIndex, Meta(description="the cell that the blocks count their steps from")]
     cy: ChunkIndex
-    entities: Annotated[bytes, Meta(description="packed records, see the record layout")]
+    cells: Annotated[bytes, Meta(description="packed blocks, one a cell, see their layout")]
 
 
 class Appeared(ServerMessage, tag=70):

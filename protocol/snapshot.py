@@ -1,14 +1,20 @@
-"""Cells to bytes and back: the packed records inside `snapshot.entities`.
+"""Cells to bytes and back: the blocks inside `snapshot.cells`.
 
-One record is eight bytes, little-endian. Places are fixed point within the cell, so that a record says the same wherever in the
-world the cell lies:
+A block tells of one cell. Blocks stand end to end; numbers are little-endian:
 
-    player_id  u32   who
-    x, y       u16   place within the cell, 1/2048 tile: tiles = cx * 32 + x / 2048
+    where   u8   which cell, as a step from the snapshot's (cx, cy): (dx + 8) << 4 | (dy + 8), each step -7 to 7
+    head    u8   bit 7: the records are named; low bits: how many records follow, 127 where a u16 with the number comes first
+    records      named: RECORD, eight bytes each; not named: PLACE, four bytes each
 
-A heading is not sent: it is the direction between two places. 1/2048 tile is a 64th of a pixel at 32 pixels a tile.
+A block that is not named says where those are whom the last named block of that cell told of, in the same order: as long as nobody comes
+or goes, ids need not be said again. A cell without a block is unchanged; one with no records is empty.
+
+Places are fixed point within the cell, 1/2048 tile, a 64th of a pixel at 32 pixels a tile. A heading is not sent: it is the direction
+between two places.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,14 +24,57 @@ CELL_TILES = 32
 UNITS_PER_TILE = 65536 // CELL_TILES
 
 RECORD = np.dtype([("player_id", "<u4"), ("x", "<u2"), ("y", "<u2")])
+PLACE = np.dtype([("x", "<u2"), ("y", "<u2")])
+
+STEP_MAX = 7  # a cell this far from the snapshot's can be named
+STEP_ZERO = 8  # what stands in `where` for no step
+NAMED = 0x80
+COUNT_LONG = 0x7F  # in `head`: the number follows
+COUNT_MAX = 65_535  # people in one cell that a block can tell of
 
 
-def read_entities(entities: bytes, cx: int, cy: int) -> list[tuple[int, float, float]]:
-    """The records of one cell as (player_id, x, y), places in tiles.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One cell of a snapshot. `player_ids` is None where the block is not named. Places are tiles."""
 
-    Raises ValueError when the bytes are not a whole number of records.
-    """
-    records: NDArray[Any] = np.frombuffer(entities, RECORD)
-    x = cx * CELL_TILES + records["x"] / UNITS_PER_TILE
-    y = cy * CELL_TILES + records["y"] / UNITS_PER_TILE
-    return list(zip(records["player_id"].tolist(), x.tolist(), y.tolist(), strict=True))
+    cx: int
+    cy: int
+    player_ids: list[int] | None
+    places: list[tuple[float, float]]
+
+
+def write_block(dx: int, dy: int, records: NDArray[Any], named: bool) -> bytes:
+    """One block of RECORDs; `dx`, `dy` are cells from the snapshot's. The server's compiled twin is in server/fanout.py."""
+    count = len(records)
+    head = (NAMED if named else 0) | min(count, COUNT_LONG)
+    long = count.to_bytes(2, "little") if count >= COUNT_LONG else b""
+    body = records if named else records[["x", "y"]].astype(PLACE)
+    return bytes(((dx + STEP_ZERO) << 4 | (dy + STEP_ZERO), head)) + long + body.tobytes()
+
+
+def read_blocks(cells: bytes, cx: int, cy: int) -> Iterator[Block]:
+    """The blocks of a snapshot that was taken from cell (cx, cy). Raises ValueError when the bytes end within a block."""
+    at = 0
+    while at < len(cells):
+        if at + 2 > len(cells):
+            raise ValueError("a block ends within its head")
+        where, head = cells[at], cells[at + 1]
+        at += 2
+        count = head & COUNT_LONG
+        if count == COUNT_LONG:
+            count = int.from_bytes(cells[at : at + 2], "little")
+            at += 2
+        layout = RECORD if head & NAMED else PLACE
+        end = at + count * layout.itemsize
+        if end > len(cells):
+            raise ValueError("a block ends within its records")
+        records: NDArray[Any] = np.frombuffer(cells[at:end], layout)
+        at = end
+        yield _block(cx + (where >> 4) - STEP_ZERO, cy + (where & 15) - STEP_ZERO, records)
+
+
+def _block(cx: int, cy: int, records: NDArray[Any]) -> Block:
+    x = (cx * CELL_TILES + records["x"] / UNITS_PER_TILE).tolist()
+    y = (cy * CELL_TILES + records["y"] / UNITS_PER_TILE).tolist()
+    player_ids = records["player_id"].tolist() if records.dtype == RECORD else None
+    return Block(cx, cy, player_ids, list(zip(x, y, strict=True)))

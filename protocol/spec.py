@@ -14,7 +14,7 @@ from protocol import messages
 from protocol.edits import CHUNK_EDIT, TILE_EDIT
 from protocol.errors import CloseCode, MeaningInt, RefusalCode
 from protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, ClientMessage, MeaningStr, code_of, name_of
-from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE
+from protocol.snapshot import CELL_TILES, COUNT_LONG, NAMED, PLACE, RECORD, STEP_MAX, STEP_ZERO, UNITS_PER_TILE
 
 ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
     RefusalCode,
@@ -46,20 +46,35 @@ def describe() -> dict[str, Any]:
         "enums": {enum.__name__: {member.name: member.value for member in enum} for enum in ENUMS},
         "meanings": {enum.__name__: {member.name: member.meaning for member in enum} for enum in ENUMS},
         "records": {
-            "snapshot.entities": snapshot_record(),
+            "snapshot.cells": snapshot_blocks(),
             "tile_edit.edits": edit_record(TILE_EDIT),
             "chunk_edits.edits": edit_record(CHUNK_EDIT),
         },
     }
 
 
-def snapshot_record() -> dict[str, Any]:
-    """The layout of one record of `snapshot.entities`."""
-    fields = layout(RECORD)
-    for field, origin in ((fields[1], "cx"), (fields[2], "cy")):
-        field |= {"origin": origin, "cell_tiles": CELL_TILES, "units_per_tile": UNITS_PER_TILE}
-        field["tiles"] = f"{origin} * {CELL_TILES} + {field['name']} / {UNITS_PER_TILE}"
-    return {"byte_order": "little", "record_bytes": RECORD.itemsize, "fields": fields}
+def snapshot_blocks() -> dict[str, Any]:
+    """The layout of `snapshot.cells`: the numbers of a block's head, and its two kinds of record."""
+    return {
+        "byte_order": "little",
+        "step_zero": STEP_ZERO,
+        "step_max": STEP_MAX,
+        "named_bit": NAMED,
+        "count_long": COUNT_LONG,
+        "named": _places(RECORD),
+        "places": _places(PLACE),
+    }
+
+
+def _places(record: np.dtype[Any]) -> dict[str, Any]:
+    """A record that says where somebody is within a cell."""
+    fields = layout(record)
+    for field in fields:
+        if field["name"] in "xy":
+            origin = "c" + field["name"]
+            field |= {"origin": origin, "cell_tiles": CELL_TILES, "units_per_tile": UNITS_PER_TILE}
+            field["tiles"] = f"{origin} * {CELL_TILES} + {field['name']} / {UNITS_PER_TILE}"
+    return {"record_bytes": record.itemsize, "fields": fields}
 
 
 def edit_record(record: np.dtype[Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from pydantic_settings import (
 
 from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
-from protocol.snapshot import CELL_TILES
+from protocol.snapshot import CELL_TILES, STEP_MAX
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
@@ -184,7 +184,7 @@ class WorldConfig(Section):
 class InterestConfig(Section):
     """Who is told of whom, and what is left out first when it is too much."""
 
-    radius_cells: Annotated[int, span("cells of 32 x 32 tiles", 1, 8)] = 1
+    radius_cells: Annotated[int, span("cells of 32 x 32 tiles", 1, STEP_MAX)] = 1
     """How many rings of cells around one's own are seen. 1 is 3 x 3 cells."""
     client_bytes_per_s: Annotated[int, span("bytes a second", 4_096, 16_777_216)] = 65_536
     """The budget of one client. Over it, far cells are sent less often to that client, then its radius
