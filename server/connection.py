@@ -31,6 +31,7 @@ from protocol.messages import (
     Closing,
     Delivery,
     Hello,
+    Move,
     Ok,
     Ping,
     PlayerFind,
@@ -266,14 +267,20 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, message: ClientMessage) -> None:
         outcome = self.session.receive(message, self.heard_s)
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, Move):
+            taken = self._gate.inbox.steer(self.session.player_id, outcome.seq, outcome.dx, outcome.dy)
+        elif isinstance(outcome, Refused):
             self.refuse(outcome.request_id, Refusal(outcome.code, outcome.message, outcome.retry_after_ms))
+            return
         elif isinstance(outcome, ClientMessage):
             try:
                 self._ask_outside(outcome)
             except Refusal as refusal:
                 self.refuse(getattr(message, "request_id", 0), refusal)
-        elif not self._gate.inbox.put(outcome):
+            return
+        else:
+            taken = self._gate.inbox.put(outcome)
+        if not taken:
             self.refuse(getattr(message, "request_id", 0), Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1000))
 
     def _ask_outside(self, message: ClientMessage) -> None:

@@ -3,39 +3,25 @@
 A `TickFrame` is plain data: bytes, numbers and small records. The simulation side makes it (`encode`), the connection side spreads it
 (gate.py, interest.py). Neither knows whether the other lives in the same process.
 
-Each changed cell is encoded once per tick, however many see it.
+What there is much of, the cells that changed and the acknowledgements, crosses as packed arrays, made by the world's kernels and read
+by those of the connection side (fanout.py): no object per cell or player.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
 
 from protocol import codec
 from protocol.errors import Refusal
-from protocol.messages import Appeared, ChatSaid, ChunkEdits, Crowd, Moved, Ok, Refused, Role, Snapshot
-from protocol.snapshot import RECORD
+from protocol.messages import Appeared, ChatSaid, ChunkEdits, Ok, Refused, Role
 from world.commands import Line
 from world.grid import unpack
 from world.state import State
-from world.tick import Edited, Events, Heard, Joined
+from world.tick import Edited, Events, Heard, Joined, gather
 
 
-@dataclass(slots=True)
-class Cell:
-    """A cell that changed: its snapshot message, the shorter message that only counts, and how many stand there."""
-
-    snapshot: bytes
-    count: int
-    tick: int
-    cx: int
-    cy: int
-
-    def crowd(self) -> bytes:
-        """The message that stands in for the snapshot where crowds are counted."""
-        return codec.encode(Crowd(self.tick, self.cx, self.cy, self.count))
-
-
-@dataclass(slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, array_like=True, gc=False):
     """Somebody came into the world, or was taken up again: enough to welcome them."""
 
     player_id: int
@@ -47,41 +33,44 @@ class Arrival:
     resumed: bool
 
 
-@dataclass(slots=True)
-class TickFrame:
+class TickFrame(msgspec.Struct, array_like=True, gc=False):
     """All that one tick has to tell. Keys name cells (see world/grid.py)."""
 
     tick: int
     step: int  # the ladder step in force for the whole server
-    cells: dict[int, Cell] = field(default_factory=dict)
-    arrivals: list[Arrival] = field(default_factory=list)
-    placed: list[tuple[int, int, bytes]] = field(default_factory=list)  # player_id, cell, their `appeared`
-    gone: list[int] = field(default_factory=list)
-    private: list[tuple[int, bytes]] = field(default_factory=list)  # player_id, message
-    answers: list[tuple[int, int, bytes]] = field(
-        default_factory=list
-    )  # player_id, session that asked, message
-    everyone: list[bytes] = field(default_factory=list)
-    casts: list[tuple[int, bytes]] = field(default_factory=list)  # cell, message for all who see it
-    edits: list[tuple[int, bytes]] = field(
-        default_factory=list
-    )  # chunk, what was built there: packed CHUNK_EDIT records
+    cells: bytes = b""  # i64[n]: keys of the cells that changed, ascending
+    shuffled: bytes = b""  # u8[n]: 1 where who stands there, or their order, changed
+    ends: bytes = b""  # i32[n]: where each cell's records end
+    records: bytes = b""  # RECORD[m], cell after cell
+    moved: bytes = b""  # MOVED[k]: acknowledgements, at most one a player
+    arrivals: list[Arrival] = []
+    placed: list[tuple[int, int, bytes]] = []  # player_id, cell, their `appeared`
+    gone: list[int] = []
+    private: list[tuple[int, bytes]] = []  # player_id, message
+    answers: list[tuple[int, int, bytes]] = []  # player_id, session that asked, message
+    everyone: list[bytes] = []
+    casts: list[tuple[int, bytes]] = []  # cell, message for all who see it
+    edits: list[tuple[int, bytes]] = []  # chunk, what was built there: packed CHUNK_EDIT records
 
 
 def encode(state: State, events: Events, step: int) -> TickFrame:
     """The events of a tick as bytes for the clients."""
-    frame = TickFrame(events.tick, step)
-    frame.cells = _cells(events)
+    frame = TickFrame(
+        events.tick,
+        step,
+        events.touched.tobytes(),
+        events.shuffled.tobytes(),
+        events.ends.tobytes(),
+        events.records.tobytes(),
+        events.moved.tobytes(),
+    )
     for joined in events.joined:
         frame.arrivals.append(_arrival(state, joined))
         frame.placed.append(
             (joined.player_id, joined.key, _appeared(joined.player_id, joined.name, joined.look))
         )
-    frame.placed += _crossings(state, events)
+    frame.placed += _placed(state, events.crossed)
     frame.gone = [player_id for player_id, _, _ in events.left]
-    frame.private += [
-        (player_id, codec.encode(Moved(seq, events.tick, x, y))) for player_id, seq, x, y in events.moved
-    ]
     for player_id, request_id, answer, session in events.answers:
         frame.answers.append((player_id, session, _answer(request_id, answer)))
     for heard in events.heard:
@@ -92,18 +81,22 @@ def encode(state: State, events: Events, step: int) -> TickFrame:
     return frame
 
 
-def _cells(events: Events) -> dict[int, Cell]:
-    """One Cell for each touched cell, cut from the records of all."""
-    packed = events.records.tobytes() if events.records is not None else b""
-    cells, start = {}, 0
-    for key, end in zip(events.touched.tolist(), events.ends.tolist(), strict=True):
-        cx, cy = unpack(key)
-        entities = packed[start * RECORD.itemsize : end * RECORD.itemsize]
-        cells[key] = Cell(
-            codec.encode(Snapshot(events.tick, cx, cy, entities)), end - start, events.tick, cx, cy
-        )
-        start = end
-    return cells
+def whole(state: State, step: int) -> TickFrame:
+    """Every cell and everyone in it, for connections that begin anew; no arrivals, and nothing that was said."""
+    players = state.players
+    slots = players.linked
+    cells = np.unique(players.grid.keys[slots])
+    records, ends = gather(state, cells)
+    here = zip(players.player_id[slots].tolist(), players.grid.keys[slots].tolist(), strict=True)
+    return TickFrame(
+        state.tick,
+        step,
+        cells.tobytes(),
+        np.ones(len(cells), np.bool_).tobytes(),
+        ends.tobytes(),
+        records.tobytes(),
+        placed=list(_placed(state, here)),
+    )
 
 
 def _arrival(state: State, joined: Joined) -> Arrival:
@@ -111,9 +104,9 @@ def _arrival(state: State, joined: Joined) -> Arrival:
     return Arrival(joined.player_id, joined.name, joined.role, joined.x, joined.y, history, joined.resumed)
 
 
-def _crossings(state: State, events: Events) -> Iterator[tuple[int, int, bytes]]:
+def _placed(state: State, here: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, bytes]]:
     players = state.players
-    for player_id, key in events.crossed:
+    for player_id, key in here:
         slot = players.slot_of[player_id]
         yield player_id, key, _appeared(player_id, players.names[slot], int(players.look[slot]))
 

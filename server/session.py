@@ -4,7 +4,7 @@ A session is pure: the time is an argument, and nothing is sent from here. For e
 
     a command          for the inbox
     a `Refused`        the message is not done; the connection lives on
-    the message again  something outside must be waited for: a database row, a piece of ground
+    the message again  an intent, or something outside must be waited for: a database row, a piece of ground
     ProtocolError      the connection is closed
 
 in the order in which it is asked: the state (a table: `rule.state` of each message), the rate (a hello's is that of its address, which
@@ -15,9 +15,9 @@ for, too: a refusal costs as much as an answer.
 from collections import OrderedDict, deque
 
 from protocol.errors import CloseCode, ProtocolError, RefusalCode
-from protocol.messages import ChatChannel, ChatSay, ClientMessage, Hello, Move, Rate, Refused, Role, State
+from protocol.messages import ChatChannel, ChatSay, ClientMessage, Hello, Rate, Refused, Role, State
 from server.config import LimitsConfig, RateConfig
-from world.commands import AnyCommand, Say, Steer
+from world.commands import AnyCommand, Say
 
 ROLES = list(Role)
 
@@ -107,8 +107,6 @@ class Session:
             return self._refuse(message, RefusalCode.RATE_LIMITED, "Too often; wait a moment.", wait_ms)
         if ROLES.index(self.role) < ROLES.index(rule.role):
             return self._refuse(message, RefusalCode.NOT_ALLOWED, f"This needs the role {rule.role.value}.")
-        if isinstance(message, Move):
-            return Steer(self.player_id, message.seq, message.dx, message.dy)
         if isinstance(message, ChatSay):
             # No sign of flooding: others may have said what there was room for.
             if message.channel == ChatChannel.WORLD and (wait_ms := self._world_talk.take(now_s)):

@@ -6,11 +6,17 @@ database row, a piece of ground, a place to appear, comes in as a command.
 """
 
 from collections.abc import Iterable
+from struct import Struct
 from typing import Union
 
 import msgspec
+import numpy as np
 
 from protocol.messages import ChatChannel, Role
+
+STEER = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("dx", "<f8"), ("dy", "<f8")])
+_STEER = Struct("<IIdd")
+assert _STEER.size == STEER.itemsize
 
 
 class Command(msgspec.Struct, array_like=True, gc=False):
@@ -40,13 +46,10 @@ class Detach(Command, tag=3):
     player_id: int
 
 
-class Steer(Command, tag=4):
-    """A player's new intent; `seq` comes back in the tick's acknowledgements."""
+class Steers(Command, tag=4):
+    """Players' new intents, packed STEER records in the order they came; each `seq` may come back in the tick's acknowledgements."""
 
-    player_id: int
-    seq: int
-    dx: float
-    dy: float
+    records: bytes
 
 
 class Say(Command, tag=5):
@@ -110,36 +113,66 @@ class RecallTiles(Command, tag=10):
 
 
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
-    Join, Leave, Detach, Steer, Say, LoadChunk, UnloadChunk, Recall, EditTiles, RecallTiles
+    Join, Leave, Detach, Steers, Say, LoadChunk, UnloadChunk, Recall, EditTiles, RecallTiles
 ]
 
 
+def steer(player_id: int, seq: int, dx: float, dy: float) -> Steers:
+    """One player's intent as a command."""
+    return Steers(_STEER.pack(player_id, seq, dx, dy))
+
+
 class Inbox:
-    """The bounded queue between what comes in and the tick. `put` is refused at the limit; nothing is ever dropped from it."""
+    """The bounded queue between what comes in and the tick. `put` is refused at the limit; nothing is ever dropped from it.
+
+    Most of what comes in are intents. Those that come one after another are packed into one `Steers`, which the tick reads as an array.
+    """
 
     def __init__(self, commands_max: int, joins_max: int) -> None:
         self.commands_max = commands_max
         self.joins_max = joins_max  # in one drain
         self._waiting: list[AnyCommand] = []
+        self._run = bytearray()  # intents that came after the last of `_waiting`
+        self._steers = 0  # of which bytes are closed runs in `_waiting`
         self._joins = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + (self._steers + len(self._run)) // STEER.itemsize
+
+    def steer(self, player_id: int, seq: int, dx: float, dy: float) -> bool:
+        """Queues an intent; False when the inbox is full."""
+        if len(self) >= self.commands_max:
+            return False
+        self._run += _STEER.pack(player_id, seq, dx, dy)
+        return True
 
     def put(self, command: AnyCommand) -> bool:
         """Queues a command for the next tick; False when the inbox is full."""
-        if len(self._waiting) >= self.commands_max:
+        if len(self) >= self.commands_max:
             return False
-        self._waiting.append(command)
+        self._append(command)
         self._joins += type(command) is Join
         return True
 
+    def _append(self, command: AnyCommand) -> None:
+        self._close_run()
+        self._waiting.append(command)
+
+    def _close_run(self) -> None:
+        if self._run:
+            self._steers += len(self._run) - STEER.itemsize  # the command itself counts as one
+            self._waiting.append(Steers(bytes(self._run)))
+            self._run.clear()
+
     def put_always(self, commands: Iterable[AnyCommand]) -> None:
         """Queues what must not be refused: leaving and detaching, at most one a player, and edits, at most one a commit."""
-        self._waiting.extend(commands)
+        for command in commands:
+            self._append(command)
 
     def drain(self) -> list[AnyCommand]:
         """Takes all that waits, in order; joins over the limit stay, and whatever else their players sent after them."""
+        self._close_run()
+        self._steers = 0
         waiting, self._waiting = self._waiting, []
         if self._joins <= self.joins_max:
             self._joins = 0

@@ -22,6 +22,7 @@ from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
 from world.grid import Ints, Keys, Places, bucket_of, find, key_at, link, unlink
 
 UNLOADED = -1
+NEVER = np.iinfo(np.int64).max  # as leave_tick: the line stands
 ESCAPE_PERCENT = 50  # walking speed on blocked ground
 UNIT_LAST = CELL_TILES * UNITS_PER_TILE - 1.0
 BOUND = WORLD_TILES_MAX - 1.0 / UNITS_PER_TILE
@@ -66,11 +67,12 @@ def advance(
     walk: NDArray[np.uint8],
     touched: Keys,
     crossed: Ints,
+    left: Keys,
 ) -> Any:
     """Moves everyone one tick; `stride` is tiles per tick at full speed.
 
-    Fills `touched` with the keys of cells somebody moved in, came to or left (with repetition; at most two a player) and `crossed` with
-    the slots that changed cells. Returns how many of each.
+    Fills `touched` with the keys of cells somebody moved in or came to (with repetition; at most one a player), `crossed` with the slots
+    that changed cells and `left` with the cells they left. Returns how many were touched and how many crossed.
     """
     touches = 0
     crossings = 0
@@ -103,11 +105,48 @@ def advance(
         if new != old:
             unlink(slot, head, following, prev, keys)
             link(slot, new, head, following, prev, keys)
-            touched[touches] = old
-            touches += 1
             crossed[crossings] = slot
+            left[crossings] = old
             crossings += 1
     return touches, crossings
+
+
+@njit(cache=True)
+def steer(
+    steers: Any,
+    tick: int,
+    head: Ints,
+    following: Ints,
+    keys: Keys,
+    leave_tick: NDArray[np.int64],
+    dxs: Places,
+    dys: Places,
+    moving: NDArray[np.bool_],
+    seqs: NDArray[np.uint32],
+    steered_tick: NDArray[np.int64],
+    steered: Ints,
+) -> Any:
+    """Takes intents in order: STEER records of players found by id in (head, following, keys). An intent longer than 1 is shortened.
+
+    Who is not here or has lost their line is passed over. Fills `steered` with the slots of the others; returns how many.
+    """
+    count = 0
+    for index in range(len(steers)):
+        slot = find(np.int64(steers[index]["player_id"]), head, following, keys)
+        if slot < 0 or leave_tick[slot] != NEVER:
+            continue
+        dx, dy = steers[index]["dx"], steers[index]["dy"]
+        square = dx * dx + dy * dy
+        if square > 1.0:
+            length = np.sqrt(square)
+            dx, dy = dx / length, dy / length
+        dxs[slot], dys[slot] = dx, dy
+        moving[slot] = dx != 0.0 or dy != 0.0
+        seqs[slot] = steers[index]["seq"]
+        steered_tick[slot] = tick
+        steered[count] = slot
+        count += 1
+    return count
 
 
 @njit(cache=True)

@@ -7,6 +7,8 @@ move, so that nothing on the hot path is an object per player. The arrays double
     dx, dy          f64   intent, a vector of length at most 1
     moving          bool  intent is not zero
     leave_tick      i64   the tick at which a detached player leaves; NEVER while the line stands
+    seq             u32   of the newest intent
+    steered_tick    i64   when it was taken
 """
 
 import heapq
@@ -21,9 +23,9 @@ from protocol.messages import ChatChannel, Role
 from protocol.snapshot import CELL_TILES
 from world.commands import Line
 from world.grid import NOBODY, Grid, Ints, pack
+from world.movement import NEVER
 from world.tiles import Surface, lay
 
-NEVER = np.iinfo(np.int64).max
 SLOTS_AT_START = 256
 
 
@@ -55,6 +57,7 @@ class Players:
         self.slot_of: dict[int, int] = {}
         self.names: list[str] = []
         self.roles: list[Role] = []
+        self.regrouped = False  # the grid's lists were laid anew: everyone's order in their cell is another
         self._linked: Ints | None = None
         self._free = list(range(SLOTS_AT_START))
         self._allocate(SLOTS_AT_START)
@@ -80,6 +83,8 @@ class Players:
         self.x[slot], self.y[slot] = x, y
         self.stop(slot)
         self.leave_tick[slot] = NEVER
+        self.steered_tick[slot] = NEVER
+        self.by_id.enter(slot, player_id)
         self.grid.enter(slot, pack(int(x // CELL_TILES), int(y // CELL_TILES)))
         self._linked = None
         return slot
@@ -89,6 +94,8 @@ class Players:
         slot = self.slot_of.pop(player_id)
         self.stop(slot)
         self.leave_tick[slot] = NEVER
+        self.steered_tick[slot] = NEVER
+        self.by_id.leave(slot)
         self.grid.leave(slot)
         heapq.heappush(self._free, slot)
         self._linked = None
@@ -104,7 +111,10 @@ class Players:
         self.x, self.y, self.dx, self.dy = np.zeros((4, capacity))
         self.moving: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.leave_tick: NDArray[np.int64] = np.full(capacity, NEVER, np.int64)
+        self.seq: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
+        self.steered_tick: NDArray[np.int64] = np.full(capacity, NEVER, np.int64)
         self.grid = Grid(capacity)
+        self.by_id = Grid(capacity)  # by player_id instead of cell
         self.names += [""] * (capacity - len(self.names))
         self.roles += [Role.GUEST] * (capacity - len(self.roles))
 
@@ -113,10 +123,13 @@ class Players:
         old = vars(self).copy()
         size = len(self.x)
         self._allocate(2 * size)
-        for name in ("player_id", "look", "x", "y", "dx", "dy", "moving", "leave_tick"):
+        for name in ("player_id", "look", "x", "y", "dx", "dy", "moving", "leave_tick", "seq", "steered_tick"):
             getattr(self, name)[:size] = old[name]
         self._free = list(range(size, 2 * size))
         self.grid.rebuild(self.linked, self.x, self.y)
+        self.regrouped = True
+        for player_id, slot in self.slot_of.items():
+            self.by_id.enter(slot, player_id)
 
 
 class Chunks:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protocol.errors import Refusal
 from protocol.messages import ChatChannel, Role, Said, TilesEdited
 from protocol.snapshot import CELL_TILES, RECORD
 from world import chat, movement, tiles
 from world.commands import (
+    STEER,
     AnyCommand,
     Detach,
     EditTiles,
@@ -26,11 +28,16 @@ from world.commands import (
     Recall,
     RecallTiles,
     Say,
-    Steer,
+    Steers,
     UnloadChunk,
+    steer,
 )
 from world.grid import Ints, Keys, around, pack
 from world.state import NEVER, Rules, State
+
+
+# Where somebody was after the tick that took their intent; `seq` is the newest one's.
+MOVED = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("x", "<f8"), ("y", "<f8")])
 
 
 @dataclass(slots=True)
@@ -74,7 +81,7 @@ class Events:
     joined: list[Joined] = field(default_factory=list)
     left: list[tuple[int, float, float]] = field(default_factory=list)  # player_id and last place
     crossed: list[tuple[int, int]] = field(default_factory=list)  # player_id, the cell they are in now
-    moved: list[tuple[int, int, float, float]] = field(default_factory=list)  # player_id, seq, place
+    moved: NDArray[Any] = field(default_factory=lambda: np.empty(0, MOVED))  # who steered, one record each
     heard: list[Heard] = field(default_factory=list)
     answers: list[tuple[int, int, Any, int]] = field(
         default_factory=list
@@ -85,7 +92,8 @@ class Events:
     touched: Keys = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # cells that changed, ascending, each once
-    records: Any = None  # snapshot records of the touched cells, cell after cell
+    shuffled: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # ... by who stands in them
+    records: NDArray[Any] = field(default_factory=lambda: np.empty(0, RECORD))  # of the touched cells, cell after cell
     ends: Ints = field(default_factory=lambda: np.empty(0, np.int32))  # where each cell's records end
     moving: int = 0  # players with an intent
 
@@ -95,21 +103,22 @@ def step(state: State, commands: list[AnyCommand], tick: int) -> Events:
     state.tick = tick
     events = Events(tick)
     touched: list[int] = []
-    steered: dict[int, list[int]] = {}
+    steered: list[Ints] = []
     for command in commands:
         _APPLY[type(command)](state, command, events, touched, steered)
     _expire(state, events, touched)
     _settle(state, events)
     _move(state, events, touched)
     _acknowledge(state, steered, events)
-    _gather(state, events)
+    events.records, events.ends = gather(state, events.touched)
     return events
 
 
-Apply = Callable[[State, Any, Events, list[int], dict[int, list[int]]], None]
+Steered = list[Ints]  # slots whose intent was taken, run after run
+Apply = Callable[[State, Any, Events, list[int], Steered], None]
 
 
-def _join(state: State, command: Join, events: Events, touched: list[int], _: dict[int, list[int]]) -> None:
+def _join(state: State, command: Join, events: Events, touched: list[int], _: Steered) -> None:
     players = state.players
     slot = players.slot_of.get(command.player_id)
     resumed = slot is not None
@@ -147,7 +156,7 @@ def _hears(events: Events, player_id: int, line: Line) -> bool:
     )
 
 
-def _leave(state: State, command: Leave, events: Events, touched: list[int], _: dict[int, list[int]]) -> None:
+def _leave(state: State, command: Leave, events: Events, touched: list[int], _: Steered) -> None:
     _remove(state, command.player_id, events, touched)
 
 
@@ -170,16 +179,24 @@ def _detach(state: State, command: Detach, *_: Any) -> None:
         state.detached.add(command.player_id)
 
 
-def _steer(state: State, command: Steer, _: Events, __: list[int], steered: dict[int, list[int]]) -> None:
-    players = state.players
-    slot = players.slot_of.get(command.player_id)
-    if slot is None or command.player_id in state.detached:
-        return
-    length = math.hypot(command.dx, command.dy)
-    shorten = 1.0 if length <= 1.0 else 1.0 / length
-    players.dx[slot], players.dy[slot] = command.dx * shorten, command.dy * shorten
-    players.moving[slot] = length > 0.0
-    steered.setdefault(command.player_id, []).append(command.seq)
+def _steer(state: State, command: Steers, _: Events, __: list[int], steered: Steered) -> None:
+    players, steers = state.players, np.frombuffer(command.records, STEER)
+    slots = np.empty(len(steers), np.int32)
+    count = movement.steer(
+        steers,
+        state.tick,
+        players.by_id.head,
+        players.by_id.next,
+        players.by_id.keys,
+        players.leave_tick,
+        players.dx,
+        players.dy,
+        players.moving,
+        players.seq,
+        players.steered_tick,
+        slots,
+    )
+    steered.append(slots[:count])
 
 
 def _say(state: State, command: Say, events: Events, *_: Any) -> None:
@@ -237,7 +254,7 @@ _APPLY: dict[type, Apply] = {
     Join: _join,
     Leave: _leave,
     Detach: _detach,
-    Steer: _steer,
+    Steers: _steer,
     Say: _say,
     LoadChunk: _load_chunk,
     UnloadChunk: _unload_chunk,
@@ -267,7 +284,7 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
     players, chunks = state.players, state.chunks
     grid, ground = players.grid, chunks.grid
     capacity = len(players.x)
-    cells, crossed = np.empty(2 * capacity, np.int64), np.empty(capacity, np.int32)
+    cells, crossed, left = np.empty(capacity, np.int64), np.empty(capacity, np.int32), np.empty(capacity, np.int64)
     touches, crossings = movement.advance(
         state.rules.walk_speed / state.rules.tick_hz,
         players.moving,
@@ -285,41 +302,41 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
         chunks.walk,
         cells,
         crossed,
+        left,
     )
-    events.crossed = [
-        (int(players.player_id[slot]), int(grid.keys[slot])) for slot in crossed[:crossings].tolist()
-    ]
-    events.touched = np.unique(np.concatenate((cells[:touches], np.array(touched, np.int64))))
+    slots = crossed[:crossings]
+    came = grid.keys[slots]
+    events.crossed = list(zip(players.player_id[slots].tolist(), came.tolist(), strict=True))
     events.moving = int(np.count_nonzero(players.moving))
+    shuffled = np.concatenate((came, left[:crossings], np.array(touched, np.int64)))
+    if players.regrouped:
+        players.regrouped = False
+        shuffled = np.concatenate((shuffled, grid.keys[players.linked]))
+    events.touched = np.unique(np.concatenate((cells[:touches], shuffled)))
+    events.shuffled = np.isin(events.touched, shuffled)
 
 
-def _acknowledge(state: State, steered: dict[int, list[int]], events: Events) -> None:
+def _acknowledge(state: State, steered: Steered, events: Events) -> None:
     """Tells each sender of an intent where they truly are."""
+    if not steered:
+        return
     players = state.players
-    for player_id, seqs in steered.items():
-        slot = players.slot_of.get(player_id)
-        if slot is not None:
-            x, y = float(players.x[slot]), float(players.y[slot])
-            events.moved.extend((player_id, seq, x, y) for seq in seqs)
+    slots = np.unique(np.concatenate(steered))
+    slots = slots[players.steered_tick[slots] == state.tick]  # who left meanwhile is told nothing
+    events.moved = np.empty(len(slots), MOVED)
+    for name in ("player_id", "seq", "x", "y"):
+        events.moved[name] = getattr(players, name)[slots]
 
 
-def _gather(state: State, events: Events) -> None:
-    """The records of everyone in the cells that changed."""
+def gather(state: State, cells: Keys) -> tuple[NDArray[Any], Ints]:
+    """The records of everyone in `cells`, cell after cell, and where each cell's records end."""
     players = state.players
     grid = players.grid
-    events.records = np.empty(len(players), RECORD)
-    events.ends = np.empty(len(events.touched), np.int32)
+    records, ends = np.empty(len(players), RECORD), np.empty(len(cells), np.int32)
     movement.gather(
-        events.touched,
-        grid.head,
-        grid.next,
-        grid.keys,
-        players.x,
-        players.y,
-        players.player_id,
-        events.records,
-        events.ends,
+        cells, grid.head, grid.next, grid.keys, players.x, players.y, players.player_id, records, ends
     )
+    return records[: ends[-1] if len(ends) else 0], ends
 
 
 def warm_up() -> None:
@@ -329,7 +346,7 @@ def warm_up() -> None:
     join = Join(1, "nobody", Role.GUEST, 0, 0.5, 0.5)
     step(
         state,
-        [LoadChunk(0, 0, walk), join, Steer(1, 1, 1.0, 0.0), Say(1, 1, ChatChannel.NEARBY, "a", None)],
+        [LoadChunk(0, 0, walk), join, steer(1, 1, 1.0, 0.0), Say(1, 1, ChatChannel.NEARBY, "a", None)],
         1,
     )
     state.players.grid.rebuild(state.players.linked, state.players.x, state.players.y)

@@ -18,7 +18,7 @@ from server.chunks import BATCH_CHUNKS, Chunks, make
 from server.spawn import MIDDLE, SpawnPlaces
 from server.tasks import supervise
 from tests.world.support import RULES, join
-from world.commands import AnyCommand, Inbox, Steer
+from world.commands import AnyCommand, Inbox, steer
 from world.grid import around, pack
 from world.state import State
 from world.terrain import Chunk, Ground
@@ -199,7 +199,7 @@ async def test_who_asks_much_does_not_stop_those_who_walk() -> None:
 async def test_nobody_is_left_at_a_wall_of_missing_ground(limits: dict[str, int]) -> None:
     """However much is turned away. Guard: `standing` in `follow`; without it they stop at x = 64 or before."""
     async with country(Land(), **limits) as here:
-        here.tick(join(1), Steer(1, 1, 1.0, 0.3))
+        here.tick(join(1), steer(1, 1, 1.0, 0.3))
         await here.walk(400)
         assert here.state.players.x[here.state.players.slot_of[1]] > 250
 
@@ -221,7 +221,7 @@ async def test_what_the_world_rejected_is_wanted_again() -> None:
 async def test_unloading_keeps_pace_and_spares_whoever_stands_there() -> None:
     """Guard: `_unload_surplus`; without it the walker stops."""
     async with country(Land(), loaded_max=64, ahead=(2, 1)) as here:
-        here.tick(join(1), join(2), Steer(2, 1, 1.0, 0.0))
+        here.tick(join(1), join(2), steer(2, 1, 1.0, 0.0))
         await here.walk(3)
 
         def look(events: Events) -> None:

@@ -29,7 +29,7 @@ from world.commands import (
     Recall,
     RecallTiles,
     Say,
-    Steer,
+    steer,
     UnloadChunk,
 )
 from world.digest import digest
@@ -41,7 +41,7 @@ EVERY_COMMAND: list[AnyCommand] = [
     Join(2**32 - 1, "নদী", Role.MODERATOR, 2**32 - 1, -0.0, 1e-300),
     Leave(1),
     Detach(2),
-    Steer(3, 2**32 - 1, -1.0, 0.1 + 0.2),
+    steer(3, 2**32 - 1, -1.0, 0.1 + 0.2),
     Say(4, 5, ChatChannel.DIRECT, "\x00 hi\n", 6),
     Say(4, 5, ChatChannel.WORLD, "", None),
     LoadChunk(-32768, 32767, bytes(range(256)) * 4),

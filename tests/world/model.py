@@ -7,7 +7,9 @@ commands, the rules' numbers and the cleaning and hearing of talk, which tests/w
 import math
 from dataclasses import dataclass, field
 
-from world.commands import AnyCommand, Detach, Join, Leave, LoadChunk, Steer, UnloadChunk
+import numpy as np
+
+from world.commands import STEER, AnyCommand, Detach, Join, Leave, LoadChunk, Steers, UnloadChunk
 from world.state import Rules
 
 Cell = tuple[int, int]
@@ -56,7 +58,7 @@ class Model:
     def step(self, commands: list[AnyCommand]) -> Outcome:
         """One tick."""
         self.tick += 1
-        out, touched, steered = Outcome(), set[Cell](), list[tuple[int, int]]()
+        out, touched, steered = Outcome(), set[Cell](), dict[int, int]()
         for command in commands:
             self._apply(command, out, touched, steered)
         for player_id in sorted(self.people):
@@ -71,7 +73,7 @@ class Model:
         }
         out.moved = [
             (player_id, seq, self.people[player_id].x, self.people[player_id].y)
-            for player_id, seq in steered
+            for player_id, seq in steered.items()
             if player_id in self.people
         ]
         for cell in touched:
@@ -80,7 +82,7 @@ class Model:
         return out
 
     def _apply(
-        self, command: AnyCommand, out: Outcome, touched: set[Cell], steered: list[tuple[int, int]]
+        self, command: AnyCommand, out: Outcome, touched: set[Cell], steered: dict[int, int]
     ) -> None:
         match command:
             case Join():
@@ -94,13 +96,13 @@ class Model:
             case Detach(player_id) if player_id in self.people:
                 person = self.people[player_id]
                 person.dx, person.dy, person.leave_tick = 0.0, 0.0, self.tick + self.rules.resume_ticks
-            case Steer(player_id, seq, dx, dy) if player_id in self.people:
-                person = self.people[player_id]
-                if person.leave_tick is None:
-                    length = math.hypot(dx, dy)
-                    shorten = 1.0 / length if length > 1 else 1.0
-                    person.dx, person.dy = dx * shorten, dy * shorten
-                    steered.append((player_id, seq))
+            case Steers(records):
+                for player_id, seq, dx, dy in np.frombuffer(records, STEER).tolist():
+                    person = self.people.get(player_id)
+                    if person is not None and person.leave_tick is None:
+                        length = max(1.0, math.sqrt(dx * dx + dy * dy))
+                        person.dx, person.dy = dx / length, dy / length
+                        steered[player_id] = seq
             case LoadChunk(cx, cy, walk):
                 if (cx, cy) in self.chunks or len(self.chunks) < self.rules.chunks_max:
                     self.chunks[cx, cy] = walk

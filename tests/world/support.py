@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from protocol.messages import WORLD_TILES_MAX, Role
-from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE, read_entities
+from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
 from world.commands import AnyCommand, Join, LoadChunk
 from world.grid import unpack
 from world.state import Rules, State
@@ -54,6 +54,7 @@ class World:
 
     def __init__(self, *commands: AnyCommand, rules: Rules = RULES) -> None:
         self.state = State(rules)
+        self.orders: dict[tuple[int, int], list[int]] = {}  # who was told of in each cell, for whoever keeps it
         if commands:
             self.do(*commands)
 
@@ -72,12 +73,29 @@ def told(events: Events) -> dict[tuple[int, int], dict[int, tuple[float, float]]
     """What the snapshots of a tick say: cell -> player_id -> place."""
     cells, start = {}, 0
     for key, end in zip(events.touched.tolist(), events.ends.tolist(), strict=True):
-        entities = events.records.tobytes()[start * RECORD.itemsize : end * RECORD.itemsize]
-        records = read_entities(entities, *unpack(key))
-        cells[unpack(key)] = {player_id: (x, y) for player_id, x, y in records}
+        cx, cy = unpack(key)
+        records = events.records[start:end]
+        xs = (cx * CELL_TILES + records["x"] / UNITS_PER_TILE).tolist()
+        ys = (cy * CELL_TILES + records["y"] / UNITS_PER_TILE).tolist()
+        cells[cx, cy] = dict(zip(records["player_id"].tolist(), zip(xs, ys, strict=True), strict=True))
         assert len(cells[unpack(key)]) == len(records), "somebody is listed twice"
         start = end
     return cells
+
+
+def in_order(events: Events) -> dict[tuple[int, int], list[int]]:
+    """Who is told of in each cell, in the order of the records."""
+    return {cell: list(records) for cell, records in told(events).items()}
+
+
+def shuffled(events: Events) -> set[tuple[int, int]]:
+    """The cells in which people came, went or changed places."""
+    return {unpack(key) for key in events.touched[events.shuffled].tolist()}
+
+
+def moved(events: Events) -> list[tuple[int, int, float, float]]:
+    """The acknowledgements of a tick: player_id, seq, place."""
+    return [(player_id, seq, x, y) for player_id, seq, x, y in events.moved.tolist()]
 
 
 def coordinates(reach: int = WORLD_TILES_MAX) -> st.SearchStrategy[float]:

@@ -13,7 +13,7 @@ from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Said
 from tests.world.support import RULES, World, join, plain
 from world.chat import MARKS_MAX, clean
-from world.commands import AnyCommand, Detach, Leave, Line, Recall, Say, Steer
+from world.commands import AnyCommand, Detach, Leave, Line, Recall, Say, steer
 from world.state import Rules
 from world.tick import Events
 
@@ -69,7 +69,7 @@ def test_nearby_carries_as_far_as_the_radius(x: float, y: float, hears: bool) ->
 
 def test_nearby_is_heard_over_the_edges_of_cells_and_from_where_one_stood_when_the_tick_began() -> None:
     world = World(*plain(), join(1, 31.9, -0.1), join(2, 32.1, 0.1), join(3, 31.9 + RADIUS, -0.1))
-    assert hearers(world.do(Steer(3, 1, 1.0, 0.0), say(1))) == {1, 2, 3}
+    assert hearers(world.do(steer(3, 1, 1.0, 0.0), say(1))) == {1, 2, 3}
     assert hearers(world.do(say(1))) == {1, 2}
 
 

@@ -27,7 +27,7 @@ from tests.world.support import (
     told,
 )
 from tools.protocol import walks
-from world.commands import LoadChunk, Steer
+from world.commands import LoadChunk, steer
 from world.grid import cell_of, pack, unpack
 from world.state import Rules
 from world.tick import Events
@@ -46,7 +46,7 @@ def walk(
 ) -> tuple[float, float]:
     """Where somebody ends in chunk (0, 0), alone loaded, with `picture` from tile (2, 2) on."""
     world = World(LoadChunk(0, 0, ground(picture, 2, 2)), join(1, *place))
-    world.do(Steer(1, 1, *intent))
+    world.do(steer(1, 1, *intent))
     for _ in range(ticks - 1):
         world.do()
     return world.place(1)
@@ -102,22 +102,22 @@ def test_one_step(
 
 def test_an_intent_holds_until_the_next() -> None:
     world = World(*plain(), join(1, 0.5, 0.5))
-    world.do(Steer(1, 1, 1.0, 0.0))
+    world.do(steer(1, 1, 1.0, 0.0))
     for _ in range(9):
         world.do()
     assert world.place(1) == pytest.approx((0.5 + 10 * S, 0.5))
-    world.do(Steer(1, 2, 0.0, 0.0))
+    world.do(steer(1, 2, 0.0, 0.0))
     assert world.do().touched.size == 0
     assert world.place(1) == pytest.approx((0.5 + 10 * S, 0.5))
 
 
 def test_who_was_built_in_gets_out_and_not_in_again() -> None:
     world = World(LoadChunk(0, 0, OPEN), join(1, 2.5, 2.5))
-    world.do(LoadChunk(0, 0, ground(("#",), 2, 2)), Steer(1, 1, 1.0, 0.0))
+    world.do(LoadChunk(0, 0, ground(("#",), 2, 2)), steer(1, 1, 1.0, 0.0))
     for _ in range(20):
         world.do()
     assert world.place(1)[0] > 3.0
-    world.do(Steer(1, 2, -1.0, 0.0))
+    world.do(steer(1, 2, -1.0, 0.0))
     for _ in range(60):
         world.do()
     assert 3.0 <= world.place(1)[0] < 3.0 + S
@@ -129,7 +129,7 @@ def test_the_world_ends_at_its_bounds(sign_x: int, sign_y: int) -> None:
     cell = FAR if sign_x > 0 else -FAR - 1, FAR if sign_y > 0 else -FAR - 1
     start = sign_x * (WORLD_TILES_MAX - 2.0), sign_y * (WORLD_TILES_MAX - 2.0)
     beyond = [LoadChunk(cell[0] + dx, cell[1] + dy, OPEN) for dx in (0, sign_x) for dy in (0, sign_y)]
-    world = World(*beyond, join(1, *start), Steer(1, 1, sign_x, sign_y))
+    world = World(*beyond, join(1, *start), steer(1, 1, sign_x, sign_y))
     for _ in range(60):
         events = world.do()
         for there, records in told(events).items():
@@ -140,7 +140,7 @@ def test_the_world_ends_at_its_bounds(sign_x: int, sign_y: int) -> None:
 
 
 def test_who_stands_on_the_bound_itself_can_walk_in() -> None:
-    world = World(LoadChunk(-FAR - 1, 0, OPEN), join(1, -float(WORLD_TILES_MAX), 5.0), Steer(1, 1, 1.0, 0.0))
+    world = World(LoadChunk(-FAR - 1, 0, OPEN), join(1, -float(WORLD_TILES_MAX), 5.0), steer(1, 1, 1.0, 0.0))
     assert world.place(1)[0] == pytest.approx(-WORLD_TILES_MAX + S)
 
 
@@ -152,7 +152,7 @@ def test_rules_with_steps_of_a_tile_are_refused(walk_speed: float) -> None:
 
 def test_a_step_back_over_an_edge_by_a_hair_is_seen_where_it_is() -> None:
     """0.6 - 3 * 0.2 is a hair below zero: its cell ends there, it does not begin there."""
-    world = World(*plain(), join(1, 0.6, 5.5), Steer(1, 1, -1.0, 0.0))
+    world = World(*plain(), join(1, 0.6, 5.5), steer(1, 1, -1.0, 0.0))
     world.do()
     events = world.do()
     x, _ = world.place(1)
@@ -202,7 +202,7 @@ def test_nobody_goes_too_far_or_where_the_way_is_barred(
 ) -> None:
     world = World(*land(tiles), *(join(number, *place) for number, place in enumerate(places)))
     for ways in intents:
-        steers = [Steer(number, 1, *way) for number, way in enumerate(ways[: len(places)])]
+        steers = [steer(number, 1, *way) for number, way in enumerate(ways[: len(places)])]
         for commands in (steers, [], []):
             before = [world.place(number) for number in range(len(places))]
             events = world.do(*commands)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from protocol.messages import ChatChannel, Role
 from tests.world.model import Model
-from tests.world.support import OPEN, RULES, STRIDE, UNIT, World, ground, join, plain, told
+from tests.world.support import OPEN, RULES, STRIDE, UNIT, World, ground, in_order, join, moved, plain, shuffled, told
 from world.commands import (
     AnyCommand,
     Detach,
@@ -20,8 +20,8 @@ from world.commands import (
     LoadChunk,
     Recall,
     Say,
-    Steer,
     UnloadChunk,
+    steer,
 )
 from world.digest import digest
 from world.grid import pack, unpack
@@ -50,15 +50,15 @@ def test_who_leaves_is_named_with_their_last_place_and_the_emptied_cell_is_told(
 
 def test_snapshots_list_the_idle_beside_those_who_move() -> None:
     world = World(*plain(), join(1, 1.0, 1.0), join(2, 9.0, 9.0), join(3, 40.0, 1.0), join(4, -9.0, 1.0))
-    events = world.do(Steer(1, 1, 1.0, 0.0))
+    events = world.do(steer(1, 1, 1.0, 0.0))
     assert told(events) == {(0, 0): {1: pytest.approx((1.2, 1.0), abs=UNIT), 2: (9.0, 9.0)}}
     assert events.moving == 1
 
 
 def test_a_quiet_tick_tells_nothing() -> None:
     events = World(*plain(), join(1)).do()
-    assert events == replace(Events(2), touched=events.touched, records=events.records, ends=events.ends)
-    assert events.touched.size == events.ends.size == 0
+    said = [getattr(events, name) for name in Events.__slots__ if name not in ("tick", "moving")]
+    assert [*map(len, said)] == [0] * len(said)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_of_coming_and_going_within_a_tick_the_end_is_told(
 
 def test_commands_apply_in_the_order_they_came() -> None:
     one, other = World(*plain(), join(1)), World(*plain(), join(1))
-    one.do(Steer(1, 1, 1.0, 0.0), Steer(1, 2, 0.0, 1.0))
-    other.do(Steer(1, 2, 0.0, 1.0), Steer(1, 1, 1.0, 0.0))
+    one.do(steer(1, 1, 1.0, 0.0), steer(1, 2, 0.0, 1.0))
+    other.do(steer(1, 2, 0.0, 1.0), steer(1, 1, 1.0, 0.0))
     assert one.place(1) == (0.5, 0.5 + STRIDE)
     assert other.place(1) == (0.5 + STRIDE, 0.5)
 
@@ -96,7 +96,7 @@ def test_commands_apply_in_the_order_they_came() -> None:
 STRANGERS: list[AnyCommand] = [
     Leave(99),
     Detach(99),
-    Steer(99, 1, 1.0, 0.0),
+    steer(99, 1, 1.0, 0.0),
     Say(99, 1, ChatChannel.WORLD, "boo", None),
 ]
 
@@ -107,14 +107,14 @@ def test_commands_of_who_is_not_there_change_nothing(command: AnyCommand) -> Non
     events = world.do(command)
     calm.do()
     assert digest(world.state) == digest(calm.state)
-    assert [*events.left, *events.moved, *events.answers, *events.heard, *events.touched] == []
+    assert [*events.left, *moved(events), *events.answers, *events.heard, *events.touched] == []
 
 
 # --- lost lines -------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_detached_stand_still_for_resume_ticks_and_then_leave() -> None:
-    world = World(*plain(), join(1), Steer(1, 1, 1.0, 0.0))
+    world = World(*plain(), join(1), steer(1, 1, 1.0, 0.0))
     assert world.do(Detach(1)).touched.size == 0
     place = world.place(1)
     for _ in range(RULES.resume_ticks - 1):
@@ -132,19 +132,19 @@ def test_who_joins_in_time_goes_on_where_they_stand_and_stays() -> None:
     assert (joined.resumed, joined.x, joined.y, joined.name, joined.look) == (True, 5.0, 6.0, "Robin", 9)
     for _ in range(3 * RULES.resume_ticks):
         assert world.do().left == []
-    assert world.do(Steer(1, 1, 1.0, 0.0)).moved == [(1, 1, 5.0 + STRIDE, 6.0)]
+    assert moved(world.do(steer(1, 1, 1.0, 0.0))) == [(1, 1, 5.0 + STRIDE, 6.0)]
 
 
 def test_the_detached_take_no_orders() -> None:
     world = World(*plain(), join(1))
     world.do(Detach(1))
-    assert world.do(Steer(1, 1, 1.0, 0.0)).moved == []
+    assert moved(world.do(steer(1, 1, 1.0, 0.0))) == []
     assert world.place(1) == (0.5, 0.5)
 
 
 def test_joining_again_stops_them() -> None:
     """The new line has not asked to walk."""
-    world = World(*plain(), join(1), Steer(1, 1, 1.0, 0.0))
+    world = World(*plain(), join(1), steer(1, 1, 1.0, 0.0))
     place = world.place(1)
     world.do(join(1))
     assert world.do().moving == 0
@@ -157,7 +157,7 @@ def test_without_time_to_resume_the_detached_leave_at_once() -> None:
 
 
 def test_a_slot_used_again_remembers_nothing() -> None:
-    world = World(*plain(), join(1), Steer(1, 1, 1.0, 0.0))
+    world = World(*plain(), join(1), steer(1, 1, 1.0, 0.0))
     world.do(Detach(1), Leave(1), join(2, 9.0, 9.0))
     assert world.state.players.slot_of == {2: 0}
     for _ in range(3 * RULES.resume_ticks):
@@ -165,19 +165,39 @@ def test_a_slot_used_again_remembers_nothing() -> None:
     assert world.place(2) == (9.0, 9.0)
 
 
+# --- the order in a cell ------------------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_shuffled_where_somebody_came_went_or_crossed_and_only_there() -> None:
+    world = World(*plain(), join(1, 31.9, 1.0), join(2, 5.0, 5.0), join(3, -5.0, 5.0), join(4, 5.0, -5.0))
+    assert shuffled(world.do(steer(2, 1, 1.0, 0.0), Leave(4), join(5, -5.0, -5.0))) == {(0, -1), (-1, -1)}
+    assert shuffled(world.do(steer(1, 1, 1.0, 0.0))) == {(0, 0), (1, 0)}
+    assert shuffled(world.do()) == set()
+
+
+def test_when_the_arrays_grow_every_cell_is_told_anew() -> None:
+    """Guard: Players.regrouped; the lists of the grid are laid anew, and places without names would be the wrong people's."""
+    some = [join(number, number % 60 + 0.5, 5.0) for number in range(1, SLOTS_AT_START + 1)]
+    world = World(*plain(), *some)
+    orders = in_order(world.do(*(steer(number, 1, 0.0, 1.0) for number in range(1, SLOTS_AT_START + 1))))
+    events = world.do(join(9_999, -5.0, -5.0), steer(1, 2, 0.0, 1.0))
+    assert shuffled(events) == {(0, 0), (1, 0), (-1, -1)}
+    assert in_order(events).keys() >= orders.keys()
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_each_input_is_acknowledged_once_with_the_place_after_the_tick() -> None:
+def test_the_newest_input_is_acknowledged_once_with_the_place_after_the_tick() -> None:
     world = World(*plain(), join(1), join(2))
-    events = world.do(Steer(1, 1, 0.0, 1.0), Steer(2, 8, 0.0, 0.0), Steer(1, 2, 1.0, 0.0))
-    assert sorted(events.moved) == [(1, 1, 0.7, 0.5), (1, 2, 0.7, 0.5), (2, 8, 0.5, 0.5)]
-    assert [seq for player_id, seq, _, _ in events.moved if player_id == 1] == [1, 2]
-    assert world.do().moved == []
+    events = world.do(steer(1, 1, 0.0, 1.0), steer(2, 8, 0.0, 0.0), steer(1, 2, 1.0, 0.0))
+    assert moved(events) == [(1, 2, 0.7, 0.5), (2, 8, 0.5, 0.5)]
+    assert moved(world.do()) == []
 
 
 def test_who_left_in_the_same_tick_is_not_answered() -> None:
-    assert World(*plain(), join(1)).do(Steer(1, 1, 1.0, 0.0), Leave(1)).moved == []
+    assert moved(World(*plain(), join(1)).do(steer(1, 1, 1.0, 0.0), Leave(1))) == []
+    assert moved(World(*plain(), join(1)).do(steer(1, 1, 1.0, 0.0), Leave(1), join(2))) == []
 
 
 # --- slots ------------------------------------------------------------------------------------------------------------------------
@@ -200,7 +220,7 @@ def test_growth_keeps_everyone() -> None:
     world = World(*plain(3))
     for number, place in enumerate(places[:200]):
         world.do(Join(number, f"n{number}", Role.USER, number, *place))
-    world.do(Steer(1, 1, 1.0, 0.0), Detach(2), Leave(3))
+    world.do(steer(1, 1, 1.0, 0.0), Detach(2), Leave(3))
     walker = world.place(1)
     joins = [Join(number, f"n{number}", Role.USER, number, *places[number]) for number in range(200, count)]
     events = world.do(*joins)
@@ -232,7 +252,7 @@ def test_growth_keeps_everyone() -> None:
 
 def test_ground_is_replaced_where_it_was() -> None:
     world = World(LoadChunk(0, 0, OPEN), join(1, 2.9, 2.5))
-    world.do(LoadChunk(0, 0, ground(("#",), 3, 2)), Steer(1, 1, 1.0, 0.0))
+    world.do(LoadChunk(0, 0, ground(("#",), 3, 2)), steer(1, 1, 1.0, 0.0))
     assert world.place(1) == (2.9, 2.5)
     assert len(world.state.chunks.slot_of) == 1
 
@@ -280,8 +300,8 @@ CHUNKS = st.integers(-2, 1)
 GROUND = st.sampled_from((OPEN, ground(("#.#~", "..#."), 0, 1), bytes([40]) * 1024, bytes(1024)))
 WORLDLY: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(join, IDS, NUMBERS, NUMBERS),
-    st.builds(Steer, IDS, st.integers(0, 9), WAYS, WAYS),
-    st.builds(Steer, IDS, st.integers(0, 9), WAYS, WAYS),
+    st.builds(steer, IDS, st.integers(0, 9), WAYS, WAYS),
+    st.builds(steer, IDS, st.integers(0, 9), WAYS, WAYS),
     st.builds(Leave, IDS),
     st.builds(Detach, IDS),
     st.builds(LoadChunk, CHUNKS, CHUNKS, GROUND),
@@ -317,9 +337,12 @@ def _compare(world: World, events: Events, model: Model, commands: list[AnyComma
     expected = model.step(commands)
     assert {one.player_id: (one.x, one.y, one.resumed) for one in events.joined} == expected.joined
     assert {player_id: (x, y) for player_id, x, y in events.left} == expected.left
-    assert sorted(events.moved) == sorted(expected.moved)
+    assert sorted(moved(events)) == sorted(expected.moved)
     assert {player_id: unpack(key) for player_id, key in events.crossed} == expected.crossed
     assert {cell: set(records) for cell, records in told(events).items()} == expected.cells
+    for cell, order in in_order(events).items():
+        assert cell in shuffled(events) or order == world.orders[cell]
+        world.orders[cell] = order
     assert (events.rejected_chunks, events.unloaded_chunks) == (expected.rejected, expected.unloaded)
     assert events.moving == expected.moving
     players = world.state.players
@@ -369,7 +392,7 @@ CHANGES: list[tuple[str, list[AnyCommand]]] = [
     ("another look", [join(1, look=1), join(2)]),
     ("another player", [join(3), join(2)]),
     ("nobody else", [join(1)]),
-    ("an intent that leads nowhere", [join(1), join(2), Steer(1, 1, 1.0, 0.0), UnloadChunk(0, 0)]),
+    ("an intent that leads nowhere", [join(1), join(2), steer(1, 1, 1.0, 0.0), UnloadChunk(0, 0)]),
     ("a lost line", [join(1), join(2), Detach(1)]),
     ("other ground", [join(1), join(2), LoadChunk(0, 0, ground(("~",), 31, 31))]),
     ("ground elsewhere", [join(1), join(2), LoadChunk(5, 5, OPEN)]),
@@ -405,10 +428,10 @@ def test_world_time_is_counted_in_ticks() -> None:
 
 def test_the_inbox_refuses_at_its_limit_keeps_order_and_takes_leaving_always() -> None:
     inbox = Inbox(2, 1)
-    assert [inbox.put(Steer(1, seq, 0.0, 0.0)) for seq in range(3)] == [True, True, False]
+    assert [inbox.put(steer(1, seq, 0.0, 0.0)) for seq in range(3)] == [True, True, False]
     inbox.put_always([Leave(1), Detach(2)])
     assert len(inbox) == 4
-    assert inbox.drain() == [Steer(1, 0, 0.0, 0.0), Steer(1, 1, 0.0, 0.0), Leave(1), Detach(2)]
+    assert inbox.drain() == [steer(1, 0, 0.0, 0.0), steer(1, 1, 0.0, 0.0), Leave(1), Detach(2)]
     assert inbox.drain() == []
     assert inbox.put(Leave(3))
 
@@ -420,8 +443,8 @@ def test_so_many_join_in_a_tick_and_the_others_wait_with_all_that_is_theirs_and_
         assert inbox.put(join(player_id))
     inbox.put_always([Leave(4), Detach(1)])
     assert inbox.put(join(4))
-    assert inbox.put(Steer(9, 1, 0.0, 0.0))
-    assert inbox.drain() == [join(1), join(2), Detach(1), Steer(9, 1, 0.0, 0.0)]
+    assert inbox.put(steer(9, 1, 0.0, 0.0))
+    assert inbox.drain() == [join(1), join(2), Detach(1), steer(9, 1, 0.0, 0.0)]
     assert len(inbox) == 5
     assert inbox.put(join(6))
     assert inbox.drain() == [join(3), join(4), Leave(4)]

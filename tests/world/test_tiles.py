@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
 from protocol.messages import WORLD_TILES_MAX, TilesEdited
 from tests.world.support import OPEN, STRIDE, World, ground, join, plain
-from world.commands import AnyCommand, EditTiles, LoadChunk, RecallTiles, Steer, UnloadChunk
+from world.commands import AnyCommand, EditTiles, LoadChunk, RecallTiles, UnloadChunk, steer
 from world.digest import digest
 from world.grid import pack as key_of
 from world.tick import Edited
@@ -155,7 +155,7 @@ def test_a_slot_used_again_by_another_chunk_has_nothing_of_the_first() -> None:
 
 def test_a_wall_stops_people_and_lets_those_under_it_out() -> None:
     world = World(*plain(), join(1, 0.5, 0.5), join(2, 1.5, 2.5))
-    world.do(edit((1, 0, Build.WALL), (1, 2, Build.WALL)), Steer(1, 1, 1.0, 0.0), Steer(2, 1, 1.0, 0.0))
+    world.do(edit((1, 0, Build.WALL), (1, 2, Build.WALL)), steer(1, 1, 1.0, 0.0), steer(2, 1, 1.0, 0.0))
     for _ in range(20):
         world.do()
     assert world.place(1)[0] == pytest.approx(1.0, abs=STRIDE)

@@ -22,7 +22,7 @@ import numpy as np
 
 from protocol.messages import WORLD_TILES_MAX, Role
 from protocol.snapshot import CELL_TILES
-from world.commands import Join, LoadChunk, Steer
+from world.commands import Join, LoadChunk, steer
 from world.state import Rules, State
 from world.tick import step
 
@@ -114,7 +114,7 @@ def walk(row: Mapping[str, Any]) -> list[list[float]]:
     places = []
     for ticks, dx, dy in row["inputs"]:
         for tick in range(ticks):
-            commands = [Steer(1, 1, dx, dy)] if tick == 0 else []
+            commands = [steer(1, 1, dx, dy)] if tick == 0 else []
             step(state, list(commands), state.tick + 1)
             places.append([float(state.players.x[0]), float(state.players.y[0])])
     return places
