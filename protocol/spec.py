@@ -14,7 +14,16 @@ from protocol import messages
 from protocol.edits import CHUNK_EDIT, TILE_EDIT
 from protocol.errors import CloseCode, MeaningInt, RefusalCode
 from protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, ClientMessage, MeaningStr, code_of, name_of
-from protocol.snapshot import CELL_TILES, COUNT_LONG, NAMED, PLACE, RECORD, STEP_MAX, STEP_ZERO, UNITS_PER_TILE
+from protocol.snapshot import (
+    CELL_TILES,
+    COUNT_LONG,
+    NAMED,
+    PLACE,
+    RECORD,
+    STEP_MAX,
+    STEP_ZERO,
+    UNITS_PER_TILE,
+)
 
 ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
     RefusalCode,

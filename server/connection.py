@@ -111,7 +111,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, whoever ended it."""
-        self.transport = self.outbox.transport = None
+        self.transport = None
+        self.outbox.lost()
         if self._closing is not None:
             self._closing.cancel()
         self._gate.closed(self, self._close_code(), self._left_for_good())
@@ -150,7 +151,13 @@ class Connection(asyncio.Protocol):
             self.close(error.code, error.reason)
         if self.outbox.waiting:
             self.outbox.flush()
+            self._keep_order()
         self._write_protocol()
+
+    def _keep_order(self) -> None:
+        """While the transport holds something back, the tick's frames must not go past it."""
+        if self.outbox.holds_back():
+            self._gate.interest.wake(self.session.player_id)
 
     def _write_protocol(self) -> None:
         """Writes what the library wants written: handshake, pongs, close frames; an empty piece means the end."""
@@ -163,6 +170,7 @@ class Connection(asyncio.Protocol):
                 return
             if piece:
                 transport.write(piece)
+                self._keep_order()
             else:
                 self._end_soon()
                 transport.close()

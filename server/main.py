@@ -39,6 +39,7 @@ from server.directory import Directory
 from server.gate import Gate
 from server.http import Health, application, listen, naming
 from server.interest import Interest
+from server.interest import warm_up as warm_up_interest
 from server.loop import Loop
 from server.numbers import World, show
 from server.recorder import Recorder
@@ -337,6 +338,7 @@ class Server:
 def _compile() -> None:
     """In a thread: every kernel of the world, so that the first tick does not wait for a compiler."""
     warm_up()
+    warm_up_interest()
     Terrain.warm_up()
 
 

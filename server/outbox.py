@@ -14,6 +14,7 @@ Slowness is counted in ticks, not by the clock, so that a server that lags itsel
 import asyncio
 from dataclasses import dataclass
 
+NO_SOCKET = -1
 BINARY_FINAL = 0x82  # FIN and opcode 2, RFC 6455 section 5.2
 
 
@@ -46,7 +47,7 @@ class Outbox:
     `full` is set and cleared by the transport's flow control (see Connection.pause_writing), so that asking costs nothing.
     """
 
-    __slots__ = ("bytes_max", "full", "sent", "transport", "waiting")
+    __slots__ = ("bytes_max", "fd", "full", "sent", "transport", "waiting")
 
     def __init__(self, bytes_max: int, sent: Sent) -> None:
         self.bytes_max = bytes_max
@@ -54,16 +55,25 @@ class Outbox:
         self.transport: asyncio.WriteTransport | None = None
         self.waiting: list[bytes] = []
         self.full = False  # more waits than the client may have waiting
+        self.fd = NO_SOCKET  # for the fan-out, which writes past the transport while that holds nothing
 
     def open(self, transport: asyncio.WriteTransport) -> None:
         """From now on there is somewhere to write to."""
         self.transport = transport
+        raw = transport.get_extra_info("socket")
+        self.fd = raw.fileno() if raw is not None else NO_SOCKET
         transport.set_write_buffer_limits(high=self.bytes_max, low=self.bytes_max // 2)
 
     def close(self) -> None:
         """Writes what waits; what comes after is dropped."""
         self.flush()
+        self.lost()
+
+    def lost(self) -> None:
+        """The socket is gone, and so is what waits."""
+        self.waiting.clear()
         self.transport = None
+        self.fd = NO_SOCKET
 
     def put(self, framed: bytes) -> None:
         """Queues a finished frame for this tick's write."""
@@ -74,10 +84,19 @@ class Outbox:
         waiting, self.waiting = self.waiting, []
         if snapshots:
             waiting.append(snapshots)
-        if waiting and self.transport is not None:
+        if waiting:
             data = b"".join(waiting)
             self.sent.add(1, len(data))
+            self.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Hands bytes to the transport, if there still is one."""
+        if self.transport is not None:
             self.transport.write(data)
+
+    def holds_back(self) -> bool:
+        """Whether the transport has bytes that the socket did not take yet."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def is_overflowing(self) -> bool:
         """Whether even what may not be skipped is too much."""

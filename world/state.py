@@ -123,7 +123,18 @@ class Players:
         old = vars(self).copy()
         size = len(self.x)
         self._allocate(2 * size)
-        for name in ("player_id", "look", "x", "y", "dx", "dy", "moving", "leave_tick", "seq", "steered_tick"):
+        for name in (
+            "player_id",
+            "look",
+            "x",
+            "y",
+            "dx",
+            "dy",
+            "moving",
+            "leave_tick",
+            "seq",
+            "steered_tick",
+        ):
             getattr(self, name)[:size] = old[name]
         self._free = list(range(size, 2 * size))
         self.grid.rebuild(self.linked, self.x, self.y)

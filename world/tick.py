@@ -4,7 +4,6 @@
 plain data that says what changed; who is told, and in which bytes, is not decided here.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,8 +32,8 @@ from world.commands import (
     steer,
 )
 from world.grid import Ints, Keys, around, pack
-from world.state import NEVER, Rules, State
-
+from world.movement import NEVER
+from world.state import Rules, State
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
 MOVED = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("x", "<f8"), ("y", "<f8")])
@@ -92,8 +91,12 @@ class Events:
     touched: Keys = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # cells that changed, ascending, each once
-    shuffled: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # ... by who stands in them
-    records: NDArray[Any] = field(default_factory=lambda: np.empty(0, RECORD))  # of the touched cells, cell after cell
+    shuffled: NDArray[np.bool_] = field(
+        default_factory=lambda: np.empty(0, np.bool_)
+    )  # ... by who stands in them
+    records: NDArray[Any] = field(
+        default_factory=lambda: np.empty(0, RECORD)
+    )  # of the touched cells, cell after cell
     ends: Ints = field(default_factory=lambda: np.empty(0, np.int32))  # where each cell's records end
     moving: int = 0  # players with an intent
 
@@ -284,7 +287,11 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
     players, chunks = state.players, state.chunks
     grid, ground = players.grid, chunks.grid
     capacity = len(players.x)
-    cells, crossed, left = np.empty(capacity, np.int64), np.empty(capacity, np.int32), np.empty(capacity, np.int64)
+    cells, crossed, left = (
+        np.empty(capacity, np.int64),
+        np.empty(capacity, np.int32),
+        np.empty(capacity, np.int64),
+    )
     touches, crossings = movement.advance(
         state.rules.walk_speed / state.rules.tick_hz,
         players.moving,

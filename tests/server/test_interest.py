@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from protocol import codec
 from protocol.messages import Appeared, ChunkEdits, Crowd, Moved, Snapshot, View
-from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE
+from protocol.snapshot import CELL_TILES, COUNT_LONG, RECORD, UNITS_PER_TILE
 from server.config import InterestConfig
-from server.frames import Cell, TickFrame
+from server.frames import TickFrame
 from server.interest import LADDER, PERIOD_MAX, STEP_LAST, Interest
 from server.loop import Overload
 from server.outbox import Outbox, frame
-from tests.server.support import Eyes
+from tests.server.support import Eyes, FakeTransport, SocketTransport
 from world.grid import around, pack, unpack
 
 TICK_HZ = 8
@@ -30,16 +30,20 @@ Place = tuple[int, int, int]  # cx, cy, and how far along the cell's diagonal, i
 class SmallWorld:
     """Places of players, changed by hand; `tick` tells the interest what a real tick would."""
 
-    def __init__(self, slow_ticks: int = SLOW_TICKS, tick_hz: int = TICK_HZ, **settings: Any) -> None:
+    def __init__(
+        self, slow_ticks: int = SLOW_TICKS, tick_hz: int = TICK_HZ, sockets: bool = True, **settings: Any
+    ) -> None:
         config = InterestConfig.model_construct(**{**InterestConfig().model_dump(), **settings})
         self.interest = Interest(config, tick_hz, slow_ticks)
         self.crowd_entities = config.crowd_entities
+        self.sockets = sockets
         self.now = 0
         self.step = 0
         self.places: dict[int, Place] = {}
         self.eyes: dict[int, Eyes] = {}
         self.sent = self.interest.sent
         self._changed: set[int] = set()
+        self._shuffled: set[int] = set()
         self._placed: dict[int, int] = {}
         self._gone: list[int] = []
         self._watch: list[int] = []
@@ -52,19 +56,22 @@ class SmallWorld:
         self._changed.add(pack(cx, cy))
         if old is None or old[:2] != (cx, cy):
             self._placed[player_id] = pack(cx, cy)
+            self._shuffled |= {pack(cx, cy), pack(*(old or (cx, cy))[:2])}
         if old is not None:
             self._changed.add(pack(*old[:2]))
 
     def remove(self, player_id: int) -> None:
         if player_id in self.places:
-            self._changed.add(pack(*self.places.pop(player_id)[:2]))
+            key = pack(*self.places.pop(player_id)[:2])
+            self._changed.add(key)
+            self._shuffled.add(key)
             self._placed.pop(player_id, None)
             self._gone.append(player_id)
             self.eyes.pop(player_id, None)
 
     def watch(self, player_id: int) -> Eyes:
         """A client begins to look with this player's eyes in the next tick."""
-        self.eyes[player_id] = Eyes()
+        self.eyes[player_id] = Eyes(SocketTransport() if self.sockets else FakeTransport())
         self._watch.append(player_id)
         return self.eyes[player_id]
 
@@ -82,9 +89,7 @@ class SmallWorld:
         """One tick, as Gate.publish does it; then everyone looks."""
         self.now += 1
         tick_frame = TickFrame(self.now, self.step, **more)
-        people = self.people()
-        for key in self._changed:
-            tick_frame.cells[key] = self._cell(key, people.get(key, {}))
+        self._put_cells(tick_frame)
         for player_id, key in self._placed.items():
             tick_frame.placed.append((player_id, key, codec.encode(Appeared(player_id, f"P{player_id}", 0))))
         tick_frame.gone = [player_id for player_id in self._gone if player_id not in self.places]
@@ -100,7 +105,7 @@ class SmallWorld:
         for key, message in tick_frame.casts:
             self.interest.cast(key, frame(message))
         self.interest.write(self.now)
-        self._changed, self._placed, self._gone, self._watch = set(), {}, [], []
+        self._changed, self._shuffled, self._placed, self._gone, self._watch = set(), set(), {}, [], []
         for player_id, eyes in self.eyes.items():
             eyes.look(pack(*self.places[player_id][:2]))
 
@@ -112,12 +117,15 @@ class SmallWorld:
             cells[pack(cx, cy)][player_id] = (cx * CELL_TILES + inside, cy * CELL_TILES + inside)
         return cells
 
-    def _cell(self, key: int, people: dict[int, tuple[float, float]]) -> Cell:
-        cx, cy = unpack(key)
-        records = np.array([(who, self.places[who][2], self.places[who][2]) for who in people], RECORD)
-        return Cell(
-            codec.encode(Snapshot(self.now, cx, cy, records.tobytes())), len(people), self.now, cx, cy
-        )
+    def _put_cells(self, tick_frame: TickFrame) -> None:
+        keys, people = sorted(self._changed), self.people()
+        who = [player_id for key in keys for player_id in people.get(key, {})]
+        counts = [len(people.get(key, {})) for key in keys]
+        tick_frame.cells = np.array(keys, np.int64).tobytes()
+        tick_frame.shuffled = np.array([key in self._shuffled for key in keys], np.uint8).tobytes()
+        tick_frame.ends = np.cumsum(counts, dtype=np.int32).tobytes()
+        records = [(player_id, self.places[player_id][2], self.places[player_id][2]) for player_id in who]
+        tick_frame.records = np.array(records, RECORD).tobytes()
 
     def check(self) -> None:
         """Everyone who reads knows the truth about each cell that was due to be sent in this tick."""
@@ -163,14 +171,14 @@ def test_all_a_tick_brings_comes_in_one_write_own_messages_first() -> None:
     assert two.cells == one.cells
 
 
-def test_those_in_one_cell_share_the_very_same_bytes() -> None:
+def test_those_in_one_cell_are_sent_the_same_bytes() -> None:
     world, _ = together(3)
     world.put(1, 0, 0, 9)
     transports = [eyes.transport for eyes in world.eyes.values()]
     world.eyes.clear()  # nobody looks: the writes stay
     world.tick()
-    first, second, third = (transport.writes[0] for transport in transports)
-    assert first is second is third
+    [first], [second], [third] = (transport.read() for transport in transports)
+    assert first == second == third
 
 
 def test_a_world_where_nothing_happens_writes_nothing() -> None:
@@ -416,19 +424,21 @@ class Load:
         self.config = InterestConfig(radius_cells=radius)
         self.interest = Interest(self.config, self.TICK_HZ, SLOW_TICKS)
         self.now = 0
+        self._per_cell = 0
         self.tick(0, 1, placed=[(1, pack(0, 0), codec.encode(Appeared(1, "P1", 0)))])
         outbox = Outbox(OUTBOX_BYTES, self.interest.sent)
-        outbox.open(Eyes().transport)  # type: ignore[arg-type]
+        outbox.open(FakeTransport())  # type: ignore[arg-type]
         self.interest.watch(1, outbox)
 
     def tick(self, per_cell: int, every: int, **more: Any) -> None:
         self.now += 1
         tick_frame = TickFrame(self.now, 0, **more)
-        for key in around(pack(0, 0), self.config.radius_cells):
-            if self.now % every == 0:
-                cx, cy = unpack(key)
-                snapshot = codec.encode(Snapshot(self.now, cx, cy, bytes(RECORD.itemsize * per_cell)))
-                tick_frame.cells[key] = Cell(snapshot, per_cell, self.now, cx, cy)
+        keys = sorted(around(pack(0, 0), self.config.radius_cells)) if self.now % every == 0 else []
+        tick_frame.cells = np.array(keys, np.int64).tobytes()
+        tick_frame.shuffled = bytes([per_cell != self._per_cell]) * len(keys)
+        tick_frame.ends = np.cumsum([per_cell] * len(keys), dtype=np.int32).tobytes()
+        tick_frame.records = bytes(RECORD.itemsize * per_cell * len(keys))
+        self._per_cell = per_cell if keys else self._per_cell
         self.interest.take(tick_frame)
         self.interest.write(self.now)
 
@@ -453,7 +463,7 @@ SETTLED_S = STEP_LAST + 1
 def test_a_constant_load_has_one_step_within_the_budget_and_none_when_it_is_gone(
     per_cell: int, radius: int, every: int
 ) -> None:
-    """Guard: Interest._fits asks what the step below would cost. (300 in a cell, radius 1: it went 3, 4, 3, 4.)"""
+    """Guard: Fanout.weigh says what the step below would cost. (300 in a cell, radius 1: it went 3, 4, 3, 4.)"""
     load = Load(radius)
     load.steps(SETTLED_S, per_cell, every)
     [step] = set(load.steps(20, per_cell, every))
@@ -552,12 +562,13 @@ def do(world: SmallWorld, deed: tuple[Any, ...]) -> None:
     st.sampled_from([1, 2]),
     st.sampled_from([1, 3]),
     st.sampled_from([50, 1_000_000]),
+    st.booleans(),
 )
 def test_whatever_happens_everyone_who_reads_knows_the_truth(
-    ticks: list[list[tuple[Any, ...]]], step: int, radius: int, crowd: int, budget: int
+    ticks: list[list[tuple[Any, ...]]], step: int, radius: int, crowd: int, budget: int, sockets: bool
 ) -> None:
     # Two ticks a second: steps come into force often.
-    world = SmallWorld(tick_hz=2, radius_cells=radius, crowd_entities=crowd, client_bytes_per_s=budget)
+    world = SmallWorld(tick_hz=2, sockets=sockets, radius_cells=radius, crowd_entities=crowd, client_bytes_per_s=budget)
     world.step = step
     for player_id in (1, 2, 3):
         world.put(player_id, 0, 0)

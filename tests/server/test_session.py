@@ -27,7 +27,7 @@ from protocol.messages import (
 )
 from server.config import LimitsConfig, RateConfig, RatesConfig
 from server.session import ROLES, Bucket, Buckets, Session
-from world.commands import Say, Steer
+from world.commands import Say
 
 PLAYER = 7
 ROWS = {row["name"]: row for row in spec.describe()["messages"] if row["direction"] == "client"}

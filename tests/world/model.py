@@ -81,9 +81,7 @@ class Model:
         out.moving = sum(bool(person.dx or person.dy) for person in self.people.values())
         return out
 
-    def _apply(
-        self, command: AnyCommand, out: Outcome, touched: set[Cell], steered: dict[int, int]
-    ) -> None:
+    def _apply(self, command: AnyCommand, out: Outcome, touched: set[Cell], steered: dict[int, int]) -> None:
         match command:
             case Join():
                 stood = command.player_id in self.people

@@ -54,7 +54,9 @@ class World:
 
     def __init__(self, *commands: AnyCommand, rules: Rules = RULES) -> None:
         self.state = State(rules)
-        self.orders: dict[tuple[int, int], list[int]] = {}  # who was told of in each cell, for whoever keeps it
+        self.orders: dict[
+            tuple[int, int], list[int]
+        ] = {}  # who was told of in each cell, for whoever keeps it
         if commands:
             self.do(*commands)
 

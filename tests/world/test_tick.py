@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 
 from protocol.messages import ChatChannel, Role
 from tests.world.model import Model
-from tests.world.support import OPEN, RULES, STRIDE, UNIT, World, ground, in_order, join, moved, plain, shuffled, told
+from tests.world.support import (
+    OPEN,
+    RULES,
+    STRIDE,
+    UNIT,
+    World,
+    ground,
+    in_order,
+    join,
+    moved,
+    plain,
+    shuffled,
+    told,
+)
 from world.commands import (
     AnyCommand,
     Detach,
@@ -25,7 +38,8 @@ from world.commands import (
 )
 from world.digest import digest
 from world.grid import pack, unpack
-from world.state import NEVER, SLOTS_AT_START
+from world.movement import NEVER
+from world.state import SLOTS_AT_START
 from world.tick import Events
 
 # --- coming and going ---------------------------------------------------------------------------------------------------------------
