@@ -9,7 +9,7 @@ from tests.harness import ServerProcess
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 CODEC_JS = """async (vectors) => {
-  const { MESSAGES, decode, encode } = await import("/protocol.js");
+  const { MESSAGES, decode, encode, readBlocks } = await import("/protocol.js");
   const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
   const hex = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, "0")).join("");
   const plain = (value) => JSON.stringify(value, (_, one) => (one instanceof Uint8Array ? { bin: hex(one) } : one));
@@ -27,6 +27,20 @@ CODEC_JS = """async (vectors) => {
   }
   for (const row of vectors.alternatives) check(row, decode(bytes(row.hex)), [messageOf(row)]);
   for (const frame of vectors.frames) check(frame, decode(bytes(frame.hex)), frame.messages.map(messageOf));
+  for (const row of vectors.blocks) {
+    const read = readBlocks(bytes(row.hex), row.cx, row.cy).map(({ cx, cy, player_ids, places }) => {
+      const pairs = Array.from({ length: places.length / 2 }, (_, at) => [places[2 * at], places[2 * at + 1]]);
+      return { cx, cy, player_ids, places: pairs };
+    });
+    check(row, read, row.blocks);
+  }
+  for (const row of vectors.bad_blocks) {
+    try {
+      check(row, readBlocks(bytes(row.hex), 0, 0), "a RangeError");
+    } catch (error) {
+      check(row, error instanceof RangeError, true);
+    }
+  }
   return wrong;
 }"""
 

@@ -25,7 +25,7 @@ from protocol.messages import (
     code_of,
     name_of,
 )
-from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE, read_entities
+from protocol.snapshot import CELL_TILES, PLACE, RECORD, UNITS_PER_TILE
 
 ALL: tuple[type[Any], ...] = (*CLIENT_MESSAGES, *SERVER_MESSAGES)
 FIELDS = {row["name"]: [field["name"] for field in row["fields"]] for row in spec.describe()["messages"]}
@@ -42,7 +42,7 @@ CONTRACT = [
     ("ok", "server", "request_id seq result"),
     ("refused", "server", "request_id code message retry_after_ms?"),
     ("moved", "server", "seq tick x y"),
-    ("snapshot", "server", "tick cx cy entities"),
+    ("snapshot", "server", "tick cx cy cells"),
     ("appeared", "server", "player_id name look"),
 ]
 
@@ -150,14 +150,6 @@ def test_positions_chunks_and_records_fit_together() -> None:
     assert CELL_TILES * UNITS_PER_TILE == 2**16
 
 
-def test_records_are_read_as_places_in_tiles() -> None:
-    data = bytes.fromhex("07000000000c0012f4010000ffff0000")
-    assert read_entities(data, -1, 2) == [(7, -30.5, 66.25), (500, -1 / 2048, 64.0)]
-    assert read_entities(b"", 0, 0) == []
-    with pytest.raises(ValueError, match="buffer size"):
-        read_entities(data[:-1], 0, 0)
-
-
 def test_the_description_tells_types_and_limits() -> None:
     rows = {row["name"]: row for row in spec.describe()["messages"]}
     hello = {field["name"]: field for field in rows["hello"]["fields"]}
@@ -171,14 +163,17 @@ def test_the_description_tells_types_and_limits() -> None:
     assert rows["move"]["rate"] == "movement"
 
 
-def test_the_description_of_a_record_is_its_layout() -> None:
-    record = spec.snapshot_record()
-    assert record["record_bytes"] == RECORD.itemsize == 8
-    assert [(field["name"], field["type"], field["offset"]) for field in record["fields"]] == [
-        ("player_id", "u32", 0),
-        ("x", "u16", 4),
-        ("y", "u16", 6),
-    ]
+@pytest.mark.parametrize(
+    ("kind", "record", "layout"),
+    [
+        ("named", RECORD, [("player_id", "u32", 0), ("x", "u16", 4), ("y", "u16", 6)]),
+        ("places", PLACE, [("x", "u16", 0), ("y", "u16", 2)]),
+    ],
+)
+def test_the_description_of_a_record_is_its_layout(kind: str, record: Any, layout: Any) -> None:
+    described = spec.describe()["records"]["snapshot.cells"][kind]
+    assert described["record_bytes"] == record.itemsize
+    assert [(field["name"], field["type"], field["offset"]) for field in described["fields"]] == layout
 
 
 def test_the_description_is_plain_data() -> None:

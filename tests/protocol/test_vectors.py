@@ -78,7 +78,8 @@ def test_the_browsers_codec_agrees_with_the_vectors(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        section: len(VECTORS[section]) for section in ("messages", "alternatives", "frames")
+        section: len(VECTORS[section])
+        for section in ("messages", "alternatives", "frames", "blocks", "bad_blocks")
     }
 
 

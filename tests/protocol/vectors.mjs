@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
-import { MESSAGES, decode, encode, readChunk, readEntities } from "./protocol.js";
+import { MESSAGES, decode, encode, readBlocks, readChunk } from "./protocol.js";
 
 const vectors = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const bytes = (hex) => new Uint8Array(Buffer.from(hex, "hex"));
@@ -33,12 +33,13 @@ for (const [name, fields] of [["nothing", {}], ["ping", {}], ["ping", { nonce: n
 }
 for (const wrong of ["01", "9100", "9102", "93020101", "92a0", "90", "80"]) assert.throws(() => decode(bytes(wrong)), RangeError);
 
-const offset = new Uint8Array([9, 9, 9, ...bytes("0100000000080010ffffffffffff0000")]).subarray(3);
-assert.deepEqual(readEntities(offset, -1, 2), [
-  { player_id: 1, x: -31, y: 66 },
-  { player_id: 4294967295, x: -32 + 65535 / 2048, y: 64 },
-]);
-assert.throws(() => readEntities(offset.subarray(1), 0, 0), RangeError);
+const pairs = (places) => Array.from({ length: places.length / 2 }, (_, index) => [places[2 * index], places[2 * index + 1]]);
+for (const { why, cx, cy, hex, blocks } of vectors.blocks) {
+  const within = new Uint8Array([9, 9, 9, ...bytes(hex), 9]).subarray(3, 3 + hex.length / 2); // as `cells` lies in its message
+  const read = readBlocks(within, cx, cy).map(({ places, ...rest }) => ({ ...rest, places: pairs(places) }));
+  assert.deepEqual(read, blocks, why);
+}
+for (const { why, hex } of vectors.bad_blocks) assert.throws(() => readBlocks(bytes(hex), 0, 0), RangeError, why);
 
 const { payload, ...layers } = JSON.parse(readFileSync(process.argv[3], "utf8"));
 const chunk = readChunk(bytes(payload));
@@ -49,4 +50,5 @@ for (const cut of [0, 1, 100, 7168, 7170, payload.length / 2 - 1]) {
 }
 assert.throws(() => readChunk(bytes(`${payload}00`)), RangeError);
 
-console.log(JSON.stringify(Object.fromEntries(["messages", "alternatives", "frames"].map((name) => [name, vectors[name].length]))));
+const sections = ["messages", "alternatives", "frames", "blocks", "bad_blocks"];
+console.log(JSON.stringify(Object.fromEntries(sections.map((name) => [name, vectors[name].length]))));

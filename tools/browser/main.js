@@ -94,8 +94,7 @@ export async function start() {
     },
     snapshot(message, now) {
       const mine = world.snapshot(message, now);
-      if (!mine) return;
-      prediction.seen(mine.tick, mine.x, mine.y, now);
+      if (mine) prediction.seen(mine.tick, mine.x, mine.y, now);
       look();
     },
     crowd: (message, now) => world.crowd(message, now),
@@ -246,6 +245,7 @@ export async function start() {
       ["frames", `${fps.toFixed(0)} /s, ${frame_ms.toFixed(1)} ms`],
       ["in sight", String(world.entities.size)],
       ["ladder", `step ${step}, ${near_hz} and ${far_hz} Hz`],
+      ["out of step", String(world.outOfStep)],
       ["jitter", `${clock.jitterMs.toFixed(0)} ms`],
       ["chunks", `${chunks.known.size} known, ${scene.terrain.painted} painted`],
     ];
@@ -262,7 +262,7 @@ export async function start() {
     at: (x, y) => ({ ground: chunks.groundAt(x, y), walk: chunks.walkAt(x, y), built: chunks.builtAt(x, y) }),
     get chat() { return chat.lines.map((lines) => lines.map(({ sender_id, sender_name, text }) => ({ sender_id, sender_name, text }))); },
     get stats() {
-      return { ...hud.pace, ...rates, ping_ms: connection.pingMs, entities: world.entities.size, view: world.view, chunks: { ...chunks.counts, known: chunks.known.size, painted: scene.terrain.painted, waiting: scene.terrain.waiting }, tick: clock.newest };
+      return { ...hud.pace, ...rates, ping_ms: connection.pingMs, entities: world.entities.size, out_of_step: world.outOfStep, view: world.view, chunks: { ...chunks.counts, known: chunks.known.size, painted: scene.terrain.painted, waiting: scene.terrain.waiting }, tick: clock.newest };
     },
   });
   connection.open();

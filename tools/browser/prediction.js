@@ -4,8 +4,8 @@
 // put in place of what was thought then, and everything done since is done again from there. The small difference this makes is
 // not shown as a jump but fades within a blink.
 //
-// `moved` answers an input and fixes how long inputs take to be obeyed (`lagMs`); with that, my own record in a snapshot is a
-// place at a known moment as well. Times are milliseconds of performance.now().
+// `moved` answers the newest input of a tick, and with it all before. It fixes how long inputs take to be obeyed (`lagMs`); with that,
+// my own place in a snapshot is one at a known moment as well. Times are milliseconds of performance.now().
 
 import { stepMovement } from "./movement.js";
 
@@ -86,7 +86,7 @@ export class Prediction {
     }
   }
 
-  /** `moved`: after `tick`, the first that obeyed input `seq`, I was at (x, y). */
+  /** `moved`: after `tick`, the first that obeyed input `seq` (all before it are done with), I was at (x, y). */
   moved({ seq, tick, x, y }, now) {
     this.answered = seq;
     const input = this.inputs.find((one) => one.seq === seq);
@@ -97,7 +97,7 @@ export class Prediction {
     this.rewind(x, y, obeyed, now);
   }
 
-  /** My own record in a snapshot of `tick`. */
+  /** My own place in a snapshot of `tick`. */
   seen(tick, x, y, now) {
     if (this.lagMs === null) {
       const stands = this.intent.dx === 0 && this.intent.dy === 0;

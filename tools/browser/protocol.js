@@ -2,7 +2,7 @@
 //
 //   encode("move", { seq: 1, dx: 1, dy: 0 })  ->  Uint8Array: one message, to be sent as a binary WebSocket message
 //   decode(bytes)                             ->  [{ type: "moved", seq, tick, x, y }, ...]: all of one WebSocket message
-//   readEntities(snapshot.entities, cx, cy)   ->  [{ player_id, x, y }, ...]: places in tiles
+//   readBlocks(snapshot.cells, cx, cy)        ->  [{ cx, cy, player_ids, places }, ...]: one a cell, see there
 //   readChunkEdits(chunk_edits.edits)         ->  [{ tile, kind }, ...]
 //   readChunk(inflated)                       ->  { ground, walk, height, ..., objects }: `chunk.data` after inflating
 //
@@ -36,7 +36,7 @@ export const MESSAGES = {
   ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
   pong: { code: 67, direction: "server", required: 2, fields: ["nonce", "tick"] },
   moved: { code: 68, direction: "server", required: 4, fields: ["seq", "tick", "x", "y"] },
-  snapshot: { code: 69, direction: "server", required: 4, fields: ["tick", "cx", "cy", "entities"] },
+  snapshot: { code: 69, direction: "server", required: 4, fields: ["tick", "cx", "cy", "cells"] },
   appeared: { code: 70, direction: "server", required: 3, fields: ["player_id", "name", "look"] },
   chat_said: { code: 71, direction: "server", required: 5, fields: ["channel", "sender_id", "sender_name", "text", "time_ms", "to"] },
   chunk: { code: 72, direction: "server", required: 4, fields: ["cx", "cy", "version", "data"] },
@@ -158,14 +158,27 @@ export const BUILD_WALK = Object.freeze({
 });
 
 export const RECORDS = {
-  "snapshot.entities": {
+  "snapshot.cells": {
     byte_order: "little",
-    record_bytes: 8,
-    fields: [
-      { name: "player_id", type: "u32", offset: 0 },
-      { name: "x", type: "u16", offset: 4, origin: "cx", cell_tiles: 32, units_per_tile: 2048, tiles: "cx * 32 + x / 2048" },
-      { name: "y", type: "u16", offset: 6, origin: "cy", cell_tiles: 32, units_per_tile: 2048, tiles: "cy * 32 + y / 2048" },
-    ],
+    step_zero: 8,
+    step_max: 7,
+    named_bit: 128,
+    count_long: 127,
+    named: {
+      record_bytes: 8,
+      fields: [
+        { name: "player_id", type: "u32", offset: 0 },
+        { name: "x", type: "u16", offset: 4, origin: "cx", cell_tiles: 32, units_per_tile: 2048, tiles: "cx * 32 + x / 2048" },
+        { name: "y", type: "u16", offset: 6, origin: "cy", cell_tiles: 32, units_per_tile: 2048, tiles: "cy * 32 + y / 2048" },
+      ],
+    },
+    places: {
+      record_bytes: 4,
+      fields: [
+        { name: "x", type: "u16", offset: 0, origin: "cx", cell_tiles: 32, units_per_tile: 2048, tiles: "cx * 32 + x / 2048" },
+        { name: "y", type: "u16", offset: 2, origin: "cy", cell_tiles: 32, units_per_tile: 2048, tiles: "cy * 32 + y / 2048" },
+      ],
+    },
   },
   "tile_edit.edits": {
     byte_order: "little",
@@ -251,20 +264,53 @@ function viewOf(bytes) {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** The records of one cell. Throws a RangeError when the bytes are not a whole number of records. */
-export function readEntities(bytes, cx, cy) {
-  const { record_bytes } = RECORDS["snapshot.entities"];
-  if (bytes.byteLength % record_bytes !== 0) throw new RangeError("entities end within a record");
-  const view = viewOf(bytes);
-  const entities = new Array(bytes.byteLength / record_bytes);
-  for (let index = 0, at = 0; index < entities.length; index += 1, at += record_bytes) {
-    entities[index] = {
-      player_id: view.getUint32(at, true),
-      x: cx * 32 + view.getUint16(at + 4, true) / 2048,
-      y: cy * 32 + view.getUint16(at + 6, true) / 2048,
+/**
+ * The blocks of a snapshot that was taken from cell (cx, cy), in order. `player_ids` is null where a block is not named: it is then
+ * about those of the last named block of its cell. `places` holds x, y, x, y, ... in tiles. Throws a RangeError when the bytes end
+ * within a block.
+ */
+export function readBlocks(cells, cx, cy) {
+  const view = viewOf(cells);
+  const blocks = [];
+  let at = 0;
+  while (at < view.byteLength) {
+    if (at + 2 > view.byteLength) throw new RangeError("a block ends within its head");
+    const where = view.getUint8(at);
+    const head = view.getUint8(at + 1);
+    at += 2;
+    let count = head & 127;
+    if (count === 127) {
+      if (at + 2 > view.byteLength) throw new RangeError("a block ends within its head");
+      count = view.getUint16(at, true);
+      at += 2;
+    }
+    const named = (head & 128) !== 0;
+    const bytes = count * (named ? 8 : 4);
+    if (at + bytes > view.byteLength) throw new RangeError("a block ends within its records");
+    const block = {
+      cx: cx + (where >> 4) - 8,
+      cy: cy + (where & 15) - 8,
+      player_ids: named ? new Array(count) : null,
+      places: new Float64Array(2 * count),
     };
+    const { player_ids, places } = block;
+    const west = block.cx * 32;
+    const north = block.cy * 32;
+    if (named) {
+      for (let index = 0; index < count; index += 1, at += 8) {
+        player_ids[index] = view.getUint32(at, true);
+        places[2 * index] = west + view.getUint16(at + 4, true) / 2048;
+        places[2 * index + 1] = north + view.getUint16(at + 6, true) / 2048;
+      }
+    } else {
+      for (let index = 0; index < count; index += 1, at += 4) {
+        places[2 * index] = west + view.getUint16(at, true) / 2048;
+        places[2 * index + 1] = north + view.getUint16(at + 2, true) / 2048;
+      }
+    }
+    blocks.push(block);
   }
-  return entities;
+  return blocks;
 }
 
 /** The tiles built on, oldest first. Throws a RangeError when the bytes are not a whole number of records. */

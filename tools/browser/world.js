@@ -1,10 +1,13 @@
 // Who is in sight, and where they are at a moment between two snapshots.
 //
 // Others are shown a little in the past, where two snapshots are known and one can be exact between them. Moments are ticks of the
-// server, never times of arrival. A cell that sends nothing is unchanged: a gap between two places is walked in its last interval
+// server, never times of arrival. A cell without a block is unchanged: a gap between two places is walked in its last interval
 // only. When a snapshot is late, a walker goes on for one interval and then waits.
+//
+// Of each cell in sight the people of its last named block are kept, in order: a block that is not named moves those. One that does
+// not fit them is a mistake of the server; it is counted and passed over.
 
-import { readEntities } from "./protocol.js";
+import { readBlocks } from "./protocol.js";
 
 const SAMPLES = 8; // places remembered of each entity
 const DELAY_MS = 100;
@@ -33,7 +36,7 @@ class Entity {
     this.walked = 0; // tiles; the phase of the walk
     this.seenAt = 0;
     this.alpha = 0; // fades in and out
-    this.cell = "";
+    this.cell = null; // the cell that named it last
   }
 
   add(tick, x, y, interval) {
@@ -98,6 +101,7 @@ class Entity {
 export class World {
   constructor(clock) {
     this.clock = clock;
+    this.outOfStep = 0; // blocks that did not fit what was known of their cell
     this.clear();
   }
 
@@ -105,7 +109,7 @@ export class World {
   clear() {
     this.me = 0; // my player_id
     this.entities = new Map();
-    this.cells = new Map(); // key -> { cx, cy, tick, ids, count }
+    this.cells = new Map(); // key -> { key, cx, cy, people, count }: entities in order, or how many a crowd counts
     this.view = { step: 0, radius_cells: 1, near_hz: 20, far_hz: 20, crowds: false };
     this.centre = null; // the cell I am in
   }
@@ -125,30 +129,46 @@ export class World {
     entity.look = look;
   }
 
-  /** Takes in a snapshot; returns my own record if it is in there. */
-  snapshot({ tick, cx, cy, entities }, now) {
+  /** Takes in a snapshot, which is taken from the cell I am in; returns my own place if it is told. */
+  snapshot({ tick, cx, cy, cells }, now) {
     this.clock.heard(tick, now);
-    const key = cellKey(cx, cy);
-    const known = this.cells.get(key);
-    if (known && known.tick > tick) return null;
-    const records = readEntities(entities, cx, cy);
-    const interval = this.intervalOf(cx, cy);
+    this.enter(cx, cy);
     let mine = null;
-    for (const { player_id, x, y } of records) {
-      const entity = this.entity(player_id);
-      entity.add(tick, x, y, interval);
-      entity.cell = key;
-      entity.seenAt = now;
-      if (player_id === this.me) mine = { tick, x, y };
+    for (const { cx, cy, player_ids, places } of readBlocks(cells, cx, cy)) {
+      const cell = this.cellOf(cellKey(cx, cy), cx, cy, player_ids, places.length / 2);
+      if (cell === null) continue;
+      const interval = this.intervalOf(cx, cy);
+      for (let index = 0; index < cell.people.length; index += 1) {
+        const entity = cell.people[index];
+        const x = places[2 * index];
+        const y = places[2 * index + 1];
+        entity.add(tick, x, y, interval);
+        entity.seenAt = now;
+        if (entity.id === this.me) mine = { tick, x, y };
+      }
     }
-    this.cells.set(key, { cx, cy, tick, ids: new Set(records.map((record) => record.player_id)), count: 0 });
-    if (mine) this.enter(cx, cy);
     return mine;
+  }
+
+  /** The cell of a block, with the people it tells of; null for a block that does not fit what is known. */
+  cellOf(key, cx, cy, ids, count) {
+    if (ids === null) {
+      const known = this.cells.get(key);
+      if (known?.people?.length === count) return known;
+      this.outOfStep += 1;
+      if (this.outOfStep === 1) console.error(`a block of ${count} people does not fit cell ${key}`);
+      return null;
+    }
+    const cell = { key, cx, cy, people: ids.map((id) => this.entity(id)), count: 0 };
+    for (const entity of cell.people) entity.cell = cell;
+    this.cells.set(key, cell);
+    return cell;
   }
 
   crowd({ tick, cx, cy, count }, now) {
     this.clock.heard(tick, now);
-    this.cells.set(cellKey(cx, cy), { cx, cy, tick, ids: new Set(), count });
+    const key = cellKey(cx, cy);
+    this.cells.set(key, { key, cx, cy, people: null, count });
   }
 
   /** I am in this cell now: forget cells that are no longer seen from it. */
@@ -176,8 +196,7 @@ export class World {
     const tick = this.clock.tickAt(now);
     const jitterMs = this.clock.jitterMs * JITTER_SHARE;
     for (const entity of this.entities.values()) {
-      const seen = this.cells.get(entity.cell)?.ids.has(entity.id) ?? false;
-      if (seen) entity.seenAt = now;
+      if (entity.cell !== null && this.cells.get(entity.cell.key) === entity.cell) entity.seenAt = now;
       if (entity.id === this.me || entity.count === 0) continue;
       const here = now - entity.seenAt < GONE_MS / 2;
       entity.alpha += ((here ? 1 : 0) - entity.alpha) * Math.min(1, seconds * 9);

@@ -18,7 +18,7 @@ _HEAD = """\
 //
 //   encode("move", { seq: 1, dx: 1, dy: 0 })  ->  Uint8Array: one message, to be sent as a binary WebSocket message
 //   decode(bytes)                             ->  [{ type: "moved", seq, tick, x, y }, ...]: all of one WebSocket message
-//   readEntities(snapshot.entities, cx, cy)   ->  [{ player_id, x, y }, ...]: places in tiles
+//   readBlocks(snapshot.cells, cx, cy)        ->  [{ cx, cy, player_ids, places }, ...]: one a cell, see there
 //   readChunkEdits(chunk_edits.edits)         ->  [{ tile, kind }, ...]
 //   readChunk(inflated)                       ->  { ground, walk, height, ..., objects }: `chunk.data` after inflating
 //
@@ -88,19 +88,54 @@ export function readChunkEdits(bytes) {
 }
 """
 
-_ENTITIES = """\
-/** The records of one cell. Throws a RangeError when the bytes are not a whole number of records. */
-export function readEntities(bytes, cx, cy) {
-  const { record_bytes } = RECORDS["snapshot.entities"];
-  if (bytes.byteLength %% record_bytes !== 0) throw new RangeError("entities end within a record");
-  const view = viewOf(bytes);
-  const entities = new Array(bytes.byteLength / record_bytes);
-  for (let index = 0, at = 0; index < entities.length; index += 1, at += record_bytes) {
-    entities[index] = {
-%s
+_BLOCKS = """\
+/**
+ * The blocks of a snapshot that was taken from cell (cx, cy), in order. `player_ids` is null where a block is not named: it is then
+ * about those of the last named block of its cell. `places` holds x, y, x, y, ... in tiles. Throws a RangeError when the bytes end
+ * within a block.
+ */
+export function readBlocks(cells, cx, cy) {
+  const view = viewOf(cells);
+  const blocks = [];
+  let at = 0;
+  while (at < view.byteLength) {
+    if (at + 2 > view.byteLength) throw new RangeError("a block ends within its head");
+    const where = view.getUint8(at);
+    const head = view.getUint8(at + 1);
+    at += 2;
+    let count = head & %(count_long)d;
+    if (count === %(count_long)d) {
+      if (at + 2 > view.byteLength) throw new RangeError("a block ends within its head");
+      count = view.getUint16(at, true);
+      at += 2;
+    }
+    const named = (head & %(named_bit)d) !== 0;
+    const bytes = count * (named ? %(named_bytes)d : %(places_bytes)d);
+    if (at + bytes > view.byteLength) throw new RangeError("a block ends within its records");
+    const block = {
+      cx: cx + (where >> 4) - %(step_zero)d,
+      cy: cy + (where & 15) - %(step_zero)d,
+      player_ids: named ? new Array(count) : null,
+      places: new Float64Array(2 * count),
     };
+    const { player_ids, places } = block;
+    const west = block.cx * %(cell_tiles)d;
+    const north = block.cy * %(cell_tiles)d;
+    if (named) {
+      for (let index = 0; index < count; index += 1, at += %(named_bytes)d) {
+        player_ids[index] = view.%(named_player_id)s;
+        places[2 * index] = west + view.%(named_x)s / %(units_per_tile)d;
+        places[2 * index + 1] = north + view.%(named_y)s / %(units_per_tile)d;
+      }
+    } else {
+      for (let index = 0; index < count; index += 1, at += %(places_bytes)d) {
+        places[2 * index] = west + view.%(places_x)s / %(units_per_tile)d;
+        places[2 * index + 1] = north + view.%(places_y)s / %(units_per_tile)d;
+      }
+    }
+    blocks.push(block);
   }
-  return entities;
+  return blocks;
 }
 """
 
@@ -159,7 +194,7 @@ def render(protocol: Mapping[str, Any]) -> str:
         _constant("RECORDS", protocol["records"]),
         _constant("CHUNK", protocol["chunk"]),
         _CODEC,
-        _entities(protocol["records"]["snapshot.entities"]),
+        _blocks(protocol["records"]["snapshot.cells"]),
         _CHUNK_EDITS % _reads(protocol["records"]["chunk_edits.edits"]),
         _objects(protocol["chunk"]["objects"]),
     ]
@@ -221,14 +256,13 @@ def _read(field: Mapping[str, Any]) -> str:
     return _VIEW[field["type"]].format(at=f"at + {offset}" if offset else "at")
 
 
-def _entities(record: Mapping[str, Any]) -> str:
-    lines = []
-    for field in record["fields"]:
-        read = f"view.{_read(field)}"
-        if "tiles" in field:
-            read = f"{field['origin']} * {field['cell_tiles']} + {read} / {field['units_per_tile']}"
-        lines.append(f"      {field['name']}: {read},")
-    return _ENTITIES % "\n".join(lines)
+def _blocks(layout: Mapping[str, Any]) -> str:
+    numbers = {name: layout[name] for name in ("step_zero", "named_bit", "count_long")}
+    for kind in ("named", "places"):
+        numbers[f"{kind}_bytes"] = layout[kind]["record_bytes"]
+        numbers |= {f"{kind}_{name}": read for name, read in _reads(layout[kind]).items()}
+    x = next(field for field in layout["places"]["fields"] if field["name"] == "x")
+    return _BLOCKS % {**numbers, "cell_tiles": x["cell_tiles"], "units_per_tile": x["units_per_tile"]}
 
 
 def _reads(layout: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 import msgspec
+import numpy as np
 
 from protocol import codec
 from protocol.errors import CloseCode, RefusalCode
@@ -33,6 +34,7 @@ from protocol.messages import (
     Welcome,
     name_of,
 )
+from protocol.snapshot import RECORD, UNITS_PER_TILE, write_block
 from world.chat import NOBODY
 
 HEX_BYTES_PER_LINE = 32
@@ -59,7 +61,7 @@ def render(protocol: Mapping[str, Any]) -> str:
         _messages(protocol, "server"),
         _codes(protocol),
         _walking(protocol),
-        _entities(protocol),
+        _blocks(protocol),
         _chunk(protocol),
         _built(protocol),
         _ladder(protocol),
@@ -107,7 +109,7 @@ Everything needed to write a client. The same as JSON: `landworld protocol --jso
 4. [What the server sends](#what-the-server-sends)
 5. [Codes](#codes)
 6. [Walking](#walking)
-7. [Entities in a snapshot](#entities-in-a-snapshot)
+7. [Blocks in a snapshot](#blocks-in-a-snapshot)
 8. [Chunks: the ground](#chunks-the-ground)
 9. [What is built](#what-is-built)
 10. [The ladder of degradation](#the-ladder-of-degradation)
@@ -137,11 +139,11 @@ closing, 408 when the handshake takes too long, and another 4xx for what is no W
    answered; a second one closes with {CloseCode.POLICY_VIOLATION}. An empty `token` or `resume` counts as none.
 2. The server answers [`welcome`](#welcome), or [`refused`](#refused) with `request_id` 0 and a close with
    {CloseCode.REFUSED}.
-3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), and of
-   each cell in sight an [`appeared`](#appeared) for everyone in it and a [`snapshot`](#snapshot). One's own record is
+3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), an
+   [`appeared`](#appeared) for everyone in sight, and a [`snapshot`](#snapshot) of the cells in sight. One's own record is
    among them.
 4. From then on the server sends, at each tick ({settings["world.tick_hz"]} a second), first what is meant for this client
-   (`moved`, `ok`, `refused`, ...), then of each cell that changed `appeared` for newcomers and a `snapshot`. A tick
+   (`moved`, `ok`, `refused`, ...), then `appeared` for newcomers and a `snapshot` of the cells that changed. A tick
    without news sends nothing.
 
 The server pings (WebSocket ping) whoever is quiet for {settings["limits.ping_interval_s"]:g} s; any WebSocket library
@@ -294,36 +296,86 @@ x part alone is tried, then the y part alone, else one stays. Who stands on bloc
 Players are points and do not block each other.
 
 A client that draws itself ahead of the server's answer does the same sum, keeps its inputs by `seq`, and on `moved
-{seq, tick, x, y}` starts again from that place with the inputs after `seq`. `moved` comes once per `move`, after the
-first tick that obeyed it; of several moves within one tick the last is obeyed. The others are drawn between the last two
+{seq, tick, x, y}` starts again from that place with the inputs after `seq`. `moved` comes at most once a tick and
+carries the newest `seq` of that tick: of several moves within one tick the last is obeyed, and all up to `seq` are done
+with. The others are drawn between the last two
 snapshots of their cell.
 """
 
 
-def _entities(protocol: Mapping[str, Any]) -> str:
-    record = protocol["records"]["snapshot.entities"]
-    table = _table(
+def _blocks(protocol: Mapping[str, Any]) -> str:
+    layout = protocol["records"]["snapshot.cells"]
+    named, places = layout["named"], layout["places"]
+    return f"""\
+## Blocks in a snapshot
+
+`snapshot.cells` is a row of blocks, one a cell, end to end, {layout["byte_order"]}-endian:
+
+{_parts(layout)}
+A record of a **named** block has {named["record_bytes"]} bytes:
+
+{_offsets(named)}
+A record of a block that is **not named** has {places["record_bytes"]}:
+
+{_offsets(places)}
+`cx` and `cy` are those of the block. There is no heading: it is the direction from the place before.
+
+- A named block lists everyone in its cell, whether they moved or not. Keep the order of their ids.
+- A block that is not named tells of the same people in the same order as the last named block of that cell: as long as
+  nobody comes or goes, ids are not said again. So a client keeps one list of ids for each cell in sight. A count that differs
+  from that list, or a cell without one, is a mistake of the server; pass the block over.
+- `tick` holds for all blocks of a snapshot. A cell in sight without a block is unchanged; one with no records is empty.
+- `(snapshot.cx, snapshot.cy)` is the cell one's own player is in. Sight is the square of cells `view.radius_cells` around it.
+  Forget a cell, its list too, when it falls out of that square or comes as a [`crowd`](#crowd); when it comes back it is named
+  again, unless it is empty.
+- Who is in the list of no cell in sight has left your sight.
+- `appeared` tells name and look once, before the first record with that `player_id`.
+
+{_example()}"""
+
+
+def _parts(layout: Mapping[str, Any]) -> str:
+    zero, long, named = (layout[name] for name in ("step_zero", "count_long", "named_bit"))
+    where = f"`cx = snapshot.cx + (where >> 4) - {zero}`, `cy = snapshot.cy + (where & 15) - {zero}`"
+    low = f"`head & {long}`"
+    rows = [
+        ("`where`", "u8", f"which cell: {where}; at most {layout['step_max']} away"),
+        (
+            "`head`",
+            "u8",
+            f"the block is *named* if `head & {named}` is not 0; {low} is how many records follow",
+        ),
+        ("`count`", "u16", f"only there if {low} is {long}: how many records follow, in place of it"),
+        ("records", "", "of one kind or the other, as below"),
+    ]
+    return _table(("part", "type", "meaning"), rows)
+
+
+def _example() -> str:
+    """Two snapshots of one cell, written by the code that writes them, and read in words."""
+    before = np.array([(7, 3072, 4608), (500, 65535, 0)], RECORD)
+    after = np.array([(7, 3481, 4608), (500, 65535, 0)], RECORD)
+    named, places = write_block(-1, 2, before, named=True), write_block(-1, 2, after, named=False)
+    return f"""\
+Example: from the cell `cx = 0, cy = 0` one sees two players in the cell `cx = -1, cy = 2`.
+
+    {named[:2].hex(" ")}    where: 7 - 8 = -1, 10 - 8 = 2; head: named, two records
+    {named[2:10].hex(" ")}    player_id 7,   x = -1 * 32 + 3072 / 2048 = -30.5, y = 2 * 32 + 4608 / 2048 = 66.25
+    {named[10:].hex(" ")}    player_id 500, x = -1 * 32 + 65535 / 2048 = -0.00048828125, y = 2 * 32 + 0 / 2048 = 64.0
+
+A tick later the first of them has walked east; nobody came or went.
+
+    {places[:2].hex(" ")}    where as before; head: not named, two records
+    {places[2:6].hex(" ")}    player_id 7,   x = -1 * 32 + 3481 / 2048 = -30.30029296875, y = 66.25
+    {places[6:].hex(" ")}    player_id 500, as before
+"""
+
+
+def _offsets(record: Mapping[str, Any]) -> str:
+    return _table(
         ("offset", "field", "type", "meaning"),
         [(field["offset"], f"`{field['name']}`", field["type"], _place(field)) for field in record["fields"]],
     )
-    example = bytes.fromhex("07000000000c0012f4010000ffff0000")
-    return f"""\
-## Entities in a snapshot
-
-`snapshot.entities` is a row of records of {record["record_bytes"]} bytes, {record["byte_order"]}-endian:
-
-{table}
-A cell's snapshot lists everyone in it, whether they moved or not. A cell that sends none is unchanged. Who is in the last
-snapshot of no cell in sight has left your sight. Sight is the square of cells `view.radius_cells` around the cell one's
-own player is in; forget a cell when it falls out of that square; it is sent again when it comes back, unless it is empty.
-`appeared` tells name and look once, before the first record with that `player_id`. There is no heading: it is the
-direction from the place before.
-
-Example: the cell `cx = -1, cy = 2` with two players in it.
-
-    {example[:8].hex(" ")}    player_id 7,   x = -1 * 32 + 3072 / 2048 = -30.5,        y = 2 * 32 + 4608 / 2048 = 66.25
-    {example[8:].hex(" ")}    player_id 500, x = -1 * 32 + 65535 / 2048 = -0.00048828125, y = 2 * 32 + 0 / 2048 = 64.0
-"""
 
 
 def _place(field: Mapping[str, Any]) -> str:
@@ -402,7 +454,7 @@ gives the bare ground back. Keep the bare chunk, the edits and the version reach
   `from_version` or a later one; if your version is lower, send `chunk_get` with it; if it is `version` or higher, pass it
   over.
 - **Out of sight** you are told nothing. Send `chunk_get` for each chunk you hold whenever its cell comes into your sight
-  (the first `snapshot` with yourself in a new cell, or a wider `view`): nearly always the answer is `CURRENT`.
+  (the first `snapshot` from a new cell of your own, or a wider `view`): nearly always the answer is `CURRENT`.
 - A `chunk_edits` may name each edited tile once, as it is now, in place of every step since an old version. There is
   nothing to be done differently.
 
@@ -541,7 +593,8 @@ what carries none) and not done.
 
 def _session() -> str:
     ada = Appeared(7, "Ada", 0x3366CC)
-    cell = Snapshot(72001, 0, 0, bytes.fromhex("0700000000280030"))
+    here = np.array([(7, 5.0 * UNITS_PER_TILE, 6.0 * UNITS_PER_TILE)], RECORD)
+    there = np.array([(7, 5.2 * UNITS_PER_TILE, 6.0 * UNITS_PER_TILE)], RECORD)
     steps: list[tuple[str, str, list[Any]]] = [
         ("client", "Without token or ticket: a new guest.", [Hello(PROTOCOL_VERSION, "example/1")]),
         (
@@ -563,7 +616,7 @@ def _session() -> str:
                 ),
                 View(0, 1, 20, 20, False),
                 ada,
-                cell,
+                Snapshot(72001, 0, 0, write_block(0, 0, here, named=True)),
             ],
         ),
         (
@@ -578,7 +631,7 @@ def _session() -> str:
                 Moved(1, 72040, 5.2, 6.0),
                 ChatSaid(ChatChannel.NEARBY, 7, "Ada", "Hello!", 3602000),
                 Ok(1, 0, {"heard_by": 0}),
-                Snapshot(72040, 0, 0, bytes.fromhex("0700000099290030")),
+                Snapshot(72040, 0, 0, write_block(0, 0, there, named=False)),
             ],
         ),
         ("client", "A direct line to nobody.", [ChatSay(2, ChatChannel.DIRECT, "You there?", 999)]),

@@ -7,24 +7,32 @@ description, so that neither the message classes nor msgspec have a hand in them
                    (the server writes the latter; both are read by both)
     alternatives   {name, fields, hex, why}    the same message in other widths: both must read it, neither writes it
     frames         {messages: [{name, fields}], hex}           several messages end to end in one WebSocket message
+    blocks         {why, cx, cy, hex, blocks: [{cx, cy, player_ids, places}]}   `snapshot.cells` taken from cell (cx, cy); places are
+                   tiles, player_ids is null where the block is not named
+    bad_blocks     {why, hex}                  `snapshot.cells` that ends within a block: to be refused
 
 Bytes inside `fields` are {"bin": hex}. `javascript` is "same" where the browser writes the same bytes, "values" where it writes a
 whole float as an integer (JavaScript has one kind of number; the server reads either), "rounded" past 2^53.
 """
 
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgpack
 
 Fields = dict[str, Any]
+Cell = tuple[int, int]
+Record = tuple[int, int, int]
 
 U32_MAX = 2**32 - 1
 U63_MAX = 2**63 - 1
 JS_INTEGER_MAX = 2**53 - 1
 TICKET = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmVk"
-RECORDS = bytes.fromhex("0100000000080010ffffffffffff0000")
+NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
+NOT_NAMED = bytes.fromhex("780200080010ffff0000")  # two in the cell to the west
+EMPTY = bytes.fromhex("9780")  # nobody to the north-east
 
 MESSAGES: list[tuple[str, Fields]] = [
     ("hello", {"protocol": 1, "client": "vectors/1"}),
@@ -109,9 +117,9 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("ok", {"request_id": 9, "seq": 0, "result": {"tiles": 64}}),
     ("pong", {"nonce": U32_MAX, "tick": 4294967296}),
     ("moved", {"seq": 2, "tick": 72001, "x": -3.0625, "y": 17.25}),
-    ("snapshot", {"tick": 72001, "cx": -1, "cy": 0, "entities": b""}),
-    ("snapshot", {"tick": 72001, "cx": -32768, "cy": 32767, "entities": RECORDS}),
-    ("snapshot", {"tick": 72002, "cx": 0, "cy": 0, "entities": RECORDS * 40}),
+    ("snapshot", {"tick": 72001, "cx": -1, "cy": 0, "cells": b""}),
+    ("snapshot", {"tick": 72001, "cx": -32768, "cy": 32767, "cells": NAMED}),
+    ("snapshot", {"tick": 72002, "cx": 0, "cy": 0, "cells": (NAMED + NOT_NAMED + EMPTY) * 20}),
     ("appeared", {"player_id": 9, "name": "Robin", "look": U32_MAX}),
     (
         "chat_said",
@@ -150,8 +158,8 @@ ALTERNATIVES: list[tuple[str, Fields, str, str]] = [
     ),
     (
         "snapshot",
-        {"tick": 1, "cx": 0, "cy": 0, "entities": b"\x01"},
-        "95 45 01 00 00 c5000101",
+        {"tick": 1, "cx": 0, "cy": 0, "cells": EMPTY},
+        "95 45 01 00 00 c50002 9780",
         "a 16-bit length of bytes",
     ),
     (
@@ -171,10 +179,41 @@ FRAMES: list[list[tuple[str, Fields]]] = [
     [
         ("moved", {"seq": 1, "tick": 5, "x": 0.5, "y": 0.25}),
         ("appeared", {"player_id": 1, "name": "Robin", "look": 7}),
-        ("snapshot", {"tick": 5, "cx": 0, "cy": 0, "entities": RECORDS}),
-        ("snapshot", {"tick": 5, "cx": 1, "cy": 0, "entities": b""}),
+        ("snapshot", {"tick": 5, "cx": 0, "cy": 0, "cells": NAMED + EMPTY}),
     ],
     [("ping", {"nonce": number}) for number in range(64)],
+]
+
+_BOB, _EVE = (1, 2048, 4096), (U32_MAX, 65535, 0)  # player_id, x, y in units of the record
+_MANY = [(3 * number + 1, number * 211 % 65536, number * 509 % 65536) for number in range(300)]
+
+# Why, the cell it was taken from, and its blocks: dx, dy, whether named, who.
+BLOCKS: list[tuple[str, Cell, list[tuple[int, int, bool, list[Record]]]]] = [
+    ("nothing at all", (0, 0), []),
+    ("named", (-1, 2), [(0, 0, True, [_BOB, _EVE])]),
+    ("not named", (-1, 2), [(0, 0, False, [_BOB, _EVE])]),
+    ("nobody there, named and not", (5, 5), [(1, -1, True, []), (-1, 1, False, [])]),
+    ("the furthest steps", (0, 0), [(-7, 7, True, [_BOB]), (7, -7, False, [_BOB]), (-7, -7, True, [_EVE])]),
+    ("the world's ends", (-32768, 32767), [(0, 0, True, [_EVE]), (7, -7, False, [_EVE])]),
+    ("126 people, the most of a short head", (1, 1), [(0, 0, named, _MANY[:126]) for named in (True, False)]),
+    (
+        "127 people, the fewest of a long head",
+        (1, 1),
+        [(0, 0, named, _MANY[:127]) for named in (True, False)],
+    ),
+    ("300 people", (-9, 9), [(0, 0, named, _MANY) for named in (True, False)]),
+    ("the cells around", (0, 0), [(dx, dy, dx < 0, _MANY[:3]) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]),
+]
+
+BAD_BLOCKS: list[tuple[str, str]] = [
+    ("no head", "88"),
+    ("named, a byte short", "8881 01000000 0008 00"),
+    ("named, only the id", "8881 01000000"),
+    ("not named, a byte short", "8801 0008 00"),
+    ("not named, a record short", "8802 00080010"),
+    ("a long count cut off", "887f 2c"),
+    ("a long count without records", "88ff 2c01"),
+    ("a good block before a bad one", "8801 00080010 7881 01"),
 ]
 
 
@@ -190,6 +229,8 @@ def render(protocol: Mapping[str, Any]) -> str:
                 for name, fields, text, why in ALTERNATIVES
             ],
             "frames": [_frame(table, frame) for frame in FRAMES],
+            "blocks": [_blocks(*row) for row in BLOCKS],
+            "bad_blocks": [{"why": why, "hex": bytes.fromhex(text).hex()} for why, text in BAD_BLOCKS],
         }
     )
 
@@ -217,6 +258,31 @@ def _frame(table: Mapping[str, Mapping[str, Any]], frame: Sequence[tuple[str, Fi
         "messages": [{"name": name, "fields": fields} for name, fields in frame],
         "hex": "".join(to_hex(table[name], fields) for name, fields in frame),
     }
+
+
+def _blocks(why: str, cell: Cell, blocks: Sequence[tuple[int, int, bool, list[Record]]]) -> dict[str, Any]:
+    """The bytes are put together here field by field, so that protocol/snapshot.py has no hand in them."""
+    packed, told = b"", []
+    for dx, dy, named, records in blocks:
+        cx, cy = cell[0] + dx, cell[1] + dy
+        packed += bytes([(dx + 8) * 16 + dy + 8])
+        head = 128 if named else 0
+        packed += (
+            bytes([head + len(records)])
+            if len(records) < 127
+            else struct.pack("<BH", head + 127, len(records))
+        )
+        for player_id, x, y in records:
+            packed += struct.pack("<IHH", player_id, x, y) if named else struct.pack("<HH", x, y)
+        told.append(
+            {
+                "cx": cx,
+                "cy": cy,
+                "player_ids": [player_id for player_id, _, _ in records] if named else None,
+                "places": [[cx * 32 + x / 2048, cy * 32 + y / 2048] for _, x, y in records],
+            }
+        )
+    return {"why": why, "cx": cell[0], "cy": cell[1], "hex": packed.hex(), "blocks": told}
 
 
 def _javascript(fields: Fields) -> str:
