@@ -594,7 +594,7 @@ class Fanout:
         """Forgets a cell that nobody is in or looks from."""
         row = self.places[place]
         self._rooms.setdefault(int(row["room"]), []).append(int(row["start"]))
-        row["changed"], row["viewers"] = NEVER, NOBODY
+        row["changed"], row["thinned"], row["viewers"] = NEVER, NEVER, NOBODY
         self._grid.leave(place)
         self._free_places.append(place)
 
@@ -614,7 +614,7 @@ class Fanout:
         old, self.places = self.places, np.zeros(size, CELL)
         self.places[: len(old)] = old
         self.places["viewers"][len(old) :] = NOBODY
-        self.places["changed"][len(old) :] = NEVER
+        self.places["changed"][len(old) :] = self.places["thinned"][len(old) :] = NEVER
         self._free_places = list(range(size - 1, len(old) - 1, -1))
         self._grid = Grid(size)
         for place in range(len(old)):

@@ -84,7 +84,7 @@ class Outbox:
         waiting, self.waiting = self.waiting, []
         if snapshots:
             waiting.append(snapshots)
-        if waiting:
+        if waiting and self.transport is not None:
             data = b"".join(waiting)
             self.sent.add(1, len(data))
             self.write(data)

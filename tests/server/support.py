@@ -138,7 +138,9 @@ class Eyes:
 
     transport: FakeTransport = field(default_factory=FakeTransport)
     cells: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
-    lists: dict[int, list[int]] = field(default_factory=dict)  # whom the last named block of each cell told of
+    lists: dict[int, list[int]] = field(
+        default_factory=dict
+    )  # whom the last named block of each cell told of
     counts: dict[int, int] = field(default_factory=dict)  # of cells that came as a crowd
     names: dict[int, str] = field(default_factory=dict)
     view: View = field(default_factory=lambda: View(0, 1, 20, 20, False))
@@ -166,7 +168,6 @@ class Eyes:
         self.lists = {key: people for key, people in self.lists.items() if key in sight}
         seen = {who for people in self.cells.values() for who in people}
         self.names = {who: name for who, name in self.names.items() if who in seen}
-
 
     def _see(self, block: Block) -> None:
         key = pack(block.cx, block.cy)

@@ -568,7 +568,9 @@ def test_whatever_happens_everyone_who_reads_knows_the_truth(
     ticks: list[list[tuple[Any, ...]]], step: int, radius: int, crowd: int, budget: int, sockets: bool
 ) -> None:
     # Two ticks a second: steps come into force often.
-    world = SmallWorld(tick_hz=2, sockets=sockets, radius_cells=radius, crowd_entities=crowd, client_bytes_per_s=budget)
+    world = SmallWorld(
+        tick_hz=2, sockets=sockets, radius_cells=radius, crowd_entities=crowd, client_bytes_per_s=budget
+    )
     world.step = step
     for player_id in (1, 2, 3):
         world.put(player_id, 0, 0)

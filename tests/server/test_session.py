@@ -98,7 +98,7 @@ def test_a_role_may_do_what_those_below_it_may(
 
 def test_inputs_and_talk_become_commands_of_this_player() -> None:
     session = session_in(State.PLAYING)
-    assert session.receive(Move(3, 0.5, -1.0), 0.0) == steer(PLAYER, 3, 0.5, -1.0)
+    assert session.receive(Move(3, 0.5, -1.0), 0.0) == Move(3, 0.5, -1.0)
     session.number = 5
     said = session.receive(ChatSay(9, ChatChannel.DIRECT, "hello", 12), 0.0)
     assert said == Say(PLAYER, 9, ChatChannel.DIRECT, "hello", 12, session=5)
