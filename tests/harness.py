@@ -33,6 +33,7 @@ from protocol.messages import (
     SUBPROTOCOL,
     Appeared,
     ClientMessage,
+    Crowd,
     Hello,
     Move,
     Moved,
@@ -43,8 +44,9 @@ from protocol.messages import (
     View,
     Welcome,
 )
-from protocol.snapshot import read_entities
 from server.auth import Signer, load_key
+from tests.sight import Cells, forget, take_in
+from world.grid import pack
 
 READY_S = 90.0  # the first start of all compiles
 WAIT_S = 20.0  # for any one message; a test that waits so long has failed
@@ -182,8 +184,10 @@ class Client:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.seen: list[ServerMessage] = []
-        self.places: dict[int, tuple[float, float]] = {}
+        self.cells: Cells = {}
+        self.places: dict[int, tuple[float, float]] = {}  # where each was seen last
         self.names: dict[int, str] = {}
+        self.radius_cells = 0
         self.welcome: Welcome
         self.ids = itertools.count(1)
 
@@ -244,11 +248,16 @@ class Client:
         assert isinstance(data, bytes)
         for message in codec.decode_server(data):
             self.seen.append(message)
-            if isinstance(message, Appeared):
-                self.names[message.player_id] = message.name
-            elif isinstance(message, Snapshot):
-                for player_id, x, y in read_entities(message.entities, message.cx, message.cy):
-                    self.places[player_id] = (x, y)
+            match message:
+                case Appeared(player_id, name):
+                    self.names[player_id] = name
+                case View():
+                    self.radius_cells = message.radius_cells
+                case Crowd(_, cx, cy):
+                    self.cells.pop(pack(cx, cy), None)
+                case Snapshot(_, cx, cy):
+                    forget(self.cells, pack(cx, cy), self.radius_cells)
+                    self.places |= take_in(self.cells, message)
 
     async def ask(self, request: ClientMessage) -> Ok | Refused:
         """Sends a request and waits for its answer."""

@@ -1,7 +1,9 @@
 """A server without a socket, ground or database, and the client at the other end of a line that is none: for tests driven by hand."""
 
 import contextlib
+import contextlib
 import itertools
+import socket
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +28,6 @@ from protocol.messages import (
     State,
     View,
 )
-from protocol.snapshot import Block, read_blocks
 from server.auth import Signer
 from server.config import Config
 from server.connection import Connection
@@ -35,6 +36,7 @@ from server.frames import encode
 from server.gate import Gate
 from server.interest import Interest
 from server.telemetry import Counts
+from tests.sight import Cells, forget, take_in
 from world.commands import AnyCommand, Inbox
 from world.grid import around, pack
 from world.state import Rules
@@ -107,6 +109,33 @@ class SocketTransport(FakeTransport):
         return self.writes
 
 
+class SocketTransport(FakeTransport):
+    """A real socket behind it, so that the fan-out writes past it; each write is a record of its own that the other end reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+
+    def __del__(self) -> None:
+        self._near.close()
+        self._far.close()
+
+    def write(self, data: bytes) -> None:
+        self._near.send(data)
+
+    def get_extra_info(self, name: str) -> object:
+        return self._near if name == "socket" else super().get_extra_info(name)
+
+    def read(self) -> list[bytes]:
+        """Each write since the last look."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.writes.append(self._far.recv(1 << 20))
+        return self.writes
+
+
 def payloads(data: bytes) -> list[tuple[int, bytes]]:
     """Opcode and payload of each frame from the server (unmasked, final; RFC 6455 section 5.2)."""
     frames = []
@@ -137,17 +166,15 @@ class Eyes:
     """What a client knows that believes every message and forgets whoever is out of sight."""
 
     transport: FakeTransport = field(default_factory=FakeTransport)
-    cells: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
-    lists: dict[int, list[int]] = field(
-        default_factory=dict
-    )  # whom the last named block of each cell told of
+    cells: Cells = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)  # of cells that came as a crowd
     names: dict[int, str] = field(default_factory=dict)
     view: View = field(default_factory=lambda: View(0, 1, 20, 20, False))
     heard: list[ServerMessage] = field(default_factory=list)
 
     def look(self, own: int) -> None:
-        """Takes in what was written, standing in the cell `own`. Fails on an entity that did not appear."""
+        """Takes in what was written, standing in the cell `own`. Fails on an entity that did not appear, and on a block that
+        does not fit what is known of its cell."""
         assert len(self.transport.read()) <= 1, "more than one write in a tick"
         for message in messages(self.transport.take()):
             self.heard.append(message)
@@ -156,28 +183,21 @@ class Eyes:
                     self.view = message
                 case Appeared(player_id, name):
                     self.names[player_id] = name
-                case Snapshot(_, cx, cy, cells):
-                    for block in read_blocks(cells, cx, cy):
-                        self._see(block)
+                case Snapshot(_, cx, cy):
+                    assert pack(cx, cy) == own, "a snapshot that is not taken from the own cell"
+                    forget(self.cells, own, self.view.radius_cells)
+                    people = take_in(self.cells, message)
+                    strangers = people.keys() - self.names.keys()
+                    assert not strangers, f"{strangers} in a snapshot without appeared"
+                    self.counts = {key: count for key, count in self.counts.items() if key not in self.cells}
                 case Crowd(_, cx, cy, count):
                     self.counts[pack(cx, cy)] = count
                     self.cells.pop(pack(cx, cy), None)
         sight = around(own, self.view.radius_cells)
-        self.cells = {key: people for key, people in self.cells.items() if key in sight}
+        forget(self.cells, own, self.view.radius_cells)
         self.counts = {key: count for key, count in self.counts.items() if key in sight}
-        self.lists = {key: people for key, people in self.lists.items() if key in sight}
         seen = {who for people in self.cells.values() for who in people}
         self.names = {who: name for who, name in self.names.items() if who in seen}
-
-    def _see(self, block: Block) -> None:
-        key = pack(block.cx, block.cy)
-        if block.player_ids is not None:
-            self.lists[key] = block.player_ids
-        people = dict(zip(self.lists[key], block.places, strict=True))
-        strangers = people.keys() - self.names.keys()
-        assert not strangers, f"{strangers} in a snapshot without appeared"
-        self.cells[key] = people
-        self.counts.pop(key, None)
 
 
 HANDSHAKE = (

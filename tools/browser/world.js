@@ -134,14 +134,14 @@ export class World {
     this.clock.heard(tick, now);
     this.enter(cx, cy);
     let mine = null;
-    for (const { cx, cy, player_ids, places } of readBlocks(cells, cx, cy)) {
-      const cell = this.cellOf(cellKey(cx, cy), cx, cy, player_ids, places.length / 2);
+    for (const block of readBlocks(cells, cx, cy)) {
+      const cell = this.cellOf(block);
       if (cell === null) continue;
-      const interval = this.intervalOf(cx, cy);
+      const interval = this.intervalOf(cell.cx, cell.cy);
       for (let index = 0; index < cell.people.length; index += 1) {
         const entity = cell.people[index];
-        const x = places[2 * index];
-        const y = places[2 * index + 1];
+        const x = block.places[2 * index];
+        const y = block.places[2 * index + 1];
         entity.add(tick, x, y, interval);
         entity.seenAt = now;
         if (entity.id === this.me) mine = { tick, x, y };
@@ -150,16 +150,17 @@ export class World {
     return mine;
   }
 
-  /** The cell of a block, with the people it tells of; null for a block that does not fit what is known. */
-  cellOf(key, cx, cy, ids, count) {
-    if (ids === null) {
+  /** The cell of a block, with the people it tells of in order; null for a block that does not fit what is known. */
+  cellOf({ cx, cy, player_ids, places }) {
+    const key = cellKey(cx, cy);
+    if (player_ids === null) {
       const known = this.cells.get(key);
-      if (known?.people?.length === count) return known;
+      if (known?.people?.length === places.length / 2) return known;
       this.outOfStep += 1;
-      if (this.outOfStep === 1) console.error(`a block of ${count} people does not fit cell ${key}`);
+      if (this.outOfStep === 1) console.error(`a block of ${places.length / 2} does not fit cell ${key}`);
       return null;
     }
-    const cell = { key, cx, cy, people: ids.map((id) => this.entity(id)), count: 0 };
+    const cell = { key, cx, cy, people: player_ids.map((id) => this.entity(id)), count: 0 };
     for (const entity of cell.people) entity.cell = cell;
     this.cells.set(key, cell);
     return cell;
