@@ -1,9 +1,7 @@
 """A server without a socket, ground or database, and the client at the other end of a line that is none: for tests driven by hand."""
 
 import contextlib
-import contextlib
 import itertools
-import socket
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -80,33 +78,6 @@ class FakeTransport:
         data = b"".join(self.read())
         self.writes.clear()
         return data
-
-
-class SocketTransport(FakeTransport):
-    """A real socket behind it, so that the fan-out writes past it; each write is a record of its own that the other end reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._near.setblocking(False)
-        self._far.setblocking(False)
-
-    def __del__(self) -> None:
-        self._near.close()
-        self._far.close()
-
-    def write(self, data: bytes) -> None:
-        self._near.send(data)
-
-    def get_extra_info(self, name: str) -> object:
-        return self._near if name == "socket" else super().get_extra_info(name)
-
-    def read(self) -> list[bytes]:
-        """Each write since the last look."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self.writes.append(self._far.recv(1 << 20))
-        return self.writes
 
 
 class SocketTransport(FakeTransport):

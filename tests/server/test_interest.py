@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol import codec
 from protocol.messages import Appeared, ChunkEdits, Crowd, Moved, Snapshot, View
-from protocol.snapshot import CELL_TILES, COUNT_LONG, RECORD, UNITS_PER_TILE
+from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE
 from server.config import InterestConfig
 from server.frames import TickFrame
 from server.interest import LADDER, PERIOD_MAX, STEP_LAST, Interest

@@ -29,8 +29,8 @@ from world.commands import (
     Recall,
     RecallTiles,
     Say,
-    steer,
     UnloadChunk,
+    steer,
 )
 from world.digest import digest
 from world.state import State
