@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgpack
+import numpy as np
 import pytest
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode as PeerOpcode
@@ -19,15 +22,15 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from protocol.errors import CloseCode, RefusalCode
-from protocol.messages import Closing, Refused, Welcome, code_of
-from protocol.snapshot import RECORD
+from protocol.messages import Closing, Refused, Snapshot, Welcome, code_of
+from protocol.snapshot import COUNT_LONG, RECORD, write_block
 from tests.harness import serving
 from tools import bots
 from tools.bots import wire
 from tools.bots.behaviour import BEHAVIOURS, COMMUTE_ENDS, PLAZA_TILES, ROAM_TILES, STAND, Place, random_of
-from tools.bots.fleet import Fleet, FleetError, Plan, check_sources, parse_target
-from tools.bots.report import SAMPLES_MAX, Samples, figures, percentile
-from tools.bots.watch import key_of, record_at, spot_in
+from tools.bots.fleet import Bot, Fleet, FleetError, Plan, check_sources, parse_target
+from tools.bots.report import SAMPLES_MAX, Samples, Tally, figures, percentile
+from tools.bots.watch import Watcher, key_of, spot_in
 
 WALK_TILES = 2.0  # half a second of walking
 
@@ -172,14 +175,58 @@ def test_samples_keep_the_latest() -> None:
     assert len(samples) == 0
 
 
-def test_a_record_is_found_only_where_a_record_begins() -> None:
-    trap = struct.pack("<IHH", 0x0203, 0x0001, 0)  # holds 1 as a u32, but not at its start
-    entities = trap + struct.pack("<IHH", 1, 5, 6)
-    assert RECORD.itemsize == 8
-    assert record_at(entities, key_of(1)) == 8
-    assert record_at(entities, key_of(9)) == -1
-    assert spot_in(entities, key_of(1), -1, 2) == (-65536 + 5, 2 * 65536 + 6)
-    assert spot_in(entities, key_of(9), 0, 0) is None
+# --- what a watcher sees ---
+
+
+def block(where: int, people: dict[int, tuple[int, int]], named: bool) -> bytes:
+    """People by id, at places in units within their cell; `where` is dx * 16 + dy."""
+    records = np.array([(who, x, y) for who, (x, y) in people.items()], RECORD)
+    return write_block(*divmod(where, 16), records, named)
+
+
+def watcher() -> Watcher:
+    """Eyes without a bot."""
+    fleet: Any = SimpleNamespace(tally=Tally())
+    return Watcher(fleet, cast(Bot, None), random_of(1, 1))
+
+
+def test_a_player_is_found_only_where_an_id_begins() -> None:
+    trap = struct.pack("<II", 0x01020304, 0x05060708)  # holds 0x08010203 across two ids
+    ids, places = trap + struct.pack("<I", 0x08010203), struct.pack("<6H", 1, 2, 3, 4, 5, 6)
+    assert spot_in((ids, places), key_of(0x08010203), (-1, 2)) == (-65536 + 5, 2 * 65536 + 6)
+    assert spot_in((ids, places), key_of(9), (0, 0)) is None
+    assert spot_in((b"", b""), key_of(9), (0, 0)) is None
+
+
+@pytest.mark.parametrize("others", [1, COUNT_LONG - 1, 300])
+def test_a_watcher_knows_who_stands_where_though_ids_are_said_once(others: int) -> None:
+    seen = watcher()
+    crowd = {number: (number, 0) for number in range(100, 100 + others)}
+    seen.snapshot(1, 0, 0, block(0, {7: (1, 2), **crowd}, True) + block(16, {8: (3, 4)}, True), 0)
+    seen.snapshot(2, 0, 0, block(0, {0: (5, 6), **crowd}, False), 0)
+    assert seen._seen_at(key_of(7)) == (5, 6)
+    assert seen._seen_at(key_of(99 + others)) == (99 + others, 0)
+    assert seen._seen_at(key_of(8)) == (65536 + 3, 4)
+    seen.snapshot(3, 0, 0, block(0, crowd, True) + block(16, {8: (3, 4), 7: (0, 6)}, True), 0)
+    assert seen._seen_at(key_of(7)) == (65536, 6)
+    assert not seen._tally.errors
+
+
+def test_a_block_that_does_not_fit_is_an_error_and_changes_nothing() -> None:
+    seen = watcher()
+    both = {7: (1, 2), 8: (3, 4)}
+    seen.snapshot(1, 0, 0, block(0, both, True) + block(16, both, True), 0)
+    for wrong in (block(0, {7: (9, 9)}, False), block(0, {**both, 9: (9, 9)}, False), block(1, both, False)):
+        seen.snapshot(2, 0, 0, wrong, 0)
+    assert seen._seen_at(key_of(7)) == (1, 2)
+    seen.crowd(0, 0)
+    seen.snapshot(3, 0, 0, block(0, both, False), 0)  # counted, not named
+    seen.snapshot(4, -1, 0, block(0, both, True), 0)
+    seen.snapshot(5, 0, 0, block(16, both, False), 0)  # was out of sight from (-1, 0)
+    seen.viewed(0)
+    seen.viewed(1)
+    seen.snapshot(6, 0, 0, block(-16, both, False), 0)  # was out of sight with no ring around
+    assert seen._tally.errors == {"snapshot out of step": 6}
 
 
 # --- servers that misbehave ---
@@ -201,6 +248,12 @@ def greeting(player_id: int) -> list[object]:
         "a ticket",
         {"radius_cells": 1},
     ]
+
+
+def snapshot(cells: bytes) -> bytes:
+    """A snapshot taken from the cell (0, 0)."""
+    packed: bytes = msgpack.packb([code_of(Snapshot), 1, 0, 0, cells])
+    return packed
 
 
 @contextmanager
@@ -327,6 +380,11 @@ def test_closing_without_a_time_is_for_good() -> None:
         (b"\xc1", "protocol: "),
         (msgpack.packb(greeting(7))[:-1], "cut short"),
         (b"", "hung up before the welcome"),
+        (msgpack.packb(greeting(7)) + snapshot(block(0, {7: (1, 2)}, named=False)), "snapshot out of step"),
+        (
+            msgpack.packb(greeting(7)) + snapshot(block(0, {7: (1, 2)}, named=True)[:-1]),
+            "ends within its records",
+        ),
     ],
 )
 def test_each_error_is_counted_under_its_reason(payload: bytes, reason: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from protocol.messages import ChatChannel, ChatSaid, ChatSay, Move, Moved
@@ -15,7 +16,7 @@ from tests.server import recordings
 from tests.world.support import RULES, join
 from tools import cli
 from tools.replay import play
-from world.commands import LoadChunk, Steer
+from world.commands import STEER, LoadChunk, Steers
 from world.digest import digest
 
 HEADER = {"format": FORMAT, "rules": asdict(RULES), "tick": 0}
@@ -66,9 +67,11 @@ def test_a_changed_command_is_noticed_at_the_next_digest(path: Path, change: str
     index = next(index for index, row in enumerate(rows) if row.tick == recordings.WALKER_TURNS * 3 + 1)
     commands = rows[index].commands
     last = commands[-1]
-    assert isinstance(last, Steer)
+    assert isinstance(last, Steers)
     if change == "another intent":
-        last.dx *= 0.999999
+        steers = np.frombuffer(last.records, STEER).copy()
+        steers["dx"] *= 0.999999
+        last.records = steers.tobytes()
     elif change == "one command less":
         commands.pop()
     elif change == "one command more":

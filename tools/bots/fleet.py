@@ -69,12 +69,14 @@ PROGRESS_S = 0.5
 FILES_SPARE = 64  # open files beside the bots' sockets
 
 _WELCOME, _REFUSED, _MOVED, _SNAPSHOT = code_of(Welcome), code_of(Refused), code_of(Moved), code_of(Snapshot)
-_VIEW, _CLOSING = code_of(View), code_of(Closing)
+_VIEW, _CROWD, _CLOSING = code_of(View), code_of(Crowd), code_of(Closing)
 _HELLO, _MOVE, _CHAT_SAY = code_of(Hello), code_of(Move), code_of(ChatSay)
 _KNOWN = frozenset(map(code_of, SERVER_MESSAGES))
 _SEEN_BY_WATCHERS = frozenset(
-    (_SNAPSHOT, code_of(Appeared), code_of(Crowd))
+    (_SNAPSHOT, code_of(Appeared), _CROWD)
 )  # a message that begins so holds nothing else
+
+_WATCHED = frozenset((_SNAPSHOT, _CROWD, _VIEW))  # what a watcher takes in
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: many connections from one address share its ports
 
@@ -396,12 +398,11 @@ class Bot:
     def _messages(self, start: int, end: int) -> None:
         for message in self._fleet.unpack(start, end):
             code = message[0]
-            if code == _SNAPSHOT:
+            if code in _WATCHED:
                 if self.watcher is not None:
-                    _, tick, cx, cy, entities = message
-                    self.watcher.snapshot(tick, cx, cy, entities, self._fleet.read_ns)
+                    self._show(self.watcher, message)
             elif code == _MOVED:
-                _, seq, _, self.x, self.y = message
+                _, seq, _, self.x, self.y = message  # the newest of a tick: all before it are obeyed, too
                 self.answered = seq == self._seq
             elif code == _WELCOME:
                 self._welcome(message)
@@ -409,10 +410,19 @@ class Bot:
                 self._refused(*message[2:])
             elif code == _CLOSING:
                 self._announced(*message[1:])
-            elif code == _VIEW and self.watcher is not None:
-                self.watcher.radius_cells = message[2]
             elif code not in _KNOWN:
                 raise WireError(f"unknown message code {code}")
+
+    def _show(self, watcher: Watcher, message: list[Any]) -> None:
+        code = message[0]
+        if code == _SNAPSHOT:
+            _, tick, cx, cy, cells = message
+            watcher.snapshot(tick, cx, cy, cells, self._fleet.read_ns)
+        elif code == _CROWD:
+            _, _, cx, cy, _ = message
+            watcher.crowd(cx, cy)
+        else:
+            watcher.viewed(message[2])
 
     def _send_message(self, message: list[Any]) -> None:
         self._send(wire.frame(self._fleet.pack(message)))

@@ -1,6 +1,7 @@
 """Watchers: the few bots that read what they are sent, and measure it.
 
-A watcher keeps the latest snapshot of every cell it sees. That gives the time between snapshots, how many are in sight, and the
+A watcher keeps who is where in every cell it sees, as the last blocks told: ids and places, each packed end to end. A block without
+names that does not fit the ids it has is an error of the server. That gives the time between snapshots, how many are in sight, and the
 input-to-neighbour latency: it picks another bot it sees (the probe), has it stand still until its place is settled in the
 watcher's own view, sends it off at a random moment, and waits for the first snapshot in which the probe's place is another. A
 probe with an obstacle right before it (the server's `moved` says it came nowhere) is no sample; one that moved and was not seen
@@ -8,12 +9,13 @@ moving within PROBE_TIMEOUT_S counts as a sample of that length, so that failure
 """
 
 import math
+from array import array
 from random import Random
 from struct import Struct
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE
+from protocol.snapshot import CELL_TILES, COUNT_LONG, NAMED, PLACE, RECORD, STEP_ZERO, UNITS_PER_TILE
 from tools.bots.behaviour import STAND, heading
 
 if TYPE_CHECKING:
@@ -22,16 +24,20 @@ if TYPE_CHECKING:
 BOTS_PER_WATCHER = 4  # in a small fleet: each watcher keeps another bot from its own way
 WATCHERS_MAX = 64
 
+OUT_OF_STEP = "snapshot out of step"  # a block without names that does not fit what is known of its cell
+
 PROBE_STILL_S = 0.8  # how long a probe stands before it is sent off
 PROBE_SETTLE_TRIES = 4  # so often is one not yet settled waited for again
 PROBE_TIMEOUT_S = 2.0
 PROBE_PAUSE_S = 0.5  # between two probes of one watcher, on average
 
-_RECORD = Struct("<IHH")
-assert _RECORD.size == RECORD.itemsize
 _WHO = Struct("<I")
+_PLACE = Struct("<HH")
+# A record is taken apart as two words of one size, which array("I") does at once: who, and where.
+assert array("I").itemsize == _WHO.size == _PLACE.size == PLACE.itemsize == RECORD.itemsize // 2
 
 Cell = tuple[int, int]
+People = tuple[bytes, bytes]  # ids and places of those in one cell, in one order
 Spot = tuple[int, int]  # a place in whole units (UNITS_PER_TILE to the tile), over the whole world
 
 
@@ -44,7 +50,7 @@ class Watcher:
         self._bot = bot
         self._random = random
         self.radius_cells = 1
-        self._cells: dict[Cell, bytes] = {}
+        self._cells: dict[Cell, People] = {}
         self._centre: Cell | None = None
         self._tick = -1
         self._arrived_ns = 0
@@ -63,36 +69,68 @@ class Watcher:
         self._centre = None
         self._tick = -1
 
-    def snapshot(self, tick: int, cx: int, cy: int, entities: bytes, now_ns: int) -> None:
-        """One cell's snapshot, read from the socket at `now_ns`."""
+    def snapshot(self, tick: int, cx: int, cy: int, cells: bytes, now_ns: int) -> None:
+        """A snapshot taken from the cell (cx, cy), read from the socket at `now_ns`."""
         if tick != self._tick:
             if self._tick >= 0:
                 self._tally.intervals_ms.add((now_ns - self._arrived_ns) / 1e6)
             self._tick = tick
             self._arrived_ns = now_ns
-        cell = (cx, cy)
-        self._cells[cell] = entities
-        if cell != self._centre and record_at(entities, self._bot.key) >= 0:
-            self._walk_into(cell)
-        if self._before is not None:
-            spot = spot_in(entities, self._key, cx, cy)
-            if spot is not None and spot != self._before:
-                self._sample((now_ns - self._sent_ns) / 1e6)
+        if self._centre != (cx, cy):
+            self._centre = (cx, cy)
+            self._forget()
+        at, end = 0, len(cells)
+        while at < end:
+            at = self._block(cells, at, now_ns)
+
+    def _block(self, cells: bytes, at: int, now_ns: int) -> int:
+        """Takes in one block; answers where it ends. Raises IndexError or ValueError when the bytes do first."""
+        assert self._centre is not None
+        where, head = cells[at], cells[at + 1]
+        count, at = head & COUNT_LONG, at + 2
+        if count == COUNT_LONG:
+            count, at = cells[at] | cells[at + 1] << 8, at + 2
+        cell = self._centre[0] + (where >> 4) - STEP_ZERO, self._centre[1] + (where & 15) - STEP_ZERO
+        end = at + count * (RECORD if head & NAMED else PLACE).itemsize
+        if end > len(cells):
+            raise ValueError("a block ends within its records")
+        if head & NAMED:
+            words = array("I", cells[at:end])
+            people = words[::2].tobytes(), words[1::2].tobytes()
+        else:
+            known = self._cells.get(cell)
+            if known is None or len(known[0]) != end - at:
+                self._tally.error(OUT_OF_STEP)
+                return end
+            people = known[0], cells[at:end]
+        self._cells[cell] = people
+        if self._before is not None and spot_in(people, self._key, cell) not in (None, self._before):
+            self._sample((now_ns - self._sent_ns) / 1e6)
+        return end
+
+    def crowd(self, cx: int, cy: int) -> None:
+        """One cell is counted from now on: who is there is not told."""
+        self._cells.pop((cx, cy), None)
+
+    def viewed(self, radius_cells: int) -> None:
+        """It sees so many rings of cells around its own."""
+        self.radius_cells = radius_cells
+        self._forget()
 
     def look_around(self) -> None:
         """Count who is in sight, oneself left out."""
         if self._centre is not None:
-            self._tally.in_sight.add(sum(map(len, self._cells.values())) // _RECORD.size - 1)
+            seen = sum(len(ids) for ids, _ in self._cells.values()) // _WHO.size
+            self._tally.in_sight.add(max(0, seen - 1))
 
-    def _walk_into(self, cell: Cell) -> None:
-        self._centre = cell
-        far = [
-            seen
-            for seen in self._cells
-            if abs(seen[0] - cell[0]) > self.radius_cells or abs(seen[1] - cell[1]) > self.radius_cells
-        ]
-        for seen in far:
-            del self._cells[seen]
+    def _forget(self) -> None:
+        """Cells out of sight are told anew when they come back."""
+        if self._centre is None:
+            return
+        cx, cy = self._centre
+        reach = self.radius_cells
+        for x, y in [(x, y) for x, y in self._cells if abs(x - cx) > reach or abs(y - cy) > reach]:
+            del self._cells[x, y]
 
     # --- probing ---
 
@@ -112,9 +150,7 @@ class Watcher:
 
     def _choose(self) -> None:
         seen = [
-            self._fleet.player(who)
-            for cell in self._cells.values()
-            for who, _, _ in _RECORD.iter_unpack(cell)
+            self._fleet.player(who) for ids, _ in self._cells.values() for (who,) in _WHO.iter_unpack(ids)
         ]
         free = [
             bot for bot in seen if bot is not None and bot.playing and not bot.probed and bot is not self._bot
@@ -166,33 +202,28 @@ class Watcher:
         self._again_in(self._random.uniform(0, 2 * PROBE_PAUSE_S))
 
     def _seen_at(self, key: bytes) -> Spot | None:
-        for (cx, cy), entities in self._cells.items():
-            spot = spot_in(entities, key, cx, cy)
+        for cell, people in self._cells.items():
+            spot = spot_in(people, key, cell)
             if spot is not None:
                 return spot
         return None
 
 
 def key_of(player_id: int) -> bytes:
-    """The first bytes of a player's records."""
+    """A player among the ids of a cell."""
     return _WHO.pack(player_id)
 
 
-def record_at(entities: bytes, key: bytes) -> int:
-    """Where the record that begins with `key` starts, -1 when there is none."""
-    at = entities.find(key)
-    while at > 0 and at % _RECORD.size:
-        at = entities.find(key, at + 1)
-    return at
-
-
-def spot_in(entities: bytes, key: bytes, cx: int, cy: int) -> Spot | None:
-    """The place of one player in a cell's snapshot."""
-    at = record_at(entities, key)
+def spot_in(people: People, key: bytes, cell: Cell) -> Spot | None:
+    """The place of one player among the people of a cell."""
+    ids, places = people
+    at = ids.find(key)
+    while at % _WHO.size and at > 0:  # bytes of two ids that look like it
+        at = ids.find(key, at + 1)
     if at < 0:
         return None
-    _, x, y = _RECORD.unpack_from(entities, at)
-    return cx * CELL_TILES * UNITS_PER_TILE + x, cy * CELL_TILES * UNITS_PER_TILE + y
+    x, y = _PLACE.unpack_from(places, at)
+    return cell[0] * CELL_TILES * UNITS_PER_TILE + x, cell[1] * CELL_TILES * UNITS_PER_TILE + y
 
 
 def _near(spot: Spot, x: float, y: float) -> bool:
