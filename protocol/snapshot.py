@@ -6,8 +6,8 @@ A block tells of one cell. Blocks stand end to end; numbers are little-endian:
     head    u8   bit 7: the records are named; low bits: how many records follow, 127 where a u16 with the number comes first
     records      named: RECORD, eight bytes each; not named: PLACE, four bytes each
 
-A block that is not named says where those are whom the last named block of that cell told of, in the same order: as long as nobody comes
-or goes, ids need not be said again. A cell without a block is unchanged; one with no records is empty.
+A block that is not named says where those are whom the last named block of that cell told of, in the same order: as long as nobody
+comes or goes, ids need not be said again. A cell without a block is unchanged; one with no records is empty.
 
 Places are fixed point within the cell, 1/2048 tile, a 64th of a pixel at 32 pixels a tile. A heading is not sent: it is the direction
 between two places.

@@ -6,9 +6,9 @@ What is known of the world lies in arrays, without an object per cell or client:
     records   RECORD[]   who is where: `count` records from `start` on for each place, with room to grow
     viewers   VIEWER[]   one row for each client that sees; those who look from one place form a linked list
 
-A tick runs three loops over them. `_take` copies the cells that changed. `_spread` builds, for each place somebody looks from and each
-step of the ladder they stand on, one WebSocket frame, and sends it to each of them with one call of the kernel's `send`, before it their
-own acknowledgement where there is one. `_weigh`, once a second, says what each step would have cost.
+A tick runs two loops over them. `_take` copies the cells that changed. `_spread` builds, for each place somebody looks from and each
+step of the ladder they stand on, one WebSocket frame, and sends it to each of them with one call of `send`, together with their own
+acknowledgement where there is one. `_weigh`, once a second, says what each step would have cost.
 
 Only plain cases are sent from here. Whoever is `busy`, because something else waits for them or because their socket did not take all
 of an earlier write, is left to their outbox (interest.py), and so is what a `send` here does not take. asyncio's transport never holds
@@ -90,7 +90,7 @@ USED, BACK, WRITES, BYTES, PLACE, RESUMED_STEP, NEEDED = range(7)
 _PERIODS = np.array(EXTRA_PERIODS, np.int64)
 
 # Numba keeps the name in its cache and finds the C library's function at load time.
-_send = types.ExternalFunction("send", types.intp(types.intc, types.uintp, types.uintp, types.intc))
+_send: Any = types.ExternalFunction("send", types.intp(types.intc, types.uintp, types.uintp, types.intc))
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[Any]
@@ -108,7 +108,7 @@ def _put_big(out: Bytes, at: int, value: Any, width: int) -> Any:
 
 
 @njit(cache=True)
-def _put_int(out: Bytes, at: int, value: int) -> Any:
+def _put_int(out: Bytes, at: int, value: Any) -> Any:
     """A whole number in the shortest form."""
     if value >= 0:
         if value < 0x80:
@@ -259,7 +259,7 @@ def _take(
 
 
 @njit(cache=True)
-def _sight(key: int, radius: int, head: Any, following: Any, keys: Any, seen: Any, where: Any) -> Any:
+def _sight(key: Any, radius: int, head: Any, following: Any, keys: Any, seen: Any, where: Any) -> Any:
     """Fills `seen` with the places around a cell and `where` with the steps to them; returns how many."""
     cx, cy = key >> 32, np.int64(np.int32(key & np.int64(0xFFFFFFFF)))
     count = 0
@@ -404,7 +404,10 @@ def _spread(
     back: Any,
     state: Any,
 ) -> Any:
-    """Sends everyone their tick. False when `out` and `blocks` are too small: state[NEEDED] says by how much, and it goes on from there."""
+    """Sends everyone their tick.
+
+    False when `out` or `blocks` is too small for state[NEEDED] bytes; called again, it goes on from there.
+    """
     seen = np.empty(SIGHT_MAX, np.int32)
     where = np.empty(SIGHT_MAX, np.int32)
     for own in range(state[PLACE], len(places)):

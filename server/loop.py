@@ -21,6 +21,7 @@ from protocol.errors import Refusal
 from server.chunks import Chunks
 from server.config import HAND_OVER_MS, InterestConfig
 from server.frames import encode
+from server.garbage import Garbage
 from server.gate import Gate
 from server.interest import STEP_LAST
 from server.recorder import Recorder
@@ -96,6 +97,7 @@ class Loop:
         self._on_broken = on_broken
         self._tick_s = 1.0 / state.rules.tick_hz
         self._save_ticks = HAND_OVER_MS * state.rules.tick_hz // 1_000
+        self.garbage = Garbage()
         self.overload = Overload(gate.config.interest, state.rules.tick_hz)
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
@@ -217,6 +219,8 @@ class Loop:
         counts.overruns += spent_s > self._tick_s
         for phase, start, end in zip(counts.phase_s, marks, marks[1:], strict=False):
             counts.phase_s[phase] += end - start
-        if self.overload.observe(max(spent_s, late_s) / self._tick_s):
+        share = max(spent_s, late_s) / self._tick_s
+        self.garbage.after(self.state.tick, share)
+        if self.overload.observe(share):
             counts.overload_steps += 1
             log.warning("ladder", step=self.overload.step, tick_ms=round(spent_s * 1000, 1))

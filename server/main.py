@@ -11,7 +11,6 @@ world over, 4 a part broke.
 """
 
 import asyncio
-import gc
 import hashlib
 import signal
 import time
@@ -52,7 +51,6 @@ from world.terrain import Terrain
 from world.tick import warm_up
 
 BACKLOG = 1_024  # connections the kernel holds while the loop is busy
-GC_THRESHOLDS = (50_000, 20, 100)  # collections in the loop are rare; the hot path makes few cycles
 HEALTHY_TICK_S = 2.0
 RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
 LEFT_S_MIN = 0.02  # even who comes late in a stop gets a moment
@@ -123,9 +121,7 @@ class Server:
             show(self.telemetry, world)
             running = world.loop
             self.health.alive = lambda: loop.time() - running.ticked_s < HEALTHY_TICK_S
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
+            running.garbage.hold(world.state.tick)
             self._ready(began, http_port)
             await self.stopping.wait()
             await self._stop(world)

@@ -71,8 +71,8 @@ def advance(
 ) -> Any:
     """Moves everyone one tick; `stride` is tiles per tick at full speed.
 
-    Fills `touched` with the keys of cells somebody moved in or came to (with repetition; at most one a player), `crossed` with the slots
-    that changed cells and `left` with the cells they left. Returns how many were touched and how many crossed.
+    Fills `touched` with the keys of cells somebody moved in or came to (with repetition; at most one a player), `crossed` with the
+    slots that changed cells and `left` with the cells they left. Returns how many were touched and how many crossed.
     """
     touches = 0
     crossings = 0

@@ -213,7 +213,7 @@ def pipe() -> Iterator[Pipe]:
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_a_socket_that_takes_a_part_gets_the_rest_in_order(pipe: Pipe, acknowledged: bool) -> None:
-    """Guard: _give hands back what a send did not take, and Interest keeps such a client off the fan-out while the transport holds it."""
+    """Guard: _give hands back what a send did not take, and Interest keeps such a client busy while the transport holds it."""
     interest = Interest(InterestConfig(client_bytes_per_s=16_777_216), 250, 100)
     first = told(0, {(0, 0): [(1, 0, 0)]})
     first.placed = [(1, pack(0, 0), codec.encode(Appeared(1, "Ada", 0)))]

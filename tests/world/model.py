@@ -95,12 +95,7 @@ class Model:
                 person = self.people[player_id]
                 person.dx, person.dy, person.leave_tick = 0.0, 0.0, self.tick + self.rules.resume_ticks
             case Steers(records):
-                for player_id, seq, dx, dy in np.frombuffer(records, STEER).tolist():
-                    person = self.people.get(player_id)
-                    if person is not None and person.leave_tick is None:
-                        length = max(1.0, math.sqrt(dx * dx + dy * dy))
-                        person.dx, person.dy = dx / length, dy / length
-                        steered[player_id] = seq
+                steered |= self._steer(np.frombuffer(records, STEER).tolist())
             case LoadChunk(cx, cy, walk):
                 if (cx, cy) in self.chunks or len(self.chunks) < self.rules.chunks_max:
                     self.chunks[cx, cy] = walk
@@ -113,6 +108,17 @@ class Model:
                 ):
                     self.chunks.pop((cx, cy), None)
                     out.unloaded.append((cx, cy))
+
+    def _steer(self, steers: list[tuple[int, int, float, float]]) -> dict[int, int]:
+        """Who obeys, and the newest of their numbers."""
+        obeyed = {}
+        for player_id, seq, dx, dy in steers:
+            person = self.people.get(player_id)
+            if person is not None and person.leave_tick is None:
+                length = max(1.0, math.sqrt(dx * dx + dy * dy))
+                person.dx, person.dy = dx / length, dy / length
+                obeyed[player_id] = seq
+        return obeyed
 
     def _remove(self, player_id: int, out: Outcome, touched: set[Cell]) -> None:
         if player_id in self.people:
