@@ -20,7 +20,7 @@ def test_a_small_crowd_in_sight_is_measured(chromium: Browser) -> None:
         "1",
         "--json",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["in_sight"] == 3

@@ -4,8 +4,6 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import Ok, TileEdit
 from tests.browser.conftest import OUTPUT, Visit
@@ -166,7 +164,6 @@ def village() -> dict[tuple[int, int], int]:
     return tiles
 
 
-@pytest.mark.timeout(240)
 def test_a_village(visit: Visit) -> None:
     """A picture of it is kept."""
     with serving(None, {"WORLD__SPAWN_RADIUS": 2}) as server:
