@@ -35,6 +35,7 @@ def test_what_is_built_in_sight_is_there_at_once_and_blocks_the_way(
     world: ServerProcess, visit: Visit
 ) -> None:
     ada = visit(world).enter()
+    ada.until("w.at(20.5, 20.5).walk >= 0")
     bare = ada.get("w.at(20.5, 20.5).walk")
     build(world, (20, 20, Build.WALL))
     ada.until(BUILT, [20, 20, Build.WALL, 0])
@@ -46,7 +47,9 @@ def test_what_was_built_out_of_sight_comes_to_the_kept_ground(world: ServerProce
     ada = visit(world).enter()
     build(world, (20, 24, Build.PAVING))
     ada.until(BUILT, [20, 24, Build.PAVING, 100])
-    ada.until("w.at(80.5, 80.5).walk >= 0")
+    ada.until(
+        "w.at(80.5, 80.5).walk >= 0 && w.stats.chunks.stored >= 49"
+    )  # all that is wanted around a place: 7 x 7
     build(world, (80, 80, Build.FENCE))
     ada.page.reload()
     ada.until(BUILT, [80, 80, Build.FENCE, 0])

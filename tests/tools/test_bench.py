@@ -79,7 +79,7 @@ def test_the_floor_says_what_a_whole_core_would_carry() -> None:
 
 
 def test_a_small_crowd_is_measured_from_start_to_end() -> None:
-    setting = crowd.Setting(seconds=2, ramp_per_s=100, in_sight=10)
+    setting = crowd.Setting(seconds=5, ramp_per_s=100, in_sight=10)
     measured = crowd.measure(20, setting)
     found = measured.figures
     assert measured.run.passed, found["errors_by_reason"]

@@ -247,7 +247,7 @@ def until_closed(line: socket.socket) -> None:
 
 def run_one(url: str, stop_when: Callable[[Fleet], bool]) -> Fleet:
     """One bot, until something is so."""
-    fleet = Fleet(Plan(parse_target(url), count=1, seconds=20, settle_s=0))
+    fleet = Fleet(Plan(parse_target(url), count=1, seconds=300, settle_s=0))
 
     def look(fleet: Fleet) -> None:
         if stop_when(fleet):
@@ -421,7 +421,7 @@ def test_bots_come_back_to_a_server_that_restarts(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with serving(data, {"SERVER__PORT": port}) as server:
-        fleet = Fleet(Plan(parse_target(server.url), count=COUNT, seconds=60, settle_s=0))
+        fleet = Fleet(Plan(parse_target(server.url), count=COUNT, seconds=300, settle_s=0))
 
         def restart_once(fleet: Fleet) -> None:
             tally = fleet.tally
