@@ -17,13 +17,13 @@ def test_a_small_crowd_in_sight_is_measured(chromium: Browser) -> None:
         "--players",
         "3",
         "--seconds",
-        "1",
+        "5",
         "--json",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["in_sight"] == 3
+    assert 0 < found["in_sight"] <= 3  # they walk about
     assert found["frames"] > 0
     assert 0 < found["script_ms_p50"] <= found["script_ms_p99"]
     assert found["renderer"]

@@ -4,8 +4,6 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import Ok, TileEdit
 from tests.browser.conftest import OUTPUT, Visit
@@ -37,6 +35,7 @@ def test_what_is_built_in_sight_is_there_at_once_and_blocks_the_way(
     world: ServerProcess, visit: Visit
 ) -> None:
     ada = visit(world).enter()
+    ada.until("w.at(20.5, 20.5).walk >= 0")
     bare = ada.get("w.at(20.5, 20.5).walk")
     build(world, (20, 20, Build.WALL))
     ada.until(BUILT, [20, 20, Build.WALL, 0])
@@ -48,7 +47,9 @@ def test_what_was_built_out_of_sight_comes_to_the_kept_ground(world: ServerProce
     ada = visit(world).enter()
     build(world, (20, 24, Build.PAVING))
     ada.until(BUILT, [20, 24, Build.PAVING, 100])
-    ada.until("w.at(80.5, 80.5).walk >= 0")
+    ada.until(
+        "w.at(80.5, 80.5).walk >= 0 && w.stats.chunks.stored >= 49"
+    )  # all that is wanted around a place: 7 x 7
     build(world, (80, 80, Build.FENCE))
     ada.page.reload()
     ada.until(BUILT, [80, 80, Build.FENCE, 0])
@@ -166,7 +167,6 @@ def village() -> dict[tuple[int, int], int]:
     return tiles
 
 
-@pytest.mark.timeout(240)
 def test_a_village(visit: Visit) -> None:
     """A picture of it is kept."""
     with serving(None, {"WORLD__SPAWN_RADIUS": 2}) as server:

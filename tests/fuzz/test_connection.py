@@ -185,7 +185,7 @@ def bytes_of(stream: bytes) -> list[bytes]:
     return [stream[index : index + 1] for index in range(len(stream))]
 
 
-FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @settings(FUZZ, max_examples=150)

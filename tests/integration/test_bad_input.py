@@ -39,6 +39,7 @@ NAN, INF = float("nan"), float("inf")
 MESSAGE_BYTES_MAX = 4_096
 FRAGMENTS_MAX = 16
 CONNECTIONS_PER_ADDRESS = 8
+IDLE_TIMEOUT_S = 6
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def server() -> Iterator[ServerProcess]:
         "WORLD__SPAWN_RADIUS": 8,
         "LIMITS__OUTBOX_BYTES_MAX": 65_536,
         "LIMITS__SLOW_CLIENT_S": 0.5,
-        "SESSION__RESUME_S": 2,
+        "SESSION__RESUME_S": 600,
     }
     with serving(settings=settings) as server:
         yield server
@@ -55,15 +56,24 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[ServerProcess]:
-    """A server that waits for nobody: time-outs as short as a busy machine allows."""
+    """A server that does not wait long: time-outs as short as a busy machine allows."""
+    settings = {
+        "LIMITS__HANDSHAKE_TIMEOUT_S": 3,
+        "LIMITS__HELLO_TIMEOUT_S": 3,
+        "LIMITS__PING_INTERVAL_S": 1,
+        "LIMITS__IDLE_TIMEOUT_S": IDLE_TIMEOUT_S,
+    }
+    with serving(settings=settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[ServerProcess]:
+    """A server with room for few."""
     settings = {
         "SERVER__GUESTS_ALLOWED": "false",
         "SERVER__MAX_PLAYERS": 1,
         "LIMITS__CONNECTIONS_PER_ADDRESS": CONNECTIONS_PER_ADDRESS,
-        "LIMITS__HANDSHAKE_TIMEOUT_S": 1,
-        "LIMITS__HELLO_TIMEOUT_S": 1,
-        "LIMITS__PING_INTERVAL_S": 1,
-        "LIMITS__IDLE_TIMEOUT_S": 2,
     }
     with serving(settings=settings) as server:
         yield server
@@ -301,8 +311,10 @@ async def test_a_client_that_never_reads_is_closed_and_nobody_waits_for_it(
 async def test_a_line_that_breaks_leaves_its_player_standing(
     server: ServerProcess, witness: Client, how: str
 ) -> None:
-    await server.until("landworld_players_detached", lambda detached: detached == 0)
-    raw = await joined(server)
+    resumed = server.metric("landworld_resumed_total")
+    raw = await Raw.open(server, HANDSHAKE, frame(HELLO))
+    assert await raw.status() == 101
+    welcome = await raw.wait(Welcome)
     if how == "half close":
         raw.writer.write_eof()
         assert await raw.code() == 1006
@@ -313,8 +325,11 @@ async def test_a_line_that_breaks_leaves_its_player_standing(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         raw.writer.transport.abort()
-    await server.until("landworld_players_detached", lambda detached: detached == 1)
-    await server.until("landworld_players_detached", lambda detached: detached == 0)  # after session.resume_s
+    await server.until("landworld_connections", lambda connections: connections == 1)  # the witness's
+    back = await Client.join(server, resume=welcome.resume)
+    assert back.player_id == welcome.player_id
+    assert server.metric("landworld_resumed_total") == resumed + 1
+    await back.leave()
 
 
 async def test_a_session_byte_by_byte_is_the_same_session(server: ServerProcess) -> None:
@@ -333,7 +348,7 @@ async def test_a_session_byte_by_byte_is_the_same_session(server: ServerProcess)
     assert await raw.code() == CloseCode.NORMAL
 
 
-# --- time-outs and limits of a strict server ---------------------------------------------------------------
+# --- time-outs and limits                 ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sent", [b"", HANDSHAKE[:-2]], ids=["nothing", "half a handshake"])
@@ -364,46 +379,46 @@ async def test_who_answers_no_ping_is_closed_with_4002_and_who_does_stays(strict
     assert await raw.code() == CloseCode.IDLE_TIMEOUT
     client = await Client.join(strict, token=token)  # this one answers pings, and says nothing else
     tick = client.welcome.tick
-    await strict.until("landworld_tick", lambda now: now > tick + 3 * 20)
+    await strict.until("landworld_tick", lambda now: now > tick + (IDLE_TIMEOUT_S + 2) * 20)
     await client.send(Ping(1))
     await client.wait(Pong)
     await client.leave()
 
 
-async def test_guests_are_refused_where_there_are_none(strict: ServerProcess) -> None:
-    raw = await Raw.open(strict, HANDSHAKE, frame(HELLO))
+async def test_guests_are_refused_where_there_are_none(narrow: ServerProcess) -> None:
+    raw = await Raw.open(narrow, HANDSHAKE, frame(HELLO))
     assert await raw.status() == 101
     assert (await raw.wait(Refused)).code == RefusalCode.GUESTS_FORBIDDEN
     assert await raw.code() == CloseCode.REFUSED
 
 
-async def test_a_full_world_says_when_to_come_again(strict: ServerProcess) -> None:
-    first, second = strict.token("first"), strict.token("second")
-    client = await Client.join(strict, token=first)
-    raw = await Raw.open(strict, HANDSHAKE, frame(codec.encode(Hello(1, "tests", second))))
+async def test_a_full_world_says_when_to_come_again(narrow: ServerProcess) -> None:
+    first, second = narrow.token("first"), narrow.token("second")
+    client = await Client.join(narrow, token=first)
+    raw = await Raw.open(narrow, HANDSHAKE, frame(codec.encode(Hello(1, "tests", second))))
     assert await raw.status() == 101
     refused = await raw.wait(Refused)
     assert refused.code == RefusalCode.WORLD_FULL
     assert refused.retry_after_ms
     assert await raw.code() == CloseCode.REFUSED
-    again = await Client.join(strict, token=first)  # who is in has a place, also on a newer connection
+    again = await Client.join(narrow, token=first)  # who is in has a place, also on a newer connection
     await client.wait_closed()
     await again.leave()
 
 
-async def test_one_address_gets_so_many_connections_and_no_more(strict: ServerProcess) -> None:
+async def test_one_address_gets_so_many_connections_and_no_more(narrow: ServerProcess) -> None:
     """Guard: Gate.opened with limits.connections_per_address."""
-    await strict.until("landworld_connections", lambda connections: connections == 0)
+    await narrow.until("landworld_connections", lambda connections: connections == 0)
     name = 'landworld_rejected_total{status="429"}'
-    before = strict.metric(name)
-    held = [await Raw.open(strict) for _ in range(CONNECTIONS_PER_ADDRESS)]
-    await strict.until("landworld_connections", lambda connections: connections == CONNECTIONS_PER_ADDRESS)
-    over = await Raw.open(strict)
+    before = narrow.metric(name)
+    held = [await Raw.open(narrow) for _ in range(CONNECTIONS_PER_ADDRESS)]
+    await narrow.until("landworld_connections", lambda connections: connections == CONNECTIONS_PER_ADDRESS)
+    over = await Raw.open(narrow)
     assert await over.status() == 429
-    await counted(strict, name, before)
+    await counted(narrow, name, before)
     for raw in (*held, over):
         raw.writer.close()
-    await strict.until("landworld_connections", lambda connections: connections == 0)
-    raw = await Raw.open(strict, HANDSHAKE)
+    await narrow.until("landworld_connections", lambda connections: connections == 0)
+    raw = await Raw.open(narrow, HANDSHAKE)
     assert await raw.status() == 101
     raw.writer.close()

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -27,7 +28,7 @@ from protocol.messages import (
 from protocol.snapshot import UNITS_PER_TILE
 from tests.harness import Client, ServerProcess, serving
 
-RESUME_S = 3
+RESUME_S = 600  # longer than any test takes
 SPEED = 4.0  # tiles a second on open ground
 RECORD = 1 / UNITS_PER_TILE  # how exactly a snapshot says a place
 DIRECTIONS = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
@@ -282,20 +283,20 @@ async def test_after_a_lost_line_the_player_stands_there_and_goes_on(
 
 
 async def test_after_the_time_to_resume_the_same_guest_comes_back_to_the_same_place(
-    server: ServerProcess,
-    join: Join,
+    data: Path,
 ) -> None:
     """Guard: world.tick._expire lets them leave."""
-    guest = await join()
-    resumed = server.metric("landworld_resumed_total")
-    await walk_somewhere(guest)
-    place = await guest.place()
-    guest.drop()
-    await server.until("landworld_players", lambda players: players == 0)
-    back = await join(resume=guest.welcome.resume)
-    assert (back.player_id, back.welcome.name) == (guest.player_id, guest.welcome.name)
-    assert (back.welcome.x, back.welcome.y) == place
-    assert server.metric("landworld_resumed_total") == resumed
+    with serving(data, {"WORLD__SPAWN_RADIUS": 8, "SESSION__RESUME_S": 1}) as server:
+        guest = await Client.join(server)
+        await walk_somewhere(guest)
+        place = await guest.place()
+        guest.drop()
+        await server.until("landworld_players", lambda players: players == 0)
+        back = await Client.join(server, resume=guest.welcome.resume)
+        assert (back.player_id, back.welcome.name) == (guest.player_id, guest.welcome.name)
+        assert (back.welcome.x, back.welcome.y) == place
+        assert server.metric("landworld_resumed_total") == 0
+        await back.leave()
 
 
 async def test_who_leaves_and_comes_at_once_stands_where_they_left(server: ServerProcess, join: Join) -> None:

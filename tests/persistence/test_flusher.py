@@ -20,6 +20,7 @@ from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreUnav
 from tests.conftest import POOL_SIZE, START_S, Execute
 
 INTERVAL_MS = 10
+DRAIN_S = 120.0  # a save that takes so long has failed
 SAID_AT_MS = 4_000_000_000_000  # in 2096: never old enough to be pruned
 
 
@@ -105,7 +106,7 @@ async def test_what_is_handed_over_lands_and_the_latest_counts(dsn: str, sql: Ex
     assert await _texts(store) == ["one", "two"]
     rows = await sql("SELECT x, y, tick FROM players, world ORDER BY player_id")
     assert [tuple(r) for r in rows] == [(1.0, 0.0, 8), (5.0, 0.0, 8), (6.0, 0.5, 8)]
-    assert await flusher.drain(5)
+    assert await flusher.drain(DRAIN_S)
     await store.close()
 
 
@@ -115,7 +116,7 @@ async def test_drain_saves_without_waiting_for_the_interval(dsn: str) -> None:
     flusher.start()
     for i in range(flusher_module.CHAT_BATCH_MAX + 1):
         flusher.put_chat(_line(str(i)))
-    assert await flusher.drain(30)
+    assert await flusher.drain(DRAIN_S)
     assert len(await store.recent_chat(10_000)) == flusher_module.CHAT_BATCH_MAX + 1
     await store.close()
 
@@ -134,7 +135,7 @@ async def test_a_line_that_breaks_during_commit_neither_loses_nor_doubles(dsn: s
         await flusher.until_saved()
         assert flusher.failures_total == 1
         assert await _texts(direct) == ["once"]
-        assert await flusher.drain(5)
+        assert await flusher.drain(DRAIN_S)
         await store.close()
         await direct.close()
 
@@ -164,7 +165,7 @@ async def test_postgres_stopped_and_started_again_costs_nothing(data: Path) -> N
         assert await _texts(store) == ["before", "after"]
         found = [await store.find_player(name) for name in ("0", "1")]
         assert [row and row.x for row in found] == [1.0, 2.0]
-        assert await flusher.drain(5)
+        assert await flusher.drain(DRAIN_S)
         await store.close()
     finally:
         await postgres.stop()
@@ -178,34 +179,34 @@ async def test_a_postgres_that_hangs_is_cut_off_and_all_lands_later(
     dsn = await postgres.start()
     await migrate(dsn, print)
     store, epoch = await _open(dsn)
-    monkeypatch.setattr(store_module, "CUT_SECONDS_MAX", 0.2)
-    monkeypatch.setattr(store_module, "ACQUIRE_SECONDS_MAX", 0.2)
-    monkeypatch.setattr(store_module, "CONNECT_SECONDS_MAX", 0.2)
     flusher = ObservedFlusher(store, epoch)
     flusher.start()
     await flusher.until_saved()
     family = [psutil.Process(postgres.pid), *psutil.Process(postgres.pid).children()]
-    try:
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
-        flusher.put_chat(_line("patience"))
-        flusher.put_positions(3, [1], [4.0], [4.0])
-        await flusher.until_failing()
-        assert not flusher.available
-        flusher.taken.clear()
-        await flusher.taken.wait()
-        flusher.put_positions(4, [1], [6.0], [6.0])  # while the older one is on its way
-        assert flusher.latest_position(1) == (6.0, 6.0)
-        assert flusher.pending_positions == 1
-        await flusher.until_failing()
-    finally:
-        for process in family:
-            process.send_signal(signal.SIGCONT)
+    with monkeypatch.context() as hasty:
+        for limit in ("CUT_SECONDS_MAX", "ACQUIRE_SECONDS_MAX", "CONNECT_SECONDS_MAX"):
+            hasty.setattr(store_module, limit, 0.2)
+        try:
+            for process in family:
+                process.send_signal(signal.SIGSTOP)
+            flusher.put_chat(_line("patience"))
+            flusher.put_positions(3, [1], [4.0], [4.0])
+            await flusher.until_failing()
+            assert not flusher.available
+            flusher.taken.clear()
+            await flusher.taken.wait()
+            flusher.put_positions(4, [1], [6.0], [6.0])  # while the older one is on its way
+            assert flusher.latest_position(1) == (6.0, 6.0)
+            assert flusher.pending_positions == 1
+            await flusher.until_failing()
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
     await flusher.until_saved()
     assert await _texts(store) == ["patience"]
     [found] = await store.enter_players(epoch, [Entrant("name:0", "", "user", 0, 0.0, 0.0)])
     assert (found.x, found.y) == (6.0, 6.0)
-    assert await flusher.drain(5)
+    assert await flusher.drain(DRAIN_S)
     await store.close()
     await postgres.stop()
 
@@ -234,7 +235,7 @@ async def test_a_fenced_flusher_writes_nothing_says_so_once_and_stops(dsn: str, 
     flusher.put_positions(5, [1], [9.0], [9.0])
     flusher.put_chat(_line("too late"))
     assert not flusher.available
-    assert not await flusher.drain(5)
+    assert not await flusher.drain(DRAIN_S)
     assert len(flusher.fences) == 1
     await store.close()
     assert await sql("SELECT 1 FROM players WHERE x <> 0") == []
@@ -250,7 +251,7 @@ async def test_chat_beyond_the_limit_drops_the_oldest_and_counts_it(
     for text in "abcde":
         flusher.put_chat(_line(text))
     assert (flusher.pending_chat, flusher.chat_dropped) == (3, 2)
-    assert await flusher.drain(5)
+    assert await flusher.drain(DRAIN_S)
     assert await _texts(store) == ["c", "d", "e"]
     await store.close()
 
@@ -264,7 +265,7 @@ async def test_a_mistake_of_ours_is_kept_shown_and_does_not_end_the_saving(dsn: 
     assert flusher.last_error == "a position is not a finite number"
     flusher.put_positions(1, [1], [2.0], [0.0])
     await flusher.until_saved()
-    assert await flusher.drain(5)
+    assert await flusher.drain(DRAIN_S)
     await store.close()
 
 
@@ -277,7 +278,7 @@ async def test_the_latest_position_is_known_until_the_next_batch_is_saved(dsn: s
     flusher.start()
     await flusher.until_saved()
     assert flusher.latest_position(1) == (2.0, 3.0)
-    assert await flusher.drain(5)
+    assert await flusher.drain(DRAIN_S)
     await store.close()
 
 

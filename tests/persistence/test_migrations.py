@@ -8,6 +8,7 @@ from asyncpg.transaction import Transaction
 
 from persistence.migrations import current_revision, head_revision, migrate
 from persistence.store import SchemaMismatch, StoreRefused
+from tests.conftest import START_S
 
 
 async def test_servers_that_start_at_once_migrate_once(empty_dsn: str) -> None:
@@ -49,7 +50,7 @@ async def test_a_migration_that_is_cancelled_lets_go_of_the_database(empty_dsn: 
     holder, transaction, task = await held_up(empty_dsn)
     task.cancel()
     await asyncio.wait({task})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(START_S):
         await asyncio.get_running_loop().shutdown_default_executor()  # ends when the thread does
     await transaction.rollback()
     assert await holder.fetchval("SELECT to_regclass('players')") is None

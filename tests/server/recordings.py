@@ -19,22 +19,15 @@ WALKER_TURNS = 50  # ticks
 
 def commands_of(tick: int, random: np.random.Generator) -> list[AnyCommand]:
     """A tick's worth: people come, go, turn and talk; every fourth tick is quiet."""
+    seq = tick % 2**32  # as clients count: u32
     if tick % WALKER_TURNS == 1:
-        return [
-            steer(WALKER, tick & 0xFFFFFFFF, 0.6, 0.1 * (tick % 7)),
-            steer(WALKER, tick & 0xFFFFFFFF, -0.5, 0.1 * (tick % 9)),
-        ]
+        return [steer(WALKER, seq, 0.6, 0.1 * (tick % 7)), steer(WALKER, seq, -0.5, 0.1 * (tick % 9))]
     if tick % 4 == 0:
         return []
     number = int(random.integers(1, 30))
     dx, dy = random.uniform(-1, 1, 2).tolist()
     x, y = random.uniform(-60, 60, 2).tolist()
-    some: list[AnyCommand] = [
-        join(number, x, y),
-        steer(number, tick & 0xFFFFFFFF, dx, dy),
-        Leave(number),
-        Detach(number),
-    ]
+    some: list[AnyCommand] = [join(number, x, y), steer(number, seq, dx, dy), Leave(number), Detach(number)]
     walk = random.integers(0, 101, 1024, dtype=np.uint8).tobytes()
     rare: list[AnyCommand] = [
         Say(number, tick, ChatChannel.NEARBY, f"it is {tick}", None),

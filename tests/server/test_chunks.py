@@ -25,7 +25,7 @@ from world.terrain import Chunk, Ground
 from world.tick import Events, step
 from world.tiles import Build
 
-WAIT_S = 20.0  # a test that waits so long has failed
+WAIT_S = 120.0  # a test that waits so long has failed
 FAST = replace(RULES, walk_speed=19.0)
 
 

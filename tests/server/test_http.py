@@ -18,7 +18,7 @@ from yarl import URL
 from server.config import HttpConfig, ServerConfig
 from server.http import BROWSER, POLICY, Health, ListenError, Usher, application, listen, naming
 from server.telemetry import PHASES, TICK_BUCKETS_S, Counts, Histogram, Telemetry
-from tests.harness import serving
+from tests.harness import WAIT_S, serving
 from tests.server.support import FakeTransport
 
 CONNECTIONS_MAX = 8
@@ -72,7 +72,7 @@ async def test_so_many_connections_and_no_more(pages: Pages) -> None:
         writer.close()
         await writer.wait_closed()
     # Each that is gone makes room again; the server hears of it in its own time.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while (await pages.get("/health"))[0] == 503:
             pass
     assert (await pages.get("/health"))[0] == 200

@@ -36,7 +36,7 @@ from world.digest import digest
 from world.state import State
 from world.tick import step
 
-CLOSE_S = 20.0
+CLOSE_S = 120.0
 EVERY_COMMAND: list[AnyCommand] = [
     Join(2**32 - 1, "নদী", Role.MODERATOR, 2**32 - 1, -0.0, 1e-300),
     Leave(1),
@@ -115,7 +115,7 @@ def test_what_was_written_up_to_the_last_digest_survives_a_kill(
         recorder = Recorder(path, State(RULES))
     recorder.write(1, [join(1)])
     recorder.write(DIGEST_TICKS, [])
-    assert flushed.wait(20)
+    assert flushed.wait(CLOSE_S)
     assert [row.tick for row in recordings.rows_of(path)] == [1, DIGEST_TICKS]
     recorder.close(CLOSE_S)
 

@@ -300,7 +300,7 @@ def until_closed(line: socket.socket) -> None:
 
 def run_one(url: str, stop_when: Callable[[Fleet], bool]) -> Fleet:
     """One bot, until something is so."""
-    fleet = Fleet(Plan(parse_target(url), count=1, seconds=20, settle_s=0))
+    fleet = Fleet(Plan(parse_target(url), count=1, seconds=300, settle_s=0))
 
     def look(fleet: Fleet) -> None:
         if stop_when(fleet):
@@ -436,7 +436,7 @@ def test_nobody_there_gives_figures_without_times() -> None:
         run = fleet.run()
     found = figures(run)
     assert (found["players"], found["errors"], found["lost"]) == (1, 0, 0)
-    assert found["snapshot_hz_p50"] is None
+    assert found["snapshot_hz_p50"] == 0
     assert found["input_to_neighbour_ms_p99"] is None
     assert json.loads(json.dumps(found)) == found
 
@@ -479,7 +479,7 @@ def test_bots_come_back_to_a_server_that_restarts(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with serving(data, {"SERVER__PORT": port}) as server:
-        fleet = Fleet(Plan(parse_target(server.url), count=COUNT, seconds=60, settle_s=0))
+        fleet = Fleet(Plan(parse_target(server.url), count=COUNT, seconds=300, settle_s=0))
 
         def restart_once(fleet: Fleet) -> None:
             tally = fleet.tally

@@ -150,7 +150,9 @@ async def test_a_real_servers_recording_plays_the_same(
     data: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two people walk and talk, one loses the line and comes back; then the server is stopped."""
-    server = ServerProcess(data, {"WORLD__SPAWN_RADIUS": 8}, ("--record", str(path))).start()
+    server = ServerProcess(
+        data, {"WORLD__SPAWN_RADIUS": 8, "SESSION__RESUME_S": 600}, ("--record", str(path))
+    ).start()
     try:
         one, two = await Client.join(server), await Client.join(server)
         await one.send(Move(next(one.ids), 1.0, 0.0))

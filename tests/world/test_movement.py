@@ -275,7 +275,7 @@ def test_the_browser_predicts_the_walks_of_the_vectors(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("movement.mjs"), tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     done = subprocess.run(
-        ["node", "movement.mjs", str(VECTORS)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["node", "movement.mjs", str(VECTORS)], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

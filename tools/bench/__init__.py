@@ -3,12 +3,13 @@
 import argparse
 from types import ModuleType
 
-from tools.bench import browser, crowd, explore, grid, terrain
+from tools.bench import browser, crowd, explore, floor, grid, terrain
 
 BENCHES: dict[str, ModuleType] = {
     "grid": grid,
     "terrain": terrain,
     "explore": explore,
+    "floor": floor,
     "crowd": crowd,
     "browser": browser,
 }

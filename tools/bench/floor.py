@@ -1,10 +1,12 @@
-"""What sending alone costs: the peer of `bench crowd`.
+"""`landworld bench floor`: what sending alone costs; `bench crowd` measures its ratio against it.
 
 floor.c is compiled when the bench runs. Without a compiler the same loop runs in Python (`send_loop` below), which costs more, so
 a ratio to it flatters the server; the report says which floor it was. Both are pinned like the server was. The receiver is of the
 bots' kind: one Python process, epoll, `recv_into` one shared buffer, on the load's core.
 """
 
+import argparse
+import json
 import select
 import shutil
 import socket
@@ -15,17 +17,78 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tools.bench.live import SERVER_CORE, BenchError, cores_apart
+from rich.console import Console
+
+from tools.bench.live import SERVER_CORE, BenchError, on_load_core, pinned
 
 READ_BYTES_MAX = 256 * 1024
 POLL_S = 0.1
 COMPILE_TIMEOUT_S = 60.0
 SIZES_MAX = 1000  # messages' sizes handed over; the sender takes them in turn
 SPARE_S = 30.0  # beside the time of sending
+TICK_HZ = 20
+MESSAGE_BYTES_MAX = 65536  # as in floor.c
 
 _SOURCE = Path(__file__).with_name("floor.c")
 _PYTHON = "from tools.bench.floor import main; main()"
+
+
+def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `landworld bench floor`."""
+    parser = sub.add_parser(
+        "floor",
+        help="the least that any server pays: a C loop that only sends",
+        description=__doc__,
+        epilog="Exit codes: 0 measured, 2 it could not run.",
+    )
+    parser.add_argument("--players", type=int, default=2000, metavar="N", help="connections (default 2000)")
+    parser.add_argument(
+        "--bytes", type=int, default=400, metavar="B", help="of each message (default 400), at most 65536"
+    )
+    parser.add_argument("--seconds", type=int, default=10, metavar="S", help="of sending (default 10)")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; exit code 2 when it could not run."""
+    console = Console(stderr=args.json)
+    try:
+        if args.players < 1 or args.seconds < 1 or not 1 <= args.bytes <= MESSAGE_BYTES_MAX:
+            raise BenchError(f"players and seconds are at least 1, bytes 1 to {MESSAGE_BYTES_MAX}")
+        with on_load_core():
+            found = figures(measure_floor(args.players, TICK_HZ, args.seconds, [args.bytes]), args.players)
+    except BenchError as error:
+        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
+        return 2
+    console.print(
+        f"{found['floor']} sends {args.bytes} B to {args.players:,} clients {TICK_HZ} times a second for "
+        f"{found['cpu_us_per_message']} us of CPU each, {found['cpu_share']:.0%} of a core: "
+        f"a whole core would be enough for [bold]{found['clients_per_core']:,} clients[/]",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if found["not_sent"]:
+        console.print(f"[yellow]{found['not_sent']:,} were not sent: the receiver was too slow[/]")
+    if args.json:
+        print(json.dumps(found))
+    return 0
+
+
+def figures(floor: "Floor", players: int) -> dict[str, Any]:
+    """The floor as plain data; `clients_per_core` is what the CPU of one message comes to, no crowd that was tried."""
+    cpu_us = floor.cpu_us_per_message
+    return {
+        "players": players,
+        "floor": floor.kind,
+        "cpu_us_per_message": round(cpu_us, 2),
+        "cpu_share": round(cpu_us * players * TICK_HZ / 1e6, 3),
+        "clients_per_core": int(1e6 / TICK_HZ / cpu_us) if cpu_us else 0,
+        "sent": floor.sent,
+        "not_sent": floor.not_sent,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +111,12 @@ def measure_floor(connections: int, hz: int, seconds: int, sizes: Sequence[int])
     with tempfile.TemporaryDirectory(prefix="landworld-floor-") as place:
         program = _compile(Path(place) / "floor")
         command = [program] if program else [sys.executable, "-c", _PYTHON]
-        pinned = ["taskset", "-c", str(SERVER_CORE)] if cores_apart() else []
         numbers = [connections, hz, seconds, *sizes[:SIZES_MAX]]
         sender = subprocess.Popen(
-            [*pinned, *command, *map(str, numbers)], stdout=subprocess.PIPE, text=True, cwd=_SOURCE.parents[2]
+            [*pinned(SERVER_CORE), *command, *map(str, numbers)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=_SOURCE.parents[2],
         )
         try:
             assert sender.stdout is not None

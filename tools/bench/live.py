@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,14 +55,63 @@ class Sample:
         }
 
 
-class LiveServer:
-    """A running server."""
+class ServerProcess:
+    """A running program that serves, ours or a peer's."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def sample(self) -> Sample:
+        """Its CPU time now. Raises BenchError when it has ended."""
+        return Sample(time.perf_counter(), self.cpu_s(), self.waited_s(), {})
+
+    def cpu_s(self) -> float:
+        """User and system time of the process (proc(5): fields 14 and 15)."""
+        after_name = self._proc("stat").rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def waited_s(self) -> float:
+        """How long the main thread waited for its core (/proc/PID/schedstat, the second number, in ns)."""
+        return int(self._proc("schedstat").split()[1]) / 1e9
+
+    def rss_kib(self) -> int:
+        """Resident memory of the process."""
+        for line in self._proc("status").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise BenchError("no VmRSS in /proc")
+
+    def check_alive(self) -> None:
+        """Raises BenchError when the server has ended."""
+        if self._process.poll() is not None:
+            raise BenchError(f"the server ended with code {self._process.returncode}:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of what it wrote."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def stop(self) -> None:
+        """End it in order, or by force."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _proc(self, name: str) -> str:
+        self.check_alive()
+        return Path(f"/proc/{self._process.pid}/{name}").read_text()
+
+
+class LiveServer(ServerProcess):
+    """A running server of ours."""
 
     def __init__(
         self, process: "subprocess.Popen[bytes]", data: Path, log: Path, game_port: int, http_port: int
     ) -> None:
-        self._process = process
-        self._log = log
+        super().__init__(process, log)
         self._data = data
         self._http_port = http_port
         self.url = f"ws://127.0.0.1:{game_port}/"
@@ -79,23 +128,7 @@ class LiveServer:
             for family in text_string_to_metric_families(text)
             for one in family.samples
         }
-        return Sample(time.perf_counter(), self.cpu_s(), self.waited_s(), metrics)
-
-    def cpu_s(self) -> float:
-        """User and system time of the server's process (proc(5): fields 14 and 15)."""
-        after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
-
-    def waited_s(self) -> float:
-        """How long the main thread waited for its core (/proc/PID/schedstat, the second number, in ns)."""
-        return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]) / 1e9
-
-    def rss_kib(self) -> int:
-        """Resident memory of the server's process."""
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        raise BenchError("no VmRSS in /proc")
+        return replace(super().sample(), metrics=metrics)
 
     def wait_ready(self) -> None:
         """Returns when players can come. Raises BenchError with the server's last words."""
@@ -108,15 +141,7 @@ class LiveServer:
                 time.sleep(0.1)
             else:
                 return
-        raise BenchError(f"the server was not ready within {READY_TIMEOUT_S:.0f} s:\n{self._last_words()}")
-
-    def check_alive(self) -> None:
-        """Raises BenchError when the server has ended."""
-        if self._process.poll() is not None:
-            raise BenchError(f"the server ended with code {self._process.returncode}:\n{self._last_words()}")
-
-    def _last_words(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        raise BenchError(f"the server was not ready within {READY_TIMEOUT_S:.0f} s:\n{self.last_words()}")
 
     def move_database(self, core: int) -> None:
         """Pin the embedded PostgreSQL elsewhere; its later children inherit that."""
@@ -124,15 +149,6 @@ class LiveServer:
             first = int(file.read_text().split()[0])
             for pid in (first, *_children(first)):
                 os.sched_setaffinity(pid, {core})
-
-    def stop(self) -> None:
-        """End it in order, or by force."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
     def _get(self, path: str) -> str:
         with urllib.request.urlopen(
@@ -161,7 +177,7 @@ def live_server(settings: Mapping[str, object]) -> Iterator[LiveServer]:
     log = data / "server.log"
     with log.open("wb") as words:
         process = subprocess.Popen(
-            [*_pinned(SERVER_CORE), sys.executable, "-c", _START, "serve"],
+            [*pinned(SERVER_CORE), sys.executable, "-c", _START, "serve"],
             cwd=data,  # away from any config.toml
             env=ours,
             stdout=words,
@@ -195,7 +211,8 @@ def on_load_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _pinned(core: int) -> list[str]:
+def pinned(core: int) -> list[str]:
+    """What a command begins with to run on that core, if server and load can have a core each."""
     return ["taskset", "-c", str(core)] if cores_apart() else []
 
 

@@ -165,7 +165,10 @@ def parse_target(url: str) -> Target:
 
 
 class Bot:
-    """One client."""
+    """One client. What hangs on the protocol is in methods of its own: a bench speaks to other servers by overriding them."""
+
+    WHOLE = BINARY_WHOLE  # the first byte of a frame that holds messages
+    WATCHES = True  # whether some of them decode all they are sent
 
     __slots__ = (
         "_away",
@@ -251,7 +254,10 @@ class Bot:
         self._seq += 1
         self.answered = False
         self._fleet.tally.inputs += 1
-        self._send_message([_MOVE, self._seq, *intent])
+        self._say_intent()
+
+    def _say_intent(self) -> None:
+        self._send_message([_MOVE, self._seq, *self._intent])
 
     def _perhaps_talk(self) -> None:
         share = self._fleet.plan.talk_per_minute / 60 / INPUTS_PER_S
@@ -296,21 +302,31 @@ class Bot:
                 return
             self.state = State.UPGRADING
             self._fleet.modify(self, self._sock, select.EPOLLIN)
-            self._send(self._fleet.upgrade)
+            self._send(self._upgrade_request())
             return
         waiting, self._unsent = self._unsent, b""
         self._fleet.modify(self, self._sock, select.EPOLLIN)
         self._send(waiting)
+
+    def _upgrade_request(self) -> bytes:
+        return self._fleet.upgrade
 
     def _upgraded(self) -> None:
         self.state = State.JOINING
         self._send_message([_HELLO, PROTOCOL_VERSION, "landworld bots", self._token, self._ticket])
 
     def _welcome(self, message: list[Any]) -> None:
-        _, player_id, _, _, self.x, self.y, *_, ticket, settings = message
+        _, player_id, _, _, x, y, *_, ticket, settings = message
+        self._ticket = ticket
+        if self.watcher is not None:
+            self.watcher.radius_cells = settings["radius_cells"]
+        self._enter(player_id, x, y)
+
+    def _enter(self, player_id: int, x: float, y: float) -> None:
+        """In the world from now on."""
         now_ns = perf_counter_ns()
         self.key = key_of(player_id)
-        self._ticket = ticket
+        self.x, self.y = x, y
         self.state = State.PLAYING
         self._intent = STAND
         self.answered = True
@@ -322,7 +338,6 @@ class Bot:
             tally.returns_ms.add((now_ns - self._left_ns) / 1e6)
         self._left_ns = 0
         if self.watcher is not None:
-            self.watcher.radius_cells = settings["radius_cells"]
             self.watcher.begin()
         self._fleet.joined(self, player_id)
         self._fleet.wake_in(self, self._random.random() / INPUTS_PER_S)
@@ -375,15 +390,20 @@ class Bot:
         while (found := wire.next_frame(buffer, at, end)) is not None:
             first, start, at = found
             frames += 1
-            if first != BINARY_WHOLE:
+            if first != self.WHOLE:
                 self._control(first, bytes(buffer[start:at]))
-            elif self.watcher is not None or buffer[start + 1] not in _SEEN_BY_WATCHERS:
-                self._messages(start, at)
+            else:
+                self._heard(buffer, start, at)
             if self._sock is None:
                 at = end  # the line was given up over this frame
                 break
         self._fleet.tally.frames_in += frames
         return at
+
+    def _heard(self, buffer: bytearray, start: int, end: int) -> None:
+        """One whole message of the server's lies from `start` up to `end`."""
+        if self.watcher is not None or buffer[start + 1] not in _SEEN_BY_WATCHERS:
+            self._messages(start, end)
 
     def _control(self, first: int, payload: bytes) -> None:
         if first == 0x80 | Opcode.PING:
@@ -536,8 +556,9 @@ class Bot:
 class Fleet:
     """All bots of one process, and the loop that drives them."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kind: type[Bot] = Bot) -> None:
         self.plan = plan
+        self._kind = kind
         self.tally = Tally()
         self.buffer = bytearray(READ_BYTES_MAX + FRAME_BYTES_MAX)
         self.view = memoryview(self.buffer)
@@ -562,7 +583,7 @@ class Fleet:
 
     def _bot(self, index: int) -> Bot:
         tokens = self.plan.tokens
-        return Bot(self, index, tokens[index] if tokens else None)
+        return self._kind(self, index, tokens[index] if tokens else None)
 
     @property
     def players(self) -> int:
@@ -602,11 +623,15 @@ class Fleet:
     def _measure(self) -> int:
         self.phase = "measuring"
         self.tally.clear()
+        watchers = [bot.watcher for bot in self._bots if bot.watcher is not None]
+        before = [watcher.snapshots for watcher in watchers]
         self.on_window(True)
         cpu_s, began_ns = process_time(), perf_counter_ns()
         self._drive(began_ns + int(self.plan.seconds * 1e9) if self.plan.seconds else None)
         self.tally.cpu_s = process_time() - cpu_s
-        self.tally.seconds = (perf_counter_ns() - began_ns) / 1e9
+        self.tally.seconds = seconds = (perf_counter_ns() - began_ns) / 1e9
+        for watcher, earlier in zip(watchers, before, strict=True):
+            self.tally.rates_hz.add((watcher.snapshots - earlier) / max(seconds, 1e-9))
         self.on_window(False)
         return self.players
 
@@ -699,7 +724,7 @@ class Fleet:
         self._away += 1
 
     def _appoint_watchers(self) -> None:
-        if self.plan.resident:
+        if self.plan.resident or not self._kind.WATCHES:
             return
         watchers = min(max(2, self.plan.count // BOTS_PER_WATCHER), WATCHERS_MAX, self.plan.count)
         for number in range(watchers):

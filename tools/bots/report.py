@@ -64,6 +64,9 @@ class Tally:
     cpu_s: float = 0.0  # of this process, in the measured time
     seconds: float = 0.0  # the measured time
     intervals_ms: Samples = field(default_factory=Samples)
+    rates_hz: Samples = field(
+        default_factory=Samples
+    )  # of each watcher, snapshots a second over the measured time
     latencies_ms: Samples = field(default_factory=Samples)
     turns_ms: Samples = field(default_factory=Samples)
     in_sight: Samples = field(default_factory=Samples)
@@ -84,7 +87,14 @@ class Tally:
     def clear(self) -> None:
         """Forget what was seen before the measured time; joins, errors and losses stay."""
         self.reads = self.bytes_in = self.frames_in = self.inputs = self.said = self.unseen = 0
-        for samples in (self.intervals_ms, self.latencies_ms, self.turns_ms, self.in_sight, self.read_bytes):
+        for samples in (
+            self.intervals_ms,
+            self.rates_hz,
+            self.latencies_ms,
+            self.turns_ms,
+            self.in_sight,
+            self.read_bytes,
+        ):
             samples.clear()
 
 
@@ -114,13 +124,12 @@ def figures(run: Run) -> dict[str, Any]:
     """The run as plain data; keys end in their unit, None is what could not be measured."""
     tally = run.tally
     seconds = tally.seconds or 1.0
-    interval_ms = percentile(tally.intervals_ms.values, 0.5)
     clients = max(run.players, 1)
     return {
         "players": run.players,
         "errors": tally.errors.total(),
         "lost": tally.lost,
-        "snapshot_hz_p50": _round(1000 / interval_ms if interval_ms else None),
+        "snapshot_hz_p50": _round(percentile(tally.rates_hz.values, 0.5)),
         **_spread("snapshot_interval_ms", tally.intervals_ms),
         **_spread("input_to_neighbour_ms", tally.latencies_ms),
         "probes": len(tally.latencies_ms),

@@ -54,6 +54,7 @@ class Watcher:
         self._centre: Cell | None = None
         self._tick = -1
         self._arrived_ns = 0
+        self.snapshots = 0  # ticks that brought any
         self.turn = 0
         self._probe: Bot | None = None
         self._tries = 0
@@ -76,6 +77,7 @@ class Watcher:
                 self._tally.intervals_ms.add((now_ns - self._arrived_ns) / 1e6)
             self._tick = tick
             self._arrived_ns = now_ns
+            self.snapshots += 1
         if self._centre != (cx, cy):
             self._centre = (cx, cy)
             self._forget()

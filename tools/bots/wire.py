@@ -15,6 +15,7 @@ HANDSHAKE_BYTES_MAX = 8192
 FRAME_BYTES_MAX = 2**20  # the largest frame taken from a server; over it the stream is taken for broken
 
 BINARY_WHOLE = 0x82  # first byte of a binary message in one frame
+TEXT_WHOLE = 0x81  # and of a text message; our server sends none
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY = base64.b64encode(
@@ -31,6 +32,7 @@ _MASKS = [int.from_bytes((_MASK * 32)[:length], "little") for length in range(_S
 class Opcode(IntEnum):
     """The kinds of frame that a bot sends or answers."""
 
+    TEXT = 0x1
     BINARY = 0x2
     CLOSE = 0x8
     PING = 0x9
