@@ -3,7 +3,7 @@
 import argparse
 from types import ModuleType
 
-from tools.bench import browser, crowd, explore, floor, grid, terrain
+from tools.bench import browser, crowd, explore, floor, grid, peers, terrain
 
 BENCHES: dict[str, ModuleType] = {
     "grid": grid,
@@ -11,6 +11,7 @@ BENCHES: dict[str, ModuleType] = {
     "explore": explore,
     "floor": floor,
     "crowd": crowd,
+    "peers": peers,
     "browser": browser,
 }
 
