@@ -43,7 +43,7 @@ def decode_server(data: bytes) -> list[ServerMessage]:
 
 
 def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[Any], messages_max: int) -> list[Any]:
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
         return [decoder.decode(data)]  # most carry one; what is wrong with the others is found out below
     try:
         return [decoder.decode(part) for part in _split(data, messages_max)]
