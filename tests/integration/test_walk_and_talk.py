@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,11 @@ def together(one: tuple[float, float], two: tuple[float, float], within: float =
     return math.dist(one, two) <= 2 * within
 
 
+def sees(client: Client, places: dict[int, tuple[float, float]]) -> bool:
+    """Whether one sees each of these players at their place."""
+    return all(who in client.places and together(client.places[who], place) for who, place in places.items())
+
+
 # --- seeing and walking ------------------------------------------------------------------------------------
 
 
@@ -103,6 +109,21 @@ async def test_each_sees_the_other_walk_to_where_they_truly_are(server: ServerPr
     await two.wait_until(lambda: one.player_id in two.places and together(two.places[one.player_id], place))
     await one.leave()
     await two.wait_until(lambda: True)
+
+
+async def test_each_of_many_is_seen_where_they_are_while_others_come_and_go(
+    server: ServerProcess, join: Join
+) -> None:
+    """Ids are said once and places after them in the same order: an order that changed unsaid would show people in others' places."""
+    people = [await join() for _ in range(4)]
+    for turn in range(4):
+        for index, client in enumerate(people):
+            await walk(client, *DIRECTIONS[(index + turn) % 4])
+        people.append(await join())
+        await people.pop(1).leave()
+        places = {client.player_id: await client.place() for client in people}
+        for client in people:
+            await client.wait_until(partial(sees, client, places))
 
 
 async def test_inputs_of_one_tick_are_answered_together_with_the_newest(
