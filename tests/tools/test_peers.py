@@ -10,14 +10,13 @@ import msgpack
 import pytest
 from rich.console import Console
 
-from protocol.snapshot import CELL_TILES
+from protocol.snapshot import CELL_TILES, UNITS_PER_TILE, read_blocks
 from tools.bench import peers
 from tools.bench.crowd import Setting
 from tools.bench.peers import node
-from tools.bench.peers.dialects import colyseus_input, json_input, records
+from tools.bench.peers.dialects import block, colyseus_input, json_input
 from tools.bots.behaviour import heading, random_of
 from tools.bots.report import Run, Tally
-from tools.bots.watch import key_of, spot_in
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -56,7 +55,10 @@ def test_a_seat_is_a_path_to_open_a_socket_at() -> None:
     ("x", "y", "units"), [(0.0, 0.0, (0, 0)), (1.5, 31.99, (3072, 65516)), (32.0, -0.01, (65535, 0))]
 )
 def test_a_cell_in_json_is_seen_like_one_of_ours(x: float, y: float, units: tuple[int, int]) -> None:
-    assert spot_in(records([[3, 9.0, 9.0], [5, x, y]]), key_of(5), 0, 0) == units
+    (seen,) = read_blocks(block(1, -2, [[3, 9.0, 9.0], [5, x, y]]), 10, 10)
+    assert (seen.cx, seen.cy, seen.player_ids) == (11, 8, [3, 5])
+    corner = seen.cx * CELL_TILES, seen.cy * CELL_TILES
+    assert seen.places[1] == (corner[0] + units[0] / UNITS_PER_TILE, corner[1] + units[1] / UNITS_PER_TILE)
 
 
 # --- the plane ---

@@ -10,7 +10,7 @@ from struct import Struct
 from time import perf_counter_ns
 from typing import Any
 
-from protocol.snapshot import UNITS_PER_TILE
+from protocol.snapshot import COUNT_LONG, NAMED, STEP_ZERO, UNITS_PER_TILE
 from server.config import WorldConfig
 from tools.bots import wire
 from tools.bots.fleet import Bot, State
@@ -47,8 +47,9 @@ class JsonBot(Bot):
             self.answered = seq == self._seq
         if self.watcher is not None:
             message = json.loads(buffer[start:end])
-            for cx, cy, people in message["cells"]:
-                self.watcher.snapshot(message["tick"], cx, cy, records(people), self._fleet.read_ns)
+            at_x, at_y = message["at"]
+            blocks = [block(cx - at_x, cy - at_y, people) for cx, cy, people in message["cells"]]
+            self.watcher.snapshot(message["tick"], at_x, at_y, b"".join(blocks), self._fleet.read_ns)
 
 
 def json_input(seq: int, dx: float, dy: float) -> bytes:
@@ -56,9 +57,11 @@ def json_input(seq: int, dx: float, dy: float) -> bytes:
     return b'{"seq":%d,"dx":%.4f,"dy":%.4f}' % (seq, dx, dy)
 
 
-def records(people: list[list[Any]]) -> bytes:
-    """The people of one cell (id, x, y in tiles from its corner) as our own snapshots hold them, for the watchers."""
-    return b"".join(_RECORD.pack(who, _units(x), _units(y)) for who, x, y in people)
+def block(dx: int, dy: int, people: list[list[Any]]) -> bytes:
+    """The people of one cell (id, x, y in tiles from its corner) as a named block of our own snapshots, for the watchers."""
+    where, head = (dx + STEP_ZERO) << 4 | (dy + STEP_ZERO), NAMED | COUNT_LONG
+    records = b"".join(_RECORD.pack(who, _units(x), _units(y)) for who, x, y in people)
+    return bytes((where, head)) + len(people).to_bytes(2, "little") + records
 
 
 def _units(tiles: float) -> int:
