@@ -7,12 +7,14 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -115,3 +117,20 @@ def sql(dsn: str) -> Execute:
             await connection.close()
 
     return run
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that hangs, with its children."""
+    process = psutil.Process(pid)
+    process.suspend()  # before the others are looked for: now it has no more of them
+    family = [process, *process.children(recursive=True)]
+    for one in family:
+        with suppress(psutil.NoSuchProcess):  # it ended by itself just now
+            one.suspend()
+    try:
+        yield
+    finally:
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()

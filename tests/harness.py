@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ READY_S = 300.0  # the first start of all compiles
 WAIT_S = 120.0  # for any one message; a test that waits so long has failed
 STOP_S = 120.0
 RECEIVE_BYTES = 4_096
-POLL_S = 0.02  # between two looks at /metrics
+POLL_S = 0.02  # between two looks at a page
 
 M = TypeVar("M", bound=ServerMessage)
 
@@ -61,6 +62,7 @@ M = TypeVar("M", bound=ServerMessage)
 # Tests of time-outs and of the ladder say their own.
 PATIENT = {
     "SERVER__SHUTDOWN_S": 60,
+    "HTTP__CONNECTION_S": 86_400,
     "INTEREST__HOLD_S": 300,
     "LIMITS__HANDSHAKE_TIMEOUT_S": 60,
     "LIMITS__HELLO_TIMEOUT_S": 60,
@@ -140,9 +142,18 @@ class ServerProcess:
         return f"ws://127.0.0.1:{self.port}/"
 
     def page(self, path: str) -> str:
-        """The body of a page of the HTTP port."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=WAIT_S) as answer:
-            return str(answer.read().decode())
+        """The body of a page of the HTTP port; 503 is for now, and asked again."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{self.http_port}{path}", timeout=WAIT_S
+                ) as answer:
+                    return str(answer.read().decode())
+            except urllib.error.HTTPError as refusal:
+                if refusal.code != 503 or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
 
     def metric(self, name: str) -> float:
         """One number of /metrics, labels included in the name; 0 where it is not there yet."""

@@ -21,6 +21,7 @@ FLAGS = [
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
+    "--disable-gpu-watchdog",  # which takes a busy machine for one that hangs, and the graphics with it
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-background-timer-throttling",
@@ -103,7 +104,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS, timeout=WAIT_MS)
         yield browser
         browser.close()
 

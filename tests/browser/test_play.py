@@ -47,6 +47,40 @@ def test_prediction_and_server_agree_on_where_one_stands(world: ServerProcess, v
     )
 
 
+# Walks a second and stops. The server takes the first input 400 ms late and the second at once; both answers, then the snapshots
+# of a tick before the stop and of the stop's. Returns where one stands, and where by the server.
+UNEVEN_LINE = """
+async () => {
+  const { Clock } = await import("/clock.js");
+  const { Prediction } = await import("/prediction.js");
+  const clock = new Clock();
+  clock.reset(0, 20, 0);
+  const me = new Prediction(clock, () => 100);
+  let now = 0;
+  const pass = (ms) => { for (const end = now + ms; now < end; ) me.advance((now = Math.min(end, now + 16))); };
+  me.place(0, 0, now);
+  pass(1000);
+  me.input(1, 0, now);
+  pass(450);
+  me.moved({ seq: 1, tick: 29, x: 0.2, y: 0 }, now);
+  pass(550);
+  me.input(0, 0, now);
+  pass(60);
+  me.moved({ seq: 2, tick: 41, x: 2.4, y: 0 }, now);
+  me.seen(35, 1.4, 0, now);
+  me.seen(41, 2.4, 0, now);
+  return [me.settled, Math.abs(me.x - 2.4) < 1e-9];
+}
+"""
+
+
+def test_who_has_stopped_stands_where_the_server_says_however_uneven_the_line(
+    world: ServerProcess, visit: Visit
+) -> None:
+    """Guard: Prediction.seen compares no past of an uncertain moment while there is nothing to walk again."""
+    assert visit(world).page.evaluate(UNEVEN_LINE) == [True, True]
+
+
 def test_a_click_walks_there(world: ServerProcess, visit: Visit) -> None:
     ada = visit(world).enter()
     start = ada.get("w.me")

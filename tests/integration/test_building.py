@@ -25,7 +25,9 @@ from protocol.messages import (
     Snapshot,
     TileEdit,
 )
+from tests.conftest import stopped
 from tests.harness import Client, ServerProcess, serving
+from tests.integration.test_restart import postmaster
 from world.tiles import EDITS_KEPT_MAX, Build
 
 SETTINGS = {"WORLD__SPAWN_RADIUS": 2}  # all in sight of each other and of the chunks around (0, 0)
@@ -230,10 +232,7 @@ async def test_without_postgres_building_is_unavailable_by_halves_never_and_walk
     with serving(data, SETTINGS) as server:
         mason = await admin(server)
         await build(mason, (0, 40, Build.PATH))
-        postgres = postgres_of(data)
-        for pid in postgres:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(postmaster(data)):
             caught = edit(mason, (1, 40, Build.PATH), (1, 72, Build.PATH))
             await mason.send(caught)
             answer = await refused(mason, edit(mason, (2, 40, Build.PATH)))
@@ -245,9 +244,6 @@ async def test_without_postgres_building_is_unavailable_by_halves_never_and_walk
             ]
             told = [one for one in mason.seen if isinstance(one, ChunkEdits) and one.from_version > 1]
             assert not [*answered, *told], "done before it was stored"
-        finally:
-            for pid in postgres:
-                os.kill(pid, signal.SIGCONT)
         answer_of_caught = await mason.wait(Ok, lambda ok: ok.request_id == caught.request_id)
         assert answer_of_caught.result == {"tiles": 2}
         await build(mason, (2, 40, Build.PATH))

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from protocol.messages import (
     ServerMessage,
     Welcome,
 )
+from tests.conftest import stopped
 from tests.harness import READY_S, STOP_S, WAIT_S, Client, ServerProcess, serving
 
 PLAYERS = 50
@@ -169,20 +169,6 @@ async def test_a_second_server_on_the_same_directory_refuses_and_says_why(lastin
     assert second.returncode == 1
     assert f"is in use by process {lasting.process.pid}" in second.stderr
     assert "LANDWORLD_DATA" in second.stderr
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A process that hangs."""
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    for one in family:
-        one.suspend()
-    try:
-        yield
-    finally:
-        for one in family:
-            one.resume()
 
 
 async def test_walking_goes_on_while_postgres_hangs_and_sign_in_comes_back_with_it(

@@ -28,7 +28,7 @@ from pathlib import Path
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 async def main():
     directory = DataDirectory(Path(sys.argv[1]))
-    postgres = EmbeddedPostgres(directory.path, lambda text: print(text, file=sys.stderr), 60.0)
+    postgres = EmbeddedPostgres(directory.path, lambda text: print(text, file=sys.stderr), 300.0)
     await postgres.start()
     print(postgres.pid, flush=True)
     await asyncio.Event().wait()

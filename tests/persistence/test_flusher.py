@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-import psutil
 import pytest
 
 from persistence import flusher as flusher_module
@@ -17,7 +15,7 @@ from persistence.embedded import PORT, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.migrations import migrate
 from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreUnavailable
-from tests.conftest import POOL_SIZE, START_S, Execute
+from tests.conftest import POOL_SIZE, START_S, Execute, stopped
 
 INTERVAL_MS = 10
 DRAIN_S = 120.0  # a save that takes so long has failed
@@ -182,26 +180,19 @@ async def test_a_postgres_that_hangs_is_cut_off_and_all_lands_later(
     flusher = ObservedFlusher(store, epoch)
     flusher.start()
     await flusher.until_saved()
-    family = [psutil.Process(postgres.pid), *psutil.Process(postgres.pid).children()]
-    with monkeypatch.context() as hasty:
+    with monkeypatch.context() as hasty, stopped(postgres.pid):
         for limit in ("CUT_SECONDS_MAX", "ACQUIRE_SECONDS_MAX", "CONNECT_SECONDS_MAX"):
             hasty.setattr(store_module, limit, 0.2)
-        try:
-            for process in family:
-                process.send_signal(signal.SIGSTOP)
-            flusher.put_chat(_line("patience"))
-            flusher.put_positions(3, [1], [4.0], [4.0])
-            await flusher.until_failing()
-            assert not flusher.available
-            flusher.taken.clear()
-            await flusher.taken.wait()
-            flusher.put_positions(4, [1], [6.0], [6.0])  # while the older one is on its way
-            assert flusher.latest_position(1) == (6.0, 6.0)
-            assert flusher.pending_positions == 1
-            await flusher.until_failing()
-        finally:
-            for process in family:
-                process.send_signal(signal.SIGCONT)
+        flusher.put_chat(_line("patience"))
+        flusher.put_positions(3, [1], [4.0], [4.0])
+        await flusher.until_failing()
+        assert not flusher.available
+        flusher.taken.clear()
+        await flusher.taken.wait()
+        flusher.put_positions(4, [1], [6.0], [6.0])  # while the older one is on its way
+        assert flusher.latest_position(1) == (6.0, 6.0)
+        assert flusher.pending_positions == 1
+        await flusher.until_failing()
     await flusher.until_saved()
     assert await _texts(store) == ["patience"]
     [found] = await store.enter_players(epoch, [Entrant("name:0", "", "user", 0, 0.0, 0.0)])

@@ -137,6 +137,7 @@ HOLDING: dict[str, Any] = {
     "errors": 0,
     "lost": 0,
     "bots_cpu_share": 0.5,
+    "server_waited_share": 0.0,
 }
 
 
@@ -156,6 +157,10 @@ HOLDING: dict[str, Any] = {
             ["errors: 3 (at most 0)", "the load itself used 99% of its core"],
         ),
         ({"bots_cpu_share": 0.99}, []),
+        (
+            {"errors": 1, "server_waited_share": 0.1},
+            ["errors: 1 (at most 0)", "for 10% of the time another program had the server's core"],
+        ),
     ],
 )
 def test_why_a_crowd_was_not_held(changed: dict[str, Any], reasons: list[str]) -> None:

@@ -24,6 +24,7 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrom
 FLAGS = (
     "--no-sandbox",
     "--enable-unsafe-swiftshader",
+    "--disable-gpu-watchdog",  # a processor that draws may be slow
     "--disable-background-networking",
     "--disable-component-update",
 )
@@ -106,10 +107,15 @@ def measure(chromium: str, players: int, seconds: int) -> dict[str, Any]:
     """The whole bench: server, bots, page."""
     from playwright.sync_api import ViewportSize, sync_playwright
 
-    settings = {"world.spawn_radius": SPAWN_TILES, "log.level": "warning"}
+    settings = {
+        "world.spawn_radius": SPAWN_TILES,
+        "interest.hold_s": 300,  # it is the client that is measured: all stay in its sight
+        "log.level": "warning",
+    }
     with live_server(settings) as server, _bots(server.url, players), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=WAIT_MS)
         page = browser.new_context(viewport=ViewportSize(width=1280, height=800)).new_page()
+        page.set_default_timeout(WAIT_MS)
         page.goto(server.page)
         page.wait_for_function(IN, arg=players, timeout=WAIT_MS)
         page.click("#welcome-go")

@@ -28,7 +28,7 @@ from protocol.snapshot import CELL_TILES
 from server.config import WorldConfig
 from server.spawn import WALK_MIN
 from tools.bench.floor import SIZES_MAX, measure_floor
-from tools.bench.held import HELD, PLAYERS_MAX, Search, Target
+from tools.bench.held import HELD, PLAYERS_MAX, Search, Target, doubts
 from tools.bench.live import BenchError, cores_apart, histogram_percentile, live_server, on_load_core
 from tools.bench.trial import TICK_HZ, Measured, Window, drive, figures
 from tools.bots import report
@@ -41,7 +41,6 @@ SECONDS = 30
 IN_SIGHT = 36
 RADIUS_TILES_MAX, RADIUS_STEP_TILES = 8192, 8
 FLOOR_S = 10
-WAITED_SHARE_MAX = 0.05
 ROOM = 64  # connections beside the bots'
 SETTLE_S = 5.0  # from the last welcome to the measured time: the ground is made, the ladder at rest
 
@@ -286,11 +285,7 @@ def show(measured: Measured, promised: Sequence[Target], console: Console) -> No
         lines.append(
             "[yellow]no C compiler was found: the floor is a Python loop, and the ratio kinder than it should be[/]"
         )
-    if found["server_waited_share"] > WAITED_SHARE_MAX:
-        lines.append(
-            f"[yellow]for {found['server_waited_share']:.0%} of the time another program had the server's core: "
-            "times are worse than they would be on a quiet machine[/]"
-        )
+    lines += [f"[yellow]{doubt}[/]" for doubt in doubts(found)]
     if not cores_apart():
         lines.append(
             f"[yellow]{os.cpu_count()} core(s), no `taskset`: server and bots shared them, the figures mean little[/]"

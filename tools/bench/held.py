@@ -24,6 +24,7 @@ RESOLUTION_MAX = 100  # but no further apart than this,
 RESOLUTION_MIN = 10  # and no nearer
 ROUND_TO = 10
 LOAD_FULL_SHARE = 0.95  # of the load's core: what fails then may be the load's fault
+WAITED_SHARE_MAX = 0.05  # of the time; over it the machine is not quiet
 
 Figures = Mapping[str, Any]
 
@@ -67,9 +68,21 @@ def why_not(found: Figures, targets: Sequence[Target] = HELD) -> list[str]:
         if not target.met(value):
             said = "not measured" if value is None else f"{value:,g}"
             reasons.append(f"{target.label}: {said} ({target.wanted})")
-    if reasons and found["bots_cpu_share"] > LOAD_FULL_SHARE:
-        reasons.append(f"the load itself used {found['bots_cpu_share']:.0%} of its core")
+    if reasons:
+        reasons += doubts(found)
     return reasons
+
+
+def doubts(found: Figures) -> list[str]:
+    """What makes the times worse than the server's own work would, in words."""
+    said = []
+    if found["bots_cpu_share"] > LOAD_FULL_SHARE:
+        said.append(f"the load itself used {found['bots_cpu_share']:.0%} of its core")
+    if found["server_waited_share"] > WAITED_SHARE_MAX:
+        said.append(
+            f"for {found['server_waited_share']:.0%} of the time another program had the server's core"
+        )
+    return said
 
 
 @dataclass(frozen=True, slots=True)

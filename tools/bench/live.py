@@ -19,9 +19,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-READY_TIMEOUT_S = 180.0  # a first start makes a database and compiles kernels
+READY_TIMEOUT_S = 300.0  # a first start makes a database and compiles kernels
 STOP_TIMEOUT_S = 15.0
-SCRAPE_TIMEOUT_S = 10.0
+SCRAPE_TIMEOUT_S = 60.0
 LOG_LINES = 20  # of the server's last words, shown when it would not start
 
 SERVER_CORE, LOAD_CORE = 0, 1

@@ -30,6 +30,7 @@ export class Prediction {
     this.y = y;
     this.time = now; // up to when x and y have been walked
     this.inputs = [{ seq: this.seq, dx: 0, dy: 0, time: now }]; // oldest first; each holds until the next
+    this.answeredTick = 0; // of the newest answer
     this.lagMs = null; // from sending an input to the arrival of the tick that obeyed it
     this.trail = []; // where I thought I was, for comparing
     this.errorX = 0;
@@ -89,6 +90,7 @@ export class Prediction {
   /** `moved`: after `tick`, the first that obeyed input `seq` (all before it are done with), I was at (x, y). */
   moved({ seq, tick, x, y }, now) {
     this.answered = seq;
+    this.answeredTick = tick;
     const input = this.inputs.find((one) => one.seq === seq);
     if (!input) return;
     const obeyed = input.time + this.clock.tickMs; // by my own time one tick of walking has been done then
@@ -99,9 +101,10 @@ export class Prediction {
 
   /** My own place in a snapshot of `tick`. */
   seen(tick, x, y, now) {
-    if (this.lagMs === null) {
-      const stands = this.intent.dx === 0 && this.intent.dy === 0;
-      if (stands && Math.hypot(this.x - x, this.y - y) > TOLERANCE_TILES) this.rewind(x, y, now, now);
+    const stands = this.intent.dx === 0 && this.intent.dy === 0;
+    if (this.lagMs === null || this.settled) { // nothing to walk again: what is newer than the answer counts, whenever it was
+      const far = Math.hypot(this.x - x, this.y - y) > TOLERANCE_TILES;
+      if (stands && far && tick >= this.answeredTick) this.rewind(x, y, now, now);
       return;
     }
     const moment = this.clock.timeOf(tick) - this.lagMs;
