@@ -306,7 +306,7 @@ class Snapshot(ServerMessage, tag=69):
     """Who is where in the cells (32 x 32 tiles) that changed. Who is in no cell you see has left your sight."""
 
     tick: Tick
-    cx: Annotated[ChunkIndex, Meta(description="the cell that the blocks count their steps from")]
+    cx: Annotated[ChunkIndex, Meta(description="the cell you stand in; the blocks count their steps from it")]
     cy: ChunkIndex
     cells: Annotated[bytes, Meta(description="packed blocks, one a cell, see their layout")]
 

@@ -4,7 +4,7 @@ The rule of the house: one write per client per tick. Replies and events gather 
 tick's snapshots come as frames that many clients share. `flush` hands all of it to the transport in a single write.
 
     replies and events   may never be skipped; they wait in the transport's buffer
-    snapshots            are whole per cell and may be skipped: a client whose buffer is over `outbox_bytes_max` gets none, and
+    snapshots            may be skipped: a client whose buffer is over `outbox_bytes_max` gets none, and
                          is brought up to date with whole cells once it has read
     over the limit for `slow_client_s` of ticks, or at all over twice the limit   the client is closed (TOO_SLOW)
 
