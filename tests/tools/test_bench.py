@@ -3,6 +3,9 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from tools.bench import crowd, grid
 from tools.bench.floor import Floor, measure_floor
 from tools.bench.floor import figures as floor_figures
 from tools.bench.held import HELD, ROUND_TO, Search, Target, Try, most_held, resolution, why_not
-from tools.bench.live import BenchError, Sample, histogram_percentile
+from tools.bench.live import GATEWAY, BenchError, LiveServer, Sample, ServerProcess, histogram_percentile
 from tools.bench.trial import Measured
 from tools.bots.report import Run, Tally
 
@@ -89,6 +92,27 @@ def test_a_small_crowd_is_measured_from_start_to_end() -> None:
     assert not missing
     assert {target.key for target in (*crowd.targets(20), *HELD)} <= found.keys()
     assert {"players_held", "tick_ms_p99", "bytes_per_s", "floor_ratio"} <= found.keys()
+
+
+def test_a_server_is_measured_together_with_its_gateways(tmp_path: Path) -> None:
+    """The stand-in for a server has one child that is called like a gateway, and one that is not."""
+    child = "import sys; end = sys.stdin.read()"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"ends = [subprocess.Popen([sys.executable, '-c', {child!r}, name], stdin=subprocess.PIPE)"
+        f" for name in ({GATEWAY!r}, 'another')]\n"
+        "print(ends[0].pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        gateway = int(process.stdout.readline())
+        server = LiveServer(process, tmp_path, tmp_path / "log", 0, 0)
+        assert server.gateways() == [gateway]
+        assert server.rss_kib() > ServerProcess.rss_kib(server)
+        process.terminate()
 
 
 # --- the most players held ---

@@ -56,6 +56,7 @@ class Setting:
     seed: int = 1
     in_sight: float = IN_SIGHT
     view_cells: int = 1
+    gateways: int = 0
 
 
 IN_TIME = (
@@ -115,6 +116,13 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--ramp", type=int, default=200, metavar="PER_S", help="players that come a second (default 200)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="K", help="of the bots' decisions (default 1)")
+    parser.add_argument(
+        "--gateways",
+        type=int,
+        default=0,
+        metavar="N",
+        help="gateway processes, on the server's core too: what they cost beside one process (default 0)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="histograms as an image")
     parser.set_defaults(run=run)
@@ -124,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a promise was missed or anything went wrong, 2 when it could not run."""
     console = Console(stderr=args.json)
     seconds = args.seconds or (TRY_S if args.players is None else SECONDS)
-    setting = Setting(seconds, args.ramp, args.seed, args.in_sight, args.view)
+    setting = Setting(seconds, args.ramp, args.seed, args.in_sight, args.view, args.gateways)
     try:
         with on_load_core():
             measured = (
@@ -198,6 +206,7 @@ def _settings(players: int, setting: Setting) -> dict[str, object]:
         "limits.connections_max": max(players, 10_000) + ROOM,
         "limits.connections_per_address": max(players, 10_000) + ROOM,
         "log.level": "warning",
+        **({"server.gateways": setting.gateways} if setting.gateways else {}),
     }
 
 
@@ -250,11 +259,15 @@ def _sizes(result: report.Run, seed: int) -> Sequence[int]:
 def _own_figures(window: Window) -> dict[str, Any]:
     """What our server tells of itself."""
     before, after = window.samples[0], window.samples[-1]
+    seconds, cpu_s = after.at_s - before.at_s, after.cpu_s - before.cpu_s
+    gateways_cpu_s = after.gateways_cpu_s - before.gateways_cpu_s
     ticks = after.metrics.get(f"{TICK}_count", 0.0) - before.metrics.get(f"{TICK}_count", 0.0)
     return {
         "tick_ms_p50": _ms(histogram_percentile(before, after, TICK, 0.5)),
         "tick_ms_p99": _ms(histogram_percentile(before, after, TICK, 0.99)),
-        "tick_hz": round(ticks / (after.at_s - before.at_s), 2),
+        "tick_hz": round(ticks / seconds, 2),
+        "simulation_cpu_share": round((cpu_s - gateways_cpu_s) / seconds, 3),
+        "gateways_cpu_share": round(gateways_cpu_s / seconds, 3),
         "ladder_step": int(max(one.metrics["landworld_ladder_step"] for one in window.samples)),
     }
 
@@ -281,6 +294,10 @@ def show(measured: Measured, promised: Sequence[Target], console: Console) -> No
             f"the bots used {found['bots_cpu_share']:.0%} of a core"
         ),
     ]
+    if found["gateways_cpu_share"]:
+        lines.append(
+            f"of that, the simulation used {found['simulation_cpu_share']:.0%} and the gateways {found['gateways_cpu_share']:.0%}"
+        )
     if found["floor"] != "C":
         lines.append(
             "[yellow]no C compiler was found: the floor is a Python loop, and the ratio kinder than it should be[/]"
