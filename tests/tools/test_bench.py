@@ -50,6 +50,17 @@ def test_a_promise_is_kept_between_its_ends(value: float | None, met: bool) -> N
     assert Target("in sight", "in_sight_mean", least=30, most=42).met(value) is met
 
 
+@pytest.mark.parametrize(
+    ("server", "clients", "expected"),
+    [(0, {"0": 3.0}, 0), (2, {"0": 3.0}, 2), (0, {"0": 3.0, "4": 1.0, "5": 0.0}, 4), (1, {}, 1)],
+)
+def test_the_ladder_counts_for_the_server_and_for_any_client(
+    server: int, clients: dict[str, float], expected: int
+) -> None:
+    labelled = {f"{crowd.VIEWERS}{ {'step': step} }": count for step, count in clients.items()}
+    assert crowd.ladder_step(Sample(0, 0, 0, {crowd.STEP: server, **labelled})) == expected
+
+
 def test_more_players_get_more_land_and_more_in_sight_less() -> None:
     radii = [crowd.spawn_radius(players, seed=1) for players in (20, 200, 800)]
     assert radii == sorted(set(radii))
@@ -90,7 +101,7 @@ def test_a_small_crowd_is_measured_from_start_to_end() -> None:
     assert json.loads(json.dumps(found)) == found
     missing = [key for key, value in found.items() if value is None]
     assert not missing
-    assert {target.key for target in (*crowd.targets(20), *HELD)} <= found.keys()
+    assert {target.key for target in (*crowd.targets(20, setting), *HELD)} <= found.keys()
     assert {"players_held", "tick_ms_p99", "bytes_per_s", "floor_ratio"} <= found.keys()
 
 
