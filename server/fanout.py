@@ -17,6 +17,7 @@ anything of a client that is not busy, so the order of bytes on the socket is ke
 Messages are written here as MessagePack by hand; tests hold them to be what protocol/codec.py makes.
 """
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,7 @@ RECORD_BYTES = RECORD.itemsize
 SIGHT_MAX = (2 * STEP_MAX + 1) ** 2
 RECORDS_MIN = 4_096
 OUT_BYTES_MIN = 262_144
-FLAGS = 0x4000 | 0x40  # MSG_NOSIGNAL | MSG_DONTWAIT, Linux
+FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 _SNAPSHOT, _MOVED, _CROWD = code_of(Snapshot), code_of(Moved), code_of(Crowd)
 _FIELDS_5 = 0x95  # a MessagePack array of five

@@ -1,6 +1,13 @@
 """The way out of one connection: gathers, writes once, and knows when it is too much."""
 
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+
 import pytest
+import uvloop
 from websockets.frames import Frame, Opcode
 
 from server.outbox import Outbox, Sent, frame
@@ -58,3 +65,44 @@ def test_twice_the_limit_is_overflowing(unread: int, overflowing: bool) -> None:
     outbox, transport, _ = make(1_000)
     transport.unread = unread
     assert outbox.is_overflowing() is overflowing
+
+
+class Ending(asyncio.Protocol):
+    """Notes whether its socket was still open when it was told that it is lost."""
+
+    def __init__(self) -> None:
+        self.made = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.was_open = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.fd = transport.get_extra_info("socket").fileno()
+        self.made.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        with contextlib.suppress(OSError):
+            self.was_open = stat.S_ISSOCK(os.fstat(self.fd).st_mode)
+        self.lost.set()
+
+
+@pytest.mark.parametrize("end", ["the other end", "close", "abort"])
+def test_the_event_loop_closes_a_socket_only_after_it_told_so(end: str) -> None:
+    """The fan-out writes to descriptors by number: none may be closed, and be another's, before `connection_lost` takes it out."""
+
+    async def story() -> bool:
+        loop, protocol = asyncio.get_running_loop(), Ending()
+        server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
+        near = socket.create_connection(server.sockets[0].getsockname())
+        await protocol.made.wait()
+        if end == "the other end":
+            near.close()
+        else:
+            getattr(protocol.transport, end)()
+        await protocol.lost.wait()
+        near.close()
+        server.close()
+        return protocol.was_open
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(story())
