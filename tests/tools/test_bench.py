@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,15 @@ from tools.bench import crowd, grid
 from tools.bench.floor import Floor, measure_floor
 from tools.bench.floor import figures as floor_figures
 from tools.bench.held import HELD, ROUND_TO, Search, Target, Try, most_held, resolution, why_not
-from tools.bench.live import GATEWAY, BenchError, LiveServer, Sample, ServerProcess, histogram_percentile
+from tools.bench.live import (
+    GATEWAY,
+    BenchError,
+    LiveServer,
+    Sample,
+    ServerProcess,
+    histogram_percentile,
+    on_load_core,
+)
 from tools.bench.trial import Measured
 from tools.bots.report import Run, Tally
 
@@ -103,6 +112,18 @@ def test_a_small_crowd_is_measured_from_start_to_end() -> None:
     assert not missing
     assert {target.key for target in (*crowd.targets(20, setting), *HELD)} <= found.keys()
     assert {"players_held", "tick_ms_p99", "bytes_per_s", "floor_ratio"} <= found.keys()
+
+
+def test_what_a_bench_starts_may_open_all_the_files_there_are() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = (min(1000, before[1]), before[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, few)
+    try:
+        with on_load_core():
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == few
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_server_is_measured_together_with_its_gateways(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ What is read of it: its metrics over HTTP, its CPU time and resident memory from
 """
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -210,14 +211,16 @@ def cores_apart() -> bool:
 
 @contextmanager
 def on_load_core() -> Iterator[None]:
-    """This process on the load's core, and afterwards where it was."""
-    before = os.sched_getaffinity(0)
+    """This process on the load's core, and afterwards where it was. What it starts may open as many files as the machine allows."""
+    before, files = os.sched_getaffinity(0), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
     if cores_apart():
         os.sched_setaffinity(0, {LOAD_CORE})
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
 def pinned(core: int) -> list[str]:
