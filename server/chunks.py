@@ -2,10 +2,8 @@
 
 A chunk is made in a thread of its own at the lowest priority (its kernels and zlib run without the interpreter's lock). What comes
 out of it is used twice: its walking speeds go into the world as a `LoadChunk` command, and its packed `chunk` message, framed once,
-is shared by all who ask. Messages are kept up to `chunk_cache_bytes_max`, ground in the world up to `chunks_loaded_max`; what was
-used longest ago goes first.
-
-What is built comes on top of it: the surfaces here follow the tick's frames, as a client's do, and answer what changed since a version.
+is shared by all who ask (ground.py). Messages are kept up to `chunk_cache_bytes_max`, ground in the world up to `chunks_loaded_max`;
+what was used longest ago goes first.
 
 Three queues, each bounded by `chunk_queue_max`, wait for the thread:
 
@@ -30,14 +28,14 @@ from itertools import islice
 from random import SystemRandom
 
 from protocol import codec
-from protocol.messages import CHUNKS_MAX, Chunk, ChunkEdits
+from protocol.messages import CHUNKS_MAX, Chunk
 from server.outbox import frame
 from server.spawn import SpawnPlaces
 from world.commands import Inbox, LoadChunk, UnloadChunk
 from world.grid import around, pack, unpack
 from world.terrain import Terrain, encode, walk_speed
 from world.tick import Events
-from world.tiles import VERSION_BARE, Build, Surface
+from world.tiles import VERSION_BARE
 
 BATCH_CHUNKS = 8  # made in one go of the thread: some 5 ms
 ZLIB_LEVEL = 4
@@ -58,12 +56,13 @@ class Made:
 
 
 class Chunks:
-    """Everything about ground on the server. All methods are for the loop's thread."""
+    """Everything about ground on the simulation side. `kind_at` is of SpawnPlaces. All methods are for the loop's thread."""
 
     def __init__(
         self,
         terrain: Terrain,
         inbox: Inbox,
+        kind_at: Callable[[int, int], int],
         cache_bytes_max: int,
         queue_max: int,
         loaded_max: int,
@@ -79,7 +78,6 @@ class Chunks:
         self._room = min(ROOM_CHUNKS, loaded_max // 8)
         self._radius, self._ahead_radius = ahead
         self._cache: OrderedDict[int, bytes] = OrderedDict()
-        self._surfaces: dict[int, Surface] = {}  # of chunks somebody built on
         self._loaded: OrderedDict[int, None] = OrderedDict()
         self._asked: dict[int, list[Ready]] = {}
         self._near: OrderedDict[int, None] = OrderedDict()
@@ -87,7 +85,7 @@ class Chunks:
         self._work = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "terrain", _lowest_priority)
         self._task: asyncio.Task[None] | None = None
-        self.spawn_places = SpawnPlaces(terrain, self._kind_at, SystemRandom())
+        self.spawn_places = SpawnPlaces(terrain, kind_at, SystemRandom())
 
     def __len__(self) -> int:
         return len(self._loaded)
@@ -123,30 +121,6 @@ class Chunks:
         self._ahead.pop(key, None)
         self._work.set()
         return True
-
-    def build(self, key: int, edits: bytes) -> None:
-        """Somebody built on a chunk: packed CHUNK_EDIT records."""
-        self._surfaces.setdefault(key, Surface()).apply(edits)
-
-    def recall(self, key: int, version: int, edits: bytes) -> None:
-        """What was built on a chunk before the start."""
-        self._surfaces[key] = Surface.recalled(version, edits)
-
-    def version(self, key: int) -> int:
-        """The newest version of a chunk."""
-        surface = self._surfaces.get(key)
-        return VERSION_BARE if surface is None else surface.version
-
-    def _kind_at(self, key: int, tile: int) -> int:
-        """The Build on a tile."""
-        surface = self._surfaces.get(key)
-        return Build.NOTHING if surface is None else surface.kinds.get(tile, Build.NOTHING)
-
-    def edits_since(self, key: int, version: int) -> bytes:
-        """The framed `chunk_edits` message that brings a holder of an older version up to date."""
-        surface = self._surfaces[key]
-        message = ChunkEdits(*unpack(key), version, surface.version, surface.since(version))
-        return frame(codec.encode(message))
 
     def prepare(self, key: int, dx: float = 0.0, dy: float = 0.0) -> None:
         """Wants the ground around a cell, and further on in the direction (dx, dy)."""

@@ -98,6 +98,10 @@ class ServerConfig(Section):
     from nobody else, X-Forwarded-For says whose connection it is, and limits per address go by that. In the
     environment: divided by commas.
     """
+    gateways: Annotated[int, span("processes", 0, 64)] = 0
+    """Connections live in so many processes of their own, each of which can use a core; the world stays in one. 0
+    keeps all in one process, which is best up to a few thousand players. Linux only.
+    """
     guests_allowed: bool = True
     """Whether people may play without a token."""
     max_players: Annotated[int, span("players", 1, 1_000_000)] = 10_000

@@ -35,7 +35,6 @@ from protocol.messages import (
     Ok,
     Ping,
     PlayerFind,
-    PlayerFound,
     Pong,
     Rate,
     Refused,
@@ -45,9 +44,10 @@ from protocol.messages import (
 )
 from server.auth import Identity
 from server.config import SAME_HOST
-from server.directory import Newcomer
 from server.outbox import Outbox, frame
+from server.seam import Building, Finding, Saying, SignIn
 from server.session import Session
+from world.commands import Say
 from world.grid import pack, unpack
 from world.tiles import VERSION_BARE
 
@@ -67,10 +67,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_early",
         "_gate",
         "_pieces",
+        "_request",
         "_ws",
         "address",
+        "admitted",
         "heard_s",
         "identity",
         "outbox",
@@ -89,11 +92,14 @@ class Connection(asyncio.Protocol):
         )
         self._pieces: list[bytes] = []
         self._closing: asyncio.TimerHandle | None = None
+        self._request: Request | None = None  # a handshake that waits to be admitted
+        self._early = b""  # what came after it
         self.outbox = Outbox(gate.limits.outbox_bytes_max, gate.sent)
-        self.session = Session(gate.limits, gate.world_talk)
+        self.session = Session(gate.limits)
         self.identity: Identity | None = None
         self.transport: asyncio.Transport | None = None
         self.address = ""
+        self.admitted = False
         self.heard_s = gate.now_s()
         # Of Gate._look_after: since the last stage began, and since anything was heard.
         self.turns = self.quiet_turns = 0
@@ -142,7 +148,11 @@ class Connection(asyncio.Protocol):
         if self._ws.state is CONNECTING:
             if self.is_closing():
                 return
-            data = self._take_handshake(data)
+            if self._request is None:
+                data = self._take_handshake(data)
+            if self._request is not None:
+                self._early += data
+                return
         self._ws.receive_data(data)
         try:
             for event in self._ws.events_received():
@@ -177,8 +187,8 @@ class Connection(asyncio.Protocol):
 
     def _end_soon(self) -> None:
         """A client that does not read, or does not answer a close, cannot keep the socket open. Nothing follows a close frame."""
-        if self._closing is None:
-            self._gate.unwatch(self)
+        if self._closing is None and self.transport is not None:
+            self._gate.ending(self)
             self.outbox.close()
             self._closing = self._gate.loop.call_later(CLOSE_WAIT_S, self.cut)
 
@@ -213,21 +223,25 @@ class Connection(asyncio.Protocol):
         return True
 
     def _shake_hands(self, request: Request) -> None:
+        """Answers what can be answered here; whether there is room for them, the whole server knows."""
         refusal = self._why_not(request)
-        response = self._ws.reject(*refusal) if refusal is not None else self._ws.accept(request)
-        self._ws.send_response(response)
-        if response.status_code == 101:
-            assert self.transport is not None
-            self.outbox.open(self.transport)
-            self.turns = 0
+        if refusal is not None:
+            self._ws.send_response(self._ws.reject(*refusal))
+            self._gate.counts.rejected[str(refusal[0])] += 1
+            return
+        self._gate.forwarded(self, request.headers.get_all("X-Forwarded-For"))
+        if self.is_closing():
+            return
+        self._request = request
+        if self.admitted:
+            self._accept()
         else:
-            self._gate.counts.rejected[str(response.status_code)] += 1
+            assert self.transport is not None
+            self.transport.pause_reading()  # until `admit`
 
     def _why_not(self, request: Request) -> tuple[int, str] | None:
         if request.path.partition("?")[0] != PATH:
             return 404, f"The game socket is at {PATH}\n"
-        if not self._gate.forwarded(self, request.headers.get_all("X-Forwarded-For")):
-            return 429, "Too many connections from your address\n"
         origins, host = request.headers.get_all("Origin"), request.headers.get("Host", "")
         if not origins:
             return None
@@ -237,6 +251,29 @@ class Connection(asyncio.Protocol):
             403,
             f"This origin may not open the game socket; server.origins says which may ({SAME_HOST} by default).\n",
         )
+
+    def admit(self) -> None:
+        """There is room for this connection; its handshake may have come before that was known."""
+        self.admitted = True
+        if self._request is not None and self.transport is not None:
+            self._accept()
+            self._write_protocol()
+            self.transport.resume_reading()
+            early, self._early = self._early, b""
+            self.data_received(early)
+
+    def _accept(self) -> None:
+        """Answers the handshake."""
+        assert self._request is not None
+        assert self.transport is not None
+        request, self._request = self._request, None
+        response = self._ws.accept(request)
+        self._ws.send_response(response)
+        if response.status_code == 101:
+            self.outbox.open(self.transport)
+            self.turns = 0
+        else:
+            self._gate.counts.rejected[str(response.status_code)] += 1
 
     # --- frames and messages ---------------------------------------------------------------------------------------------------
 
@@ -276,53 +313,33 @@ class Connection(asyncio.Protocol):
     def _handle(self, message: ClientMessage) -> None:
         outcome = self.session.receive(message, self.heard_s)
         if isinstance(outcome, Move):
-            taken = self._gate.inbox.steer(self.session.player_id, outcome.seq, outcome.dx, outcome.dy)
+            if not self._gate.steer(self.session.player_id, outcome.seq, outcome.dx, outcome.dy):
+                self.refuse(0, Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000))
         elif isinstance(outcome, Refused):
             self.refuse(outcome.request_id, Refusal(outcome.code, outcome.message, outcome.retry_after_ms))
-            return
-        elif isinstance(outcome, ClientMessage):
-            try:
-                self._ask_outside(outcome)
-            except Refusal as refusal:
-                self.refuse(getattr(message, "request_id", 0), refusal)
-            return
+        elif isinstance(outcome, Say):
+            self._gate.up(Saying(outcome))
         else:
-            taken = self._gate.inbox.put(outcome)
-        if not taken:
-            self.refuse(getattr(message, "request_id", 0), Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1000))
+            self._ask_outside(outcome)
 
     def _ask_outside(self, message: ClientMessage) -> None:
         """What is not for the tick: answered here, or waited for elsewhere."""
+        number = self.session.number
         match message:
             case Ping(nonce):
                 self.send(Pong(nonce, self._gate.tick))
-            case ChunkGet():
-                self._get_chunk(message)
+            case ChunkGet(request_id):
+                try:
+                    self._get_chunk(message)
+                except Refusal as refusal:
+                    self.refuse(request_id, refusal)
             case PlayerFind():
-                self._gate.directory.find(message, lambda found: self._found(message.request_id, found))
-            case TileEdit(request_id):
-                player_id, session = self.session.player_id, self.session.number
-                self._gate.builder.edit(
-                    player_id, session, message, lambda answer: self._answer(request_id, answer)
-                )
+                self._gate.up(Finding(number, message))
+            case TileEdit():
+                self._gate.up(Building(number, message))
             case Hello():
-                self._hello(message)
-
-    def _hello(self, hello: Hello) -> None:
-        self.session.joining()
-        try:
-            self._gate.sign_in(self, hello)
-        except Refusal as refusal:
-            self.turn_away(refusal)
-
-    def entered(self, outcome: Newcomer | Refusal) -> None:
-        """The directory's answer to the hello."""
-        if not self.is_open():
-            return
-        if isinstance(outcome, Refusal):
-            self.turn_away(outcome)
-        else:
-            self._gate.enter(self, outcome)
+                self.session.joining()
+                self._gate.up(SignIn(number, message))
 
     def _get_chunk(self, request: ChunkGet) -> None:
         cx, cy = unpack(self._gate.interest.cell_of(self.session.player_id))
@@ -333,44 +350,36 @@ class Connection(asyncio.Protocol):
             )
         if self.outbox.full:
             raise Refusal(RefusalCode.UNAVAILABLE, "Read what was sent before asking for more.", 1000)
-        chunks, key = self._gate.chunks, pack(request.cx, request.cy)
-        newest = chunks.version(key)
+        ground, key = self._gate.ground, pack(request.cx, request.cy)
+        newest = ground.version(key)
         if request.version == newest:
-            self._send_framed(_chunk_ok(request, Delivery.CURRENT, newest))
+            self.send_framed(_chunk_ok(request, Delivery.CURRENT, newest))
         elif request.version is not None and VERSION_BARE <= request.version < newest:
-            self._send_framed(
-                chunks.edits_since(key, request.version), _chunk_ok(request, Delivery.EDITS, newest)
+            self.send_framed(
+                ground.edits_since(key, request.version), _chunk_ok(request, Delivery.EDITS, newest)
             )
-        elif not chunks.get(key, lambda framed: self._send_whole(request, key, framed)):
-            raise Refusal(
-                RefusalCode.UNAVAILABLE, "Much ground is being made just now; ask again in a moment.", 1000
-            )
+        else:
+            ground.get(key, lambda framed: self._send_whole(request, key, framed))
 
     def _send_whole(self, request: ChunkGet, key: int, framed: bytes) -> None:
         """The ground, and what is built on it by now."""
-        chunks = self._gate.chunks
-        newest = chunks.version(key)
-        built = [chunks.edits_since(key, VERSION_BARE)] if newest > VERSION_BARE else []
-        self._send_framed(framed, *built, _chunk_ok(request, Delivery.WHOLE, newest))
-
-    def _answer(self, request_id: int, answer: object) -> None:
-        if isinstance(answer, Refusal):
-            self.refuse(request_id, answer)
-        else:
-            self.send(Ok(request_id, 0, answer))
-
-    def _found(self, request_id: int, found: PlayerFound | Refusal) -> None:
-        if isinstance(found, PlayerFound):
-            found.online = found.player_id in self._gate.players
-        self._answer(request_id, found)
+        if not framed:
+            text = "Much ground is being made just now; ask again in a moment."
+            self.refuse(request.request_id, Refusal(RefusalCode.UNAVAILABLE, text, 1_000))
+            return
+        ground = self._gate.ground
+        newest = ground.version(key)
+        built = [ground.edits_since(key, VERSION_BARE)] if newest > VERSION_BARE else []
+        self.send_framed(framed, *built, _chunk_ok(request, Delivery.WHOLE, newest))
 
     # --- out -------------------------------------------------------------------------------------------------------------------
 
     def send(self, message: ServerMessage) -> None:
         """Puts a message into the next write: at the end of this read, or at the end of the tick."""
-        self._send_framed(frame(codec.encode(message)))
+        self.send_framed(frame(codec.encode(message)))
 
-    def _send_framed(self, *frames: bytes) -> None:
+    def send_framed(self, *frames: bytes) -> None:
+        """The same for finished frames."""
         if self._ws.state is OPEN and self.transport is not None:
             for framed in frames:
                 self.outbox.put(framed)

@@ -1,42 +1,53 @@
-"""The connection side of the seam: who is connected, who they play, and what each tick brings them.
+"""The connection side of the seam: the sockets of one process, and what each tick brings them.
 
-In goes what the connections want of the world: commands into the inbox. Out goes one `TickFrame` a tick, spread over the clients. The
-gate knows nothing of rules, and the rules know nothing of it.
+In go what the clients want, up to the simulation side (hub.py): intents by `steer`, everything else by `up`. Out comes one `TickFrame`
+a tick, spread over the clients, and now and then a word to one of them (seam.py). The gate knows nothing of rules and counts nothing
+that is limited for the whole server; who may come in, and as whom, the hub says.
 
-    address -> connections   bounded per address and in all
-    address -> hellos        a bucket for each; WORLD_FULL counts who is in the world, connected or not
-    player_id -> connection  one live connection a player; the newer wins and the older is told why
-
-A lost line detaches its player, who stays for `session.resume_s`; whoever comes back in that time, with the ticket or by signing in,
-goes on where the player stands.
+A number names each connection, a player_id whoever is played by one of them. Time-outs are this side's own.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections import Counter
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
-from protocol.errors import CloseCode, Refusal, RefusalCode
-from protocol.messages import Closing, Hello, Role, State, Welcome
+from protocol.errors import CloseCode, Refusal
+from protocol.messages import Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
 from server.auth import Identity, Signer, now_s
-from server.builder import Builder
-from server.chunks import Chunks
 from server.config import SAME_HOST, Config
 from server.connection import Connection
-from server.directory import Directory, Newcomer
 from server.frames import Arrival, TickFrame
+from server.ground import Ground
 from server.interest import Interest
 from server.outbox import frame
 from server.proxies import Proxies
-from server.session import Bucket, Buckets
-from server.telemetry import Counts
-from world.commands import Detach, Inbox, Join, Leave
+from server.seam import (
+    Admitted,
+    AnyDown,
+    AnyUp,
+    CloseAll,
+    Closed,
+    Cut,
+    Ending,
+    Entering,
+    Forwarded,
+    Made,
+    Opened,
+    Premises,
+    Rejected,
+    Replaced,
+    Tally,
+    Told,
+    TurnedAway,
+    Wanted,
+    Whole,
+)
 
-FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 CHUNK_RADIUS_MAX = 6  # chunks around one's own that may be asked for
 SLOW_RETRY_MS = 5_000  # when who was cut off for not reading may come back
 NO_JOURNAL = 0  # durable_seq: there is no journal yet, and what is durable is stored before its `ok`
@@ -46,9 +57,13 @@ NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 )
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+REJECTIONS = {429: TOO_MANY, 503: NO_ROOM}
+BACKLOG = 1_024  # connections the kernel holds while the loop is busy
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 log = structlog.get_logger()
+
+Steer = Callable[[int, int, float, float], bool]  # player_id, seq, dx, dy; False where too much waits
 
 
 class Gate:
@@ -57,51 +72,39 @@ class Gate:
     def __init__(
         self,
         config: Config,
-        inbox: Inbox,
-        interest: Interest,
-        chunks: Chunks,
-        signer: Signer,
-        counts: Counts,
-        directory: Directory,
-        builder: Builder,
-        epoch: int,
-        http_port: int,
-        ground_id: str,
+        premises: Premises,
+        first_number: int,
+        steer: Steer,
+        up: Callable[[AnyUp], None],
+        cache_bytes_max: int,
     ) -> None:
+        hz = config.world.tick_hz
         self.config = config
         self.limits = config.limits
-        self.inbox = inbox
-        self.interest = interest
-        self.chunks = chunks
-        self.counts = counts
-        self.sent = interest.sent
+        self.steer = steer
+        self.up = up
+        self.interest = Interest(config.interest, hz, round(config.limits.slow_client_s * hz))
+        self.ground = Ground(cache_bytes_max, config.limits.chunk_queue_max, lambda key: up(Wanted(key)))
+        self.counts = Tally()
+        self.sent = self.interest.sent
         self.loop = asyncio.get_running_loop()
-        self.directory = directory
-        self.builder = builder
         self.players: dict[int, Connection] = {}  # welcomed, or about to be
-        self.world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
+        self.listeners: list[asyncio.Server] = []
         self.tick = 0
         self.chunk_radius_max = CHUNK_RADIUS_MAX
-        self.http_port = http_port
-        self.ground_id = ground_id
+        self.ground_id = premises.ground_id
         self.websocket_logger = logging.getLogger("landworld.websocket")
         self.websocket_logger.setLevel(logging.CRITICAL)  # their trouble is counted, not logged line by line
-        self._signer = signer
-        self._epoch = epoch
-        self._open = True
-        self._empty = asyncio.Event()
-        self._addresses: Counter[str] = Counter()
+        self._premises = premises
+        self._first_number = first_number
+        self._signer = Signer(premises.key)
         self._proxies = Proxies(config.server.trusted_proxies)
-        self._hellos = Buckets(config.limits.hellos_per_address, config.limits.connections_max)
-        self._bodies: set[int] = (
-            set()
-        )  # who is in the world, or will be with the next tick; a line may be lost
-        self._count = 0
+        self._connections: dict[int, Connection] = {}  # by number
         # Looked through one a tick, so that time-outs cost the same every tick.
-        self._wheel: list[set[Connection]] = [set() for _ in range(config.world.tick_hz)]
+        self._wheel: list[set[Connection]] = [set() for _ in range(hz)]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._connections)
 
     def now_s(self) -> float:
         """The loop's clock, for rates and time-outs."""
@@ -115,56 +118,37 @@ class Gate:
 
     def opened(self, connection: Connection) -> None:
         """A socket was accepted."""
-        self._count += 1
-        self.counts.connections_total += 1
-        connection.session.number = self.counts.connections_total
-        self._addresses[connection.address] += 1
-        self._wheel[self.counts.connections_total % len(self._wheel)].add(connection)
-        if not self._open or self._count > self.limits.connections_max:
-            connection.reject(NO_ROOM)
-        elif self._has_too_many(connection.address):
-            connection.reject(TOO_MANY)
+        number = connection.session.number = self._first_number + self.counts.connections
+        self.counts.connections += 1
+        self._connections[number] = connection
+        self._wheel[number % len(self._wheel)].add(connection)
+        self.up(Opened(number, connection.address))
 
-    def forwarded(self, connection: Connection, lines: list[str]) -> bool:
-        """The handshake says for whom it was forwarded; False if they have too many connections already."""
+    def forwarded(self, connection: Connection, lines: list[str]) -> None:
+        """The handshake says for whom it was forwarded: they must be admitted, too."""
         address = self._proxies.client_of(connection.address, lines)
-        if address == connection.address:
-            return True
-        self._forget_address(connection.address)
-        connection.address = address
-        self._addresses[address] += 1
-        return not self._has_too_many(address)
+        if address != connection.address:
+            connection.address, connection.admitted = address, False
+            self.up(Forwarded(connection.session.number, address))
 
-    def _has_too_many(self, address: str) -> bool:
-        """A proxy may have any number; whom they are for comes with the handshake."""
-        over = self._addresses[address] > self.limits.connections_per_address
-        return over and not self._proxies.holds(address)
-
-    def _forget_address(self, address: str) -> None:
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+    def ending(self, connection: Connection) -> None:
+        """Nothing more is to be written to this connection, or heard from it; its player may stay, or be played by a newer one."""
+        self._unwatch(connection)
+        self.up(Ending(connection.session.number))
 
     def closed(self, connection: Connection, code: int, for_good: bool) -> None:
         """A socket is gone."""
-        self._count -= 1
-        if not self._count:
-            self._empty.set()
-        self._forget_address(connection.address)
-        for spoke in self._wheel:
-            spoke.discard(connection)
+        number, player_id = connection.session.number, connection.session.player_id
+        del self._connections[number]
+        self._wheel[number % len(self._wheel)].discard(connection)
         self.counts.closed[_close_name(code)] += 1
-        player_id = connection.session.player_id
-        self.unwatch(connection)
+        self._unwatch(connection)
         if self.players.get(player_id) is connection:
             del self.players[player_id]
-            if for_good:
-                self._bodies.discard(player_id)
-            self.inbox.put_always([Leave(player_id) if for_good else Detach(player_id)])
+        self.up(Closed(number, for_good))
         log.debug("connection_closed", address=connection.address, player_id=player_id, code=code)
 
-    def unwatch(self, connection: Connection) -> None:
-        """Nothing more is to be written to this connection; its player may stay, or be played by a newer one."""
+    def _unwatch(self, connection: Connection) -> None:
         player_id = connection.session.player_id
         if self.players.get(player_id) is connection:
             self.interest.unwatch(player_id)
@@ -181,41 +165,57 @@ class Gate:
             port = page.port or DEFAULT_PORTS.get(page.scheme)
         except ValueError:  # half an IPv6 address, a port that is no number
             return False
-        return page.hostname is not None and page.hostname == here.hostname and port == self.http_port
+        same = page.hostname is not None and page.hostname == here.hostname
+        return same and port == self._premises.http_port
 
-    def sign_in(self, connection: Connection, hello: Hello) -> None:
-        """Begins to look up who this is. Raises Refusal."""
-        if not self._open:
-            raise Refusal(RefusalCode.UNAVAILABLE, "The server is closing.", RESTART_RETRY_MS)
-        wait_ms = self._hellos.take(connection.address, self.now_s())
-        if wait_ms:
-            text = "Many are coming in from your address just now; try again in a moment."
-            raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
-        self.directory.sign_in(hello, connection.entered)
+    # --- what the hub says ---------------------------------------------------------------------------------------------------
 
-    def enter(self, connection: Connection, newcomer: Newcomer) -> None:
-        """Puts a looked-up player into the world, in place of an older connection of theirs."""
-        row = newcomer.row
-        older = self.players.get(row.player_id)
-        if row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
-            connection.turn_away(
-                Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
-            )
-            return
-        join = Join(row.player_id, row.name, Role(row.role), row.look, newcomer.x, newcomer.y)
-        if not self.inbox.put(join):
-            connection.turn_away(
-                Refusal(RefusalCode.UNAVAILABLE, "The server has much to do; try again.", 1_000)
-            )
-            return
-        if older is not None:
-            self.interest.unwatch(row.player_id)
+    def take(self, message: AnyDown) -> None:
+        """A word from the simulation side."""
+        _TAKE[type(message)](self, message)
+
+    def _admit(self, message: Admitted) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None and not connection.is_closing():
+            connection.admit()
+
+    def _reject(self, message: Rejected) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None and not connection.is_closing():
+            connection.reject(REJECTIONS[message.status])
+
+    def _enter(self, message: Entering) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.identity = Identity(message.key, message.name, None)
+            connection.session.player_id = message.player_id
+            self.players[message.player_id] = connection
+
+    def _turn_away(self, message: TurnedAway) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None and connection.is_open():
+            connection.turn_away(Refusal(message.code, message.message, message.retry_after_ms))
+
+    def _replace(self, message: Replaced) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            self._unwatch(connection)
+            if self.players.get(connection.session.player_id) is connection:
+                del self.players[connection.session.player_id]
             text = "You signed in somewhere else; this connection ends."
-            older.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
-        connection.identity = Identity(row.key, row.name, None)
-        connection.session.player_id = row.player_id
-        self.players[row.player_id] = connection
-        self._bodies.add(row.player_id)
+            connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
+
+    def _tell(self, message: Told) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.send_framed(frame(message.message))
+
+    def _made(self, message: Made) -> None:
+        self.ground.made(message.key, message.framed)
+
+    def _begin(self, message: Whole) -> None:
+        self.ground.recall(message.surfaces)
+        self.publish(message.tick_frame)
 
     # --- the tick ------------------------------------------------------------------------------------------------------------
 
@@ -223,8 +223,6 @@ class Gate:
         """Everything a tick has to tell, in one write per client."""
         self.tick = tick_frame.tick
         interest = self.interest
-        self._bodies.difference_update(tick_frame.gone)
-        self._bodies.update(arrival.player_id for arrival in tick_frame.arrivals)
         interest.take(tick_frame)
         for arrival in tick_frame.arrivals:
             self._welcome(arrival)
@@ -233,7 +231,7 @@ class Gate:
         for player_id, message in tick_frame.private:
             interest.tell(player_id, frame(message))
         for key, edits in tick_frame.edits:
-            self.chunks.build(key, edits)
+            self.ground.build(key, edits)
         for key, message in tick_frame.casts:
             interest.cast(key, frame(message))
         if tick_frame.everyone:
@@ -241,8 +239,6 @@ class Gate:
         interest.write(tick_frame.tick)
         self._close_slow()
         self._look_after(self._wheel[tick_frame.tick % len(self._wheel)])
-        if tick_frame.tick % (FORGET_GUESTS_S * self.config.world.tick_hz) == 0:
-            self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
 
     def _answer(self, player_id: int, session: int, message: bytes) -> None:
         """To whoever asked: a newer connection counts its requests anew, and would take this for an answer to one of its own."""
@@ -255,7 +251,7 @@ class Gate:
         if connection is None or not connection.is_open() or connection.session.state is not State.JOINING:
             return
         connection.session.playing(arrival.player_id, arrival.role)
-        self.counts.resumed_total += arrival.resumed
+        self.counts.resumed += arrival.resumed
         connection.send(
             Welcome(
                 arrival.player_id,
@@ -265,7 +261,7 @@ class Gate:
                 arrival.y,
                 self.tick,
                 self.config.world.tick_hz,
-                self._epoch,
+                self._premises.epoch,
                 NO_JOURNAL,
                 self._ticket(connection),
                 self._settings(),
@@ -324,29 +320,44 @@ class Gate:
             elif connection.quiet_turns % limits.ping_interval_s == 0:
                 connection.ping()
 
+    def tally(self) -> Tally:
+        """What this side has counted, up to this moment."""
+        counts = self.counts
+        counts.sent_bytes, counts.sent_writes = self.sent.bytes, self.sent.writes
+        counts.skipped_snapshots = self.interest.skipped_snapshots
+        counts.cache_bytes = self.ground.cache_bytes
+        counts.viewers = {str(step): count for step, count in enumerate(self.interest.steps())}
+        return counts
+
     # --- the end ---------------------------------------------------------------------------------------------------------------
 
-    def close_all(self, text: str) -> None:
+    def _close_all(self, message: CloseAll) -> None:
         """Tells every client that the server goes away and gives it a ticket that outlives the restart."""
-        self._open = False
-        for connection in self._connections():
+        for listener in self.listeners:
+            listener.close()
+        for connection in list(self._connections.values()):
             last = None
             if connection.session.state is State.PLAYING:
-                last = Closing(CloseCode.GOING_AWAY, text, RESTART_RETRY_MS, self._ticket(connection))
-            connection.close(CloseCode.GOING_AWAY, text, last)
+                last = Closing(CloseCode.GOING_AWAY, message.text, RESTART_RETRY_MS, self._ticket(connection))
+            connection.close(CloseCode.GOING_AWAY, message.text, last)
 
-    async def wait_closed(self, timeout_s: float) -> None:
-        """Gives clients the time to read what was sent and to answer; then cuts whoever is left."""
-        self._empty.clear()
-        if self._count:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._empty.wait()
-        for connection in self._connections():
+    def _cut(self, _: Cut) -> None:
+        for connection in list(self._connections.values()):
             connection.cut()
 
-    def _connections(self) -> list[Connection]:
-        return [connection for spoke in self._wheel for connection in spoke]
+
+_TAKE: dict[type, Callable[[Gate, Any], None]] = {
+    Admitted: Gate._admit,
+    Rejected: Gate._reject,
+    Entering: Gate._enter,
+    TurnedAway: Gate._turn_away,
+    Replaced: Gate._replace,
+    Told: Gate._tell,
+    Made: Gate._made,
+    CloseAll: Gate._close_all,
+    Cut: Gate._cut,
+    Whole: Gate._begin,
+}
 
 
 def _close_name(code: int) -> str:

@@ -22,7 +22,7 @@ from server.chunks import Chunks
 from server.config import HAND_OVER_MS, InterestConfig
 from server.frames import encode
 from server.garbage import Garbage
-from server.gate import Gate
+from server.hub import Hub
 from server.interest import STEP_LAST
 from server.recorder import Recorder
 from server.tasks import Broken
@@ -78,7 +78,7 @@ class Loop:
         self,
         state: State,
         inbox: Inbox,
-        gate: Gate,
+        hub: Hub,
         chunks: Chunks,
         flusher: Flusher,
         recorder: Recorder | None,
@@ -89,7 +89,7 @@ class Loop:
         self.moving = 0
         self.ticked_s = 0.0  # when the last tick began, by the loop's clock
         self._inbox = inbox
-        self._gate = gate
+        self._hub = hub
         self._chunks = chunks
         self._flusher = flusher
         self._recorder = recorder
@@ -98,7 +98,7 @@ class Loop:
         self._tick_s = 1.0 / state.rules.tick_hz
         self._save_ticks = HAND_OVER_MS * state.rules.tick_hz // 1_000
         self.garbage = Garbage()
-        self.overload = Overload(gate.config.interest, state.rules.tick_hz)
+        self.overload = Overload(hub.config.interest, state.rules.tick_hz)
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._deadline_s = 0.0
@@ -145,7 +145,7 @@ class Loop:
         marks.append(time.perf_counter())
         tick_frame = encode(self.state, events, self.overload.step)
         marks.append(time.perf_counter())
-        self._gate.publish(tick_frame)
+        self._hub.publish(tick_frame)
         marks.append(time.perf_counter())
         self._follow(events)
         self._save(events)

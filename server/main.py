@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,16 @@ from server.builder import Builder
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
-from server.gate import Gate
+from server.frames import whole
+from server.gate import BACKLOG, Gate
+from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
-from server.interest import Interest
+from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
 from server.loop import Loop
 from server.numbers import World, show
 from server.recorder import Recorder
+from server.seam import Premises, Surfaces, Whole
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
 from world.commands import Inbox, Line, Recall, RecallTiles
@@ -49,8 +53,8 @@ from world.grid import pack
 from world.state import Rules, State
 from world.terrain import Terrain
 from world.tick import warm_up
+from world.tiles import Build
 
-BACKLOG = 1_024  # connections the kernel holds while the loop is busy
 HEALTHY_TICK_S = 2.0
 RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
 LEFT_S_MIN = 0.02  # even who comes late in a stop gets a moment
@@ -62,6 +66,7 @@ RECORDER_SHARE = 0.7
 STORE_SHARE = 0.75
 DATABASE_SHARE = 0.9
 PAGES_SHARE = 0.95
+CACHED_BY_CHUNKS = 0  # bytes of packed ground kept on the connection side, where both are one process
 TERRAIN_VERSION = 1  # to be raised when the same seed gives other ground
 
 log = structlog.get_logger()
@@ -155,52 +160,65 @@ class Server:
         inbox = Inbox(config.limits.inbox_commands_max, config.limits.joins_per_tick_max)
         self._wait_for("preparing the ground (the first start also compiles)")
         await compiling
-        chunks = await self._ground(row, inbox)
+        chunks = await self._ground(row, state, inbox)
         stack.push_async_callback(self._close, chunks.stop, RECORDER_SHARE)
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
-        await self._recall_built(store, chunks, inbox)
-        signer = Signer(
-            load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
-        )
-        interest = Interest(
-            config.interest, config.world.tick_hz, round(config.limits.slow_client_s * config.world.tick_hz)
-        )
+        built = await self._recall_built(store, inbox)
+        key = load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
         directory = Directory(
             store,
             flusher,
             chunks,
-            signer,
+            Signer(key),
             row.epoch,
             config.world.spawn_radius,
             config.server.guests_allowed,
             config.limits.sign_in_queue_max,
         )
         builder = Builder(store, inbox, row.epoch, lambda: state.tick, config.limits.edit_queue_max)
-        gate = Gate(
-            config,
-            inbox,
-            interest,
-            chunks,
-            signer,
-            self.counts,
-            directory,
-            builder,
-            row.epoch,
-            http_port,
-            _ground_id(row),
-        )
-        loop = Loop(state, inbox, gate, chunks, flusher, recorder, self.counts, self._broken)
+        hub = Hub(config, inbox, chunks, directory, builder, self.counts)
+        loop = Loop(state, inbox, hub, chunks, flusher, recorder, self.counts, self._broken)
         for task in (flusher.start(), *directory.start(), builder.start()):
             supervise(task, self._broken)
         loop.start()
+        world = World(row, state, flusher, chunks, hub, loop, inbox)
+        premises = Premises(row.epoch, http_port, _ground_id(row), key)
+        if config.server.gateways:
+            await self._open_gateways(stack, world, premises)
+        else:
+            await self._open_here(stack, world, premises, built)
+        return world
+
+    async def _open_here(
+        self, stack: AsyncExitStack, world: "World", premises: Premises, built: Surfaces
+    ) -> None:
+        """Connections live in this process: the two sides call each other."""
+        hub, config = world.hub, self.config
+        line = hub.attach(lambda message: gate.take(message), lambda: gate.tally())  # noqa: PLW0108 (there is no gate yet)
+        gate = Gate(
+            config, premises, line.first_number, world.inbox.steer, partial(hub.take, line), CACHED_BY_CHUNKS
+        )
+        gate.ground.recall(built)
+        hub.spread = gate.publish
         with naming("server", config.server):
             server = await asyncio.get_running_loop().create_server(
                 gate.connect, config.server.host, config.server.port, backlog=BACKLOG, reuse_address=True
             )
+        gate.listeners.append(server)
         stack.callback(server.close)
         self.game_port = server.sockets[0].getsockname()[1]
-        return World(row, state, flusher, chunks, gate, loop, inbox, server)
+
+    async def _open_gateways(self, stack: AsyncExitStack, world: "World", premises: Premises) -> None:
+        """Connections live in processes of their own."""
+        self._wait_for("starting the gateways")
+        with naming("server", self.config.server):
+            held = await hold(self.config.server)
+        gateways = world.gateways = Gateways(self.config, world.hub, premises, partial(_whole, world), held)
+        world.hub.spread = gateways.publish
+        stack.push_async_callback(self._close_within, gateways.stop, PAGES_SHARE)
+        await gateways.start(self._broken)
+        self.game_port = gateways.port
 
     async def _database(self, stack: AsyncExitStack) -> tuple[Store, WorldRow]:
         """The database with all its tables, and the world taken over."""
@@ -223,13 +241,14 @@ class Server:
         supervise(postgres.watcher, self._broken)
         return dsn
 
-    async def _ground(self, row: WorldRow, inbox: Inbox) -> Chunks:
+    async def _ground(self, row: WorldRow, state: State, inbox: Inbox) -> Chunks:
         config = self.config
         terrain = await asyncio.to_thread(Terrain, row.seed)
         ahead = config.world.pregenerate_radius_chunks, config.world.pregenerate_ahead_chunks
         chunks = Chunks(
             terrain,
             inbox,
+            partial(_kind_at, state),
             config.limits.chunk_cache_bytes_max,
             config.limits.chunk_queue_max,
             config.world.chunks_loaded_max,
@@ -239,17 +258,16 @@ class Server:
         chunks.prepare(pack(0, 0))
         return chunks
 
-    async def _recall_built(self, store: Store, chunks: Chunks, inbox: Inbox) -> None:
-        """What stands, from the database into the world and to those who answer for chunks."""
+    async def _recall_built(self, store: Store, inbox: Inbox) -> Surfaces:
+        """What stands, from the database into the world; returned for those who answer for chunks."""
         self._wait_for("reading what was built")
         built = await store.all_built(lambda read: self._wait_for(f"reading what was built: {read:,} edits"))
         surfaces = [
             (one.cx, one.cy, one.version, pack_edits(sorted(one.kinds.items()), CHUNK_EDIT)) for one in built
         ]
-        for cx, cy, newest, edits in surfaces:
-            chunks.recall(pack(cx, cy), newest, edits)
         for start in range(0, len(surfaces), RECALL_CHUNKS):
             inbox.put_always([RecallTiles(surfaces[start : start + RECALL_CHUNKS])])
+        return [(pack(cx, cy), newest, edits) for cx, cy, newest, edits in surfaces]
 
     def _recorder(self, stack: AsyncExitStack, state: State) -> Recorder | None:
         if self.record is None:
@@ -282,13 +300,12 @@ class Server:
         self.health.ready, self.health.reason = False, "stopping"
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
-        world.server.close()
-        world.gate.close_all("The server restarts; your client comes back by itself.")
-        for stop in (world.gate.directory.stop, world.gate.builder.stop):
+        world.hub.close_all("The server restarts; your client comes back by itself.")
+        for stop in (world.hub.directory.stop, world.hub.builder.stop):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
         saved = await world.flusher.drain(self._left_s(SAVE_SHARE))
-        await world.gate.wait_closed(self._left_s(CLIENTS_SHARE))
+        await world.hub.wait_closed(self._left_s(CLIENTS_SHARE))
         say(
             "Stopped; everything is saved."
             if saved
@@ -336,6 +353,20 @@ def _compile() -> None:
     warm_up()
     warm_up_interest()
     Terrain.warm_up()
+
+
+def _kind_at(state: State, key: int, tile: int) -> int:
+    """The Build on a tile."""
+    surface = state.chunks.surfaces.get(key)
+    return Build.NOTHING if surface is None else surface.kinds.get(tile, Build.NOTHING)
+
+
+def _whole(world: World) -> Whole:
+    """The world as it is now."""
+    surfaces = [
+        (key, surface.version, surface.edited()) for key, surface in world.state.chunks.surfaces.items()
+    ]
+    return Whole(whole(world.state, world.loop.overload.step), surfaces)
 
 
 def _rules(config: Config) -> Rules:

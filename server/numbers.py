@@ -1,6 +1,5 @@
 """What /metrics says of the running parts, as two tables: name, meaning, and where the number is."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +7,8 @@ from functools import partial
 from persistence.flusher import Flusher
 from persistence.store import WorldRow
 from server.chunks import Chunks
-from server.gate import Gate
+from server.gateways import Gateways
+from server.hub import Hub
 from server.loop import Loop
 from server.telemetry import Telemetry
 from world.commands import Inbox
@@ -23,10 +23,10 @@ class World:
     state: State
     flusher: Flusher
     chunks: Chunks
-    gate: Gate
+    hub: Hub
     loop: Loop
     inbox: Inbox
-    server: asyncio.Server
+    gateways: Gateways | None = None  # in whose processes the connections live, if not in this one
 
 
 Row = tuple[str, str, Callable[[World], float]]
@@ -39,15 +39,24 @@ GAUGES: tuple[Row, ...] = (
     ),
     ("landworld_players_detached", "Players whose line is lost.", lambda w: len(w.state.detached)),
     ("landworld_players_moving", "Players who walk.", lambda w: w.loop.moving),
-    ("landworld_connections", "Open connections.", lambda w: len(w.gate)),
+    (
+        "landworld_gateways",
+        "Gateway processes that take connections.",
+        lambda w: w.gateways.running if w.gateways else 0,
+    ),
+    ("landworld_connections", "Open connections.", lambda w: len(w.hub)),
     ("landworld_tick", "The tick of the world.", lambda w: w.state.tick),
     ("landworld_epoch", "How often this world was opened.", lambda w: w.row.epoch),
     ("landworld_inbox_commands", "Commands waiting for the next tick.", lambda w: len(w.inbox)),
-    ("landworld_sign_ins_waiting", "Hellos waiting for the database.", lambda w: w.gate.directory.waiting),
-    ("landworld_edits_waiting", "Edits of tiles waiting for the database.", lambda w: w.gate.builder.waiting),
+    ("landworld_sign_ins_waiting", "Hellos waiting for the database.", lambda w: w.hub.directory.waiting),
+    ("landworld_edits_waiting", "Edits of tiles waiting for the database.", lambda w: w.hub.builder.waiting),
     ("landworld_chunks_loaded", "Chunks of ground in the world.", lambda w: len(w.chunks)),
     ("landworld_chunks_waiting", "Chunks of ground to be made.", lambda w: w.chunks.waiting),
-    ("landworld_chunk_cache_bytes", "Packed ground kept to be sent.", lambda w: w.chunks.cache_bytes),
+    (
+        "landworld_chunk_cache_bytes",
+        "Packed ground kept to be sent.",
+        lambda w: w.chunks.cache_bytes + w.hub.tally().cache_bytes,
+    ),
     ("landworld_ladder_step", "The server's step of the ladder.", lambda w: w.loop.overload.step),
     ("landworld_database_up", "Whether the last save worked.", lambda w: float(w.flusher.available)),
     ("landworld_flush_seconds", "How long the last save took.", lambda w: w.flusher.last_flush_ms / 1000),
@@ -55,18 +64,23 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_flush_pending_chat", "Lines not saved yet.", lambda w: w.flusher.pending_chat),
 )
 TOTALS: tuple[Row, ...] = (
-    ("landworld_sent_bytes", "Bytes to clients.", lambda w: w.gate.sent.bytes),
-    ("landworld_sent_writes", "Writes to sockets.", lambda w: w.gate.sent.writes),
+    (
+        "landworld_gateway_restarts",
+        "Gateways that died, or had to.",
+        lambda w: w.gateways.restarts if w.gateways else 0,
+    ),
+    ("landworld_sent_bytes", "Bytes to clients.", lambda w: w.hub.tally().sent_bytes),
+    ("landworld_sent_writes", "Writes to sockets.", lambda w: w.hub.tally().sent_writes),
     (
         "landworld_skipped_snapshots",
         "Writes left out: not read.",
-        lambda w: w.gate.interest.skipped_snapshots,
+        lambda w: w.hub.tally().skipped_snapshots,
     ),
-    ("landworld_tile_edits", "Tiles that were built on.", lambda w: w.gate.builder.tiles_total),
+    ("landworld_tile_edits", "Tiles that were built on.", lambda w: w.hub.builder.tiles_total),
     (
         "landworld_repeated_actions",
         "Actions sent again that were stored before.",
-        lambda w: w.gate.builder.repeated_total,
+        lambda w: w.hub.builder.repeated_total,
     ),
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
     ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),
@@ -77,11 +91,12 @@ TOTALS: tuple[Row, ...] = (
 
 def show(telemetry: Telemetry, world: World) -> None:
     """Lets the telemetry ask the parts whenever somebody looks."""
+    telemetry.tally = world.hub.tally
     for table, shown in ((GAUGES, telemetry.gauges), (TOTALS, telemetry.totals)):
         for name, text, number in table:
             shown[name] = text, partial(number, world)
     telemetry.by_label["landworld_viewers"] = (
         "Clients on each step of the ladder.",
         "step",
-        lambda: [(str(step), count) for step, count in enumerate(world.gate.interest.steps())],
+        lambda: list(world.hub.tally().viewers.items()),
     )

@@ -2,7 +2,7 @@
 
 A session is pure: the time is an argument, and nothing is sent from here. For each message comes out one of
 
-    a command          for the inbox
+    a `Say`            for the world
     a `Refused`        the message is not done; the connection lives on
     the message again  an intent, or something outside must be waited for: a database row, a piece of ground
     ProtocolError      the connection is closed
@@ -15,9 +15,9 @@ for, too: a refusal costs as much as an answer.
 from collections import OrderedDict, deque
 
 from protocol.errors import CloseCode, ProtocolError, RefusalCode
-from protocol.messages import ChatChannel, ChatSay, ClientMessage, Hello, Rate, Refused, Role, State
+from protocol.messages import ChatSay, ClientMessage, Hello, Rate, Refused, Role, State
 from server.config import LimitsConfig, RateConfig
-from world.commands import AnyCommand, Say
+from world.commands import Say
 
 ROLES = list(Role)
 
@@ -66,26 +66,24 @@ class Buckets:
 
 
 class Session:
-    """What one connection may do. `world_talk` is shared by all: what one says there is written to everyone."""
+    """What one connection may do."""
 
     __slots__ = (
         "_buckets",
         "_limits",
         "_refusals_at_s",
-        "_world_talk",
         "number",
         "player_id",
         "role",
         "state",
     )
 
-    def __init__(self, limits: LimitsConfig, world_talk: Bucket) -> None:
+    def __init__(self, limits: LimitsConfig) -> None:
         self.state = State.NEW
         self.role = Role.GUEST
         self.player_id = 0
         self.number = 0  # of this connection, so that nobody else gets its answers
         self._limits = limits
-        self._world_talk = world_talk
         self._buckets: dict[Rate, Bucket] = {}
         self._refusals_at_s: deque[float] | None = None
 
@@ -97,7 +95,7 @@ class Session:
         """Welcome."""
         self.state, self.player_id, self.role = State.PLAYING, player_id, role
 
-    def receive(self, message: ClientMessage, now_s: float) -> AnyCommand | Refused | ClientMessage:
+    def receive(self, message: ClientMessage, now_s: float) -> Say | Refused | ClientMessage:
         """What becomes of a message. Raises ProtocolError for a message out of place and for flooding."""
         rule = message.rule
         if rule.state is not self.state:
@@ -108,10 +106,6 @@ class Session:
         if ROLES.index(self.role) < ROLES.index(rule.role):
             return self._refuse(message, RefusalCode.NOT_ALLOWED, f"This needs the role {rule.role.value}.")
         if isinstance(message, ChatSay):
-            # No sign of flooding: others may have said what there was room for.
-            if message.channel == ChatChannel.WORLD and (wait_ms := self._world_talk.take(now_s)):
-                advice = "Much is being said to the whole world; wait a moment."
-                return self._refuse(message, RefusalCode.RATE_LIMITED, advice, wait_ms)
             to = message.to
             return Say(self.player_id, message.request_id, message.channel, message.text, to, self.number)
         return message

@@ -23,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from server.config import LogConfig
+from server.seam import Tally
 
 # Fine where the promise lies: a tick has 50 ms at 20 Hz.
 TICK_BUCKETS_S = tuple(
@@ -83,20 +84,14 @@ class Histogram:
 
 
 class Counts:
-    """What is counted as it happens. Keys of the counters are the labels."""
+    """What the simulation side counts as it happens; the connection sides have a Tally each. Keys of the counters are the labels."""
 
     def __init__(self) -> None:
         self.tick = Histogram(TICK_BUCKETS_S)
         self.lateness = Histogram(TICK_BUCKETS_S)
         self.phase_s = dict.fromkeys(PHASES, 0.0)
         self.overruns = 0
-        self.received_bytes = 0
-        self.messages: Counter[str] = Counter()  # by name
         self.refused: Counter[str] = Counter()  # by refusal code
-        self.closed: Counter[str] = Counter()  # by close code
-        self.rejected: Counter[str] = Counter()  # handshakes, by HTTP status
-        self.connections_total = 0
-        self.resumed_total = 0
         self.overload_steps = 0
 
 
@@ -104,10 +99,14 @@ Gauge = Callable[[], float]
 
 
 class Telemetry(Collector):
-    """The registry behind `/metrics`. `gauges` and `totals` are asked when somebody looks; `by_label` give a count per label."""
+    """The registry behind `/metrics`. `gauges` and `totals` are asked when somebody looks; `by_label` give a count per label.
+
+    `tally` is asked, too: what all connection sides have counted.
+    """
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
+        self.tally: Callable[[], Tally] = Tally
         self.gauges: dict[str, tuple[str, Gauge]] = {}
         self.totals: dict[str, tuple[str, Gauge]] = {}
         self.by_label: dict[str, tuple[str, str, Callable[[], Iterable[tuple[str, float]]]]] = {}
@@ -122,7 +121,7 @@ class Telemetry(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, from the numbers of this moment."""
-        counts = self.counts
+        counts, tally = self.counts, self.tally()
         yield counts.tick.family(
             "landworld_tick_seconds", "Time a tick took, from its first command to its last write."
         )
@@ -135,23 +134,28 @@ class Telemetry(Collector):
             "phase",
             counts.phase_s.items(),
         )
-        yield _labelled("landworld_messages", "Messages from clients.", "name", counts.messages.items())
-        yield _labelled("landworld_refused", "Requests that were refused.", "code", counts.refused.items())
+        yield _labelled("landworld_messages", "Messages from clients.", "name", tally.messages.items())
         yield _labelled(
-            "landworld_closed", "Connections that ended, by close code.", "code", counts.closed.items()
+            "landworld_refused",
+            "Requests that were refused.",
+            "code",
+            (counts.refused + Counter(tally.refused)).items(),
         )
         yield _labelled(
-            "landworld_rejected", "Handshakes that were turned away.", "status", counts.rejected.items()
+            "landworld_closed", "Connections that ended, by close code.", "code", tally.closed.items()
+        )
+        yield _labelled(
+            "landworld_rejected", "Handshakes that were turned away.", "status", tally.rejected.items()
         )
         yield CounterMetricFamily(
             "landworld_tick_overruns", "Ticks that took longer than a tick.", counts.overruns
         )
-        yield CounterMetricFamily("landworld_received_bytes", "Bytes from clients.", counts.received_bytes)
+        yield CounterMetricFamily("landworld_received_bytes", "Bytes from clients.", tally.received_bytes)
         yield CounterMetricFamily(
-            "landworld_accepted_connections", "Connections since the start.", counts.connections_total
+            "landworld_accepted_connections", "Connections since the start.", tally.connections
         )
         yield CounterMetricFamily(
-            "landworld_resumed", "Sessions that went on after a lost line.", counts.resumed_total
+            "landworld_resumed", "Sessions that went on after a lost line.", tally.resumed
         )
         for name, (text, value) in self.totals.items():
             yield CounterMetricFamily(name, text, value())

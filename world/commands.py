@@ -152,6 +152,8 @@ class Inbox:
             return False
         self._append(command)
         self._joins += type(command) is Join
+        if type(command) is Steers:
+            self._steers += len(command.records) - STEER.itemsize
         return True
 
     def _append(self, command: AnyCommand) -> None:

@@ -407,7 +407,7 @@ async def test_a_full_world_says_when_to_come_again(narrow: ServerProcess) -> No
 
 
 async def test_one_address_gets_so_many_connections_and_no_more(narrow: ServerProcess) -> None:
-    """Guard: Gate.opened with limits.connections_per_address."""
+    """Guard: Hub._admit with limits.connections_per_address."""
     await narrow.until("landworld_connections", lambda connections: connections == 0)
     name = 'landworld_rejected_total{status="429"}'
     before = narrow.metric(name)

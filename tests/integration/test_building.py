@@ -34,10 +34,10 @@ SETTINGS = {"WORLD__SPAWN_RADIUS": 2}  # all in sight of each other and of the c
 ACTION_IDS = (os.urandom(16) for _ in itertools.count())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
+@pytest.fixture(scope="module", params=[0, 2], ids="gateways={}".format)
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     """A world for the tests that do not stop it."""
-    with serving(None, SETTINGS) as server:
+    with serving(None, {**SETTINGS, "SERVER__GATEWAYS": request.param}) as server:
         yield server
 
 

@@ -77,11 +77,12 @@ async def sql(data: Path, statement: str) -> Any:
         await connection.close()
 
 
+@pytest.mark.parametrize("gateways", [0, 2])
 async def test_sigterm_tells_everyone_saves_everything_and_all_go_on_from_where_they_stood(
-    data: Path,
+    data: Path, gateways: int
 ) -> None:
-    """Guards: Gate.close_all (tickets), Loop.stop (everyone's place), Flusher.drain."""
-    with serving(data, SETTINGS) as server:
+    """Guards: Gate._close_all (tickets), Loop.stop (everyone's place), Flusher.drain."""
+    with serving(data, {**SETTINGS, "SERVER__GATEWAYS": gateways}) as server:
         clients = await crowd(server)
         first = clients[0].welcome
         assert isinstance(await clients[0].ask(ChatSay(1, ChatChannel.WORLD, "see you after the break")), Ok)

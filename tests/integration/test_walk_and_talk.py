@@ -35,10 +35,15 @@ RECORD = 1 / UNITS_PER_TILE  # how exactly a snapshot says a place
 DIRECTIONS = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    """A world whose newcomers all stand close together, in earshot."""
-    with serving(settings={"WORLD__SPAWN_RADIUS": 8, "SESSION__RESUME_S": RESUME_S}) as server:
+@pytest.fixture(scope="module", params=[0, 2], ids="gateways={}".format)
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
+    """A world whose newcomers all stand close together, in earshot; with gateways too, where whoever joins may be on either."""
+    settings = {
+        "WORLD__SPAWN_RADIUS": 8,
+        "SESSION__RESUME_S": RESUME_S,
+        "SERVER__GATEWAYS": request.param,
+    }
+    with serving(settings=settings) as server:
         yield server
 
 
@@ -287,7 +292,7 @@ async def test_one_player_has_one_connection_and_the_newer_wins(server: ServerPr
 async def test_after_a_lost_line_the_player_stands_there_and_goes_on(
     server: ServerProcess, join: Join
 ) -> None:
-    """Guard: Gate.closed detaches instead of leaving; world.tick._join takes up who still stands."""
+    """Guard: Hub._lose detaches instead of leaving; world.tick._join takes up who still stands."""
     lost = await join()
     resumed = server.metric("landworld_resumed_total")
     await walk_somewhere(lost)

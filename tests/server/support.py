@@ -5,6 +5,7 @@ import itertools
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,13 +27,13 @@ from protocol.messages import (
     State,
     View,
 )
-from server.auth import Signer
 from server.config import Config
 from server.connection import Connection
 from server.directory import Newcomer
 from server.frames import encode
 from server.gate import Gate
-from server.interest import Interest
+from server.hub import Hub
+from server.seam import Premises
 from server.telemetry import Counts
 from tests.sight import Cells, forget, take_in
 from world.commands import AnyCommand, Inbox
@@ -212,12 +213,6 @@ class Elsewhere:
     def find(self, request: PlayerFind, found: Any) -> None:
         found(PlayerFound(1, request.name, online=False))
 
-    def version(self, _: int) -> int:
-        return 1
-
-    def build(self, _: int, __: bytes) -> None:
-        pass
-
     def get(self, _: int, ready: Any) -> bool:
         ready(b"\x82\x00")
         return True
@@ -229,24 +224,25 @@ class House:
     def __init__(self, **settings: Any) -> None:
         config, self.elsewhere = Config.model_validate(settings), Elsewhere()
         self.world = World(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5))
-        interest = Interest(config.interest, 20, 200)
-        chunks: Any = self.elsewhere
-        directory: Any = self.elsewhere
-        builder: Any = self.elsewhere
-        inbox, signer = Inbox(65_536, 32), Signer(b"k" * 32)
+        elsewhere: Any = self.elsewhere
+        self.inbox = Inbox(65_536, 32)
+        self.hub = Hub(config, self.inbox, elsewhere, elsewhere, elsewhere, Counts())
+        line = self.hub.attach(lambda message: self.gate.take(message), lambda: self.gate.tally())  # noqa: PLW0108
+        premises = Premises(1, 8080, "ground", b"k" * 32)
         self.gate = Gate(
-            config, inbox, interest, chunks, signer, Counts(), directory, builder, 1, 8080, "ground"
+            config, premises, line.first_number, self.inbox.steer, partial(self.hub.take, line), 0
         )
+        self.hub.spread = self.gate.publish
         self.now_s = 1.0
-        self.gate.now_s = lambda: self.now_s  # type: ignore[method-assign]
-        self.gate.world_talk.at_s = 1.0
+        self.hub.now_s = self.gate.now_s = lambda: self.now_s  # type: ignore[method-assign]
+        self.hub._world_talk.at_s = self.now_s
         self.commands: list[AnyCommand] = []
 
     def tick(self) -> None:
         """One tick, as server/loop.py does it."""
-        self.commands = self.gate.inbox.drain()
+        self.commands = self.inbox.drain()
         events = step(self.world, self.commands, self.world.tick + 1)
-        self.gate.publish(encode(self.world, events, 0))
+        self.hub.publish(encode(self.world, events, 0))
 
     def rest(self) -> None:
         """An hour goes by without a tick: the buckets that all share are full again."""

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol.edits import CHUNK_EDIT
-from protocol.edits import pack as pack_edits
 from protocol.snapshot import CELL_TILES
 from server.chunks import BATCH_CHUNKS, Chunks, make
 from server.spawn import MIDDLE, SpawnPlaces
@@ -53,6 +51,10 @@ class Land:
         return Chunk(cx, cy, ground, ground, ground, colour, objects)
 
 
+def nothing(_: int, __: int) -> int:
+    return Build.NOTHING
+
+
 class Country:
     """Chunks, their inbox and a world that ticks when told."""
 
@@ -64,6 +66,7 @@ class Country:
         self.chunks = Chunks(
             terrain,
             self.inbox,
+            limits.get("kind_at", nothing),
             limits.get("cache_bytes_max", 1 << 24),
             limits.get("queue_max", 512),
             limits.get("loaded_max", 512),
@@ -267,10 +270,6 @@ def places(land: Land, kind_at: Callable[[int, int], int]) -> SpawnPlaces:
     return SpawnPlaces(terrain, kind_at, Random(4))  # noqa: S311 (the same places each time)
 
 
-def nothing(_: int, __: int) -> int:
-    return Build.NOTHING
-
-
 async def test_places_are_on_open_ground_within_the_radius() -> None:
     """Guards: WALK_MIN, the circle."""
     found = await places(Land(water=True), nothing).find(200, 48.0)
@@ -280,13 +279,11 @@ async def test_places_are_on_open_ground_within_the_radius() -> None:
 
 async def test_nobody_appears_in_what_is_built_also_after_a_place_was_known() -> None:
     """Guard: `kind_at`; a bridge is ground, a wall is none."""
-    here = Country(Land(water=True), ahead=(1, 0))
+    built: dict[int, Build] = {}
+    here = Country(Land(water=True), ahead=(1, 0), kind_at=lambda key, _: built.get(key, Build.NOTHING))
     find = here.chunks.spawn_places.find
     await find(10, 20.0)
-    walls = pack_edits([(tile, Build.WALL) for tile in range(CELL_TILES**2)], CHUNK_EDIT)
-    floor = pack_edits([(tile, Build.FLOOR) for tile in range(CELL_TILES**2)], CHUNK_EDIT)
-    here.chunks.build(pack(-1, -1), walls)
-    here.chunks.build(pack(0, 0), floor)
+    built |= {pack(-1, -1): Build.WALL, pack(0, 0): Build.FLOOR}
     found = await find(100, 20.0)
     quarters = {(x < 0, y < 0) for x, y in found}
     assert quarters == {(True, False), (False, False)}

@@ -26,7 +26,8 @@ from protocol.messages import (
     Welcome,
 )
 from server.connection import Connection
-from server.gate import FORGET_GUESTS_S, TOO_LATE, TOO_MANY
+from server.gate import TOO_LATE, TOO_MANY
+from server.hub import FORGET_GUESTS_S
 from tests.server.support import HANDSHAKE, HELLO, House, frame, messages, payloads
 from world.commands import EditTiles, Join, Leave
 
@@ -86,7 +87,7 @@ def test_no_data_follows_a_close_frame(house: House) -> None:
 
 
 def test_a_connection_that_is_being_closed_does_not_enter_the_world(house: House) -> None:
-    """Guard: Connection.entered asks whether the line is open; the database may answer late."""
+    """Guard: `ending` in Hub._entered; the database may answer late."""
     connection, _ = house.connect()
     house.elsewhere.hold = True
     connection.data_received(HANDSHAKE + frame(HELLO))
@@ -121,7 +122,7 @@ def test_who_signs_in_with_less_of_a_role_has_less_even_where_they_still_stand(h
 
 
 async def test_a_world_is_full_of_those_who_stand_in_it_whether_their_line_stands_or_not() -> None:
-    """Guard: Gate.enter counts bodies; guests who drop the line at once could else fill the world."""
+    """Guard: Hub._entered counts bodies; guests who drop the line at once could else fill the world."""
     house = House(server={"max_players": 2})
     _, other = house.player()
     lost, _ = house.player()
@@ -145,7 +146,7 @@ async def test_a_world_is_full_of_those_who_stand_in_it_whether_their_line_stand
 
 
 async def test_one_address_signs_in_so_often_and_no_more() -> None:
-    """Guard: Gate.sign_in takes from the bucket of the address; a connection says one hello, so its own is none."""
+    """Guard: Hub._sign_in takes from the bucket of the address; a connection says one hello, so its own is none."""
     house = House(limits={"hellos_per_address": {"per_s": 0.5, "burst": 3}})
     for _ in range(3):
         house.player()
@@ -200,7 +201,7 @@ def shaken(house: House, client: str, *more: str) -> tuple[Connection, bytes]:
 
 
 async def test_behind_a_trusted_proxy_each_client_has_an_address_of_its_own() -> None:
-    """Guard: Gate.forwarded; a world behind a proxy would else be full at connections_per_address."""
+    """Guard: Gate.forwarded and Hub._forwarded; a world behind a proxy would else be full at connections_per_address."""
     house = House(
         server={"trusted_proxies": ["192.0.2.1"]},
         limits={"connections_per_address": 1, "hellos_per_address": {"per_s": 0.5, "burst": 1}},
@@ -244,7 +245,7 @@ def test_an_answer_goes_to_the_connection_that_asked_and_not_to_the_one_after_it
     newer, transport = house.connect()
     newer.data_received(HANDSHAKE + frame(HELLO))
     house.tick()
-    house.gate.inbox.put_always([edit])  # its commit took until now
+    house.inbox.put_always([edit])  # its commit took until now
     newer.data_received(frame(codec.encode(ChatSay(1, ChatChannel.NEARBY, "and this?"))))
     house.tick()
     told = messages(transport.take().partition(b"\r\n\r\n")[2])
@@ -291,7 +292,7 @@ def test_the_answers_we_write_ourselves_are_http(answer: bytes) -> None:
 
 def test_a_full_inbox_refuses_and_says_when_to_try_again(house: House) -> None:
     connection, transport = house.player()
-    house.gate.inbox.commands_max = 0
+    house.inbox.commands_max = 0
     connection.data_received(frame(codec.encode(Move(1, 0.0, 1.0))))
     (refused,) = messages(transport.take())
     assert isinstance(refused, Refused)
@@ -308,3 +309,30 @@ def test_a_wrong_version_is_refused_with_a_reason_and_4005(house: House) -> None
     written = transport.take()
     assert [type(message) for message in messages(written)] == [Refused]
     assert payloads(written)[-1][1][:2] == CloseCode.REFUSED.to_bytes(2, "big")
+
+
+async def test_world_talk_is_shared_by_all_and_refused_over_its_rate_without_being_flooding() -> None:
+    """Guard: the bucket in Hub._say. No sign of flooding: others have said what there was room for."""
+    house = House(
+        chat={"world_rate": {"per_s": 2, "burst": 3}},
+        limits={"flood_refusals_max": 2, "hellos_per_address": {"per_s": 1, "burst": 100}},
+    )
+    players = [house.player() for _ in range(20)]
+    for connection, _ in players:
+        connection.data_received(frame(codec.encode(ChatSay(1, ChatChannel.WORLD, "hi"))))
+    house.tick()
+    told = [messages(transport.take()) for _, transport in players]
+    answers = [one for heard in told for one in heard if isinstance(one, Ok | Refused)]
+    assert [type(answer) for answer in answers] == [Ok] * 3 + [Refused] * 17
+    refused = answers[-1]
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.retry_after_ms) == (RefusalCode.RATE_LIMITED, 500)
+    last, transport = players[-1]
+    for channel in (ChatChannel.WORLD, ChatChannel.WORLD, ChatChannel.NEARBY):
+        last.data_received(frame(codec.encode(ChatSay(2, channel, "hi"))))
+    house.now_s += 0.5
+    last.data_received(frame(codec.encode(ChatSay(3, ChatChannel.WORLD, "hi"))))
+    house.tick()
+    done = [one.request_id for one in messages(transport.take()) if isinstance(one, Ok)]
+    assert done == [2, 3]
+    assert last.is_open()

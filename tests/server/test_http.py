@@ -17,6 +17,7 @@ from yarl import URL
 
 from server.config import HttpConfig, ServerConfig
 from server.http import BROWSER, POLICY, Health, ListenError, Usher, application, listen, naming
+from server.seam import Tally
 from server.telemetry import PHASES, TICK_BUCKETS_S, Counts, Histogram, Telemetry
 from tests.harness import WAIT_S, serving
 from tests.server.support import FakeTransport
@@ -158,9 +159,9 @@ async def test_metrics_are_what_prometheus_reads(pages: Pages) -> None:
     counts = pages.counts
     for seconds in (0.0004, 0.03, 9.0):
         counts.tick.observe(seconds)
-    counts.closed["FLOODING"] += 2
-    counts.rejected["404"] += 1
-    counts.refused["RATE_LIMITED"] += 3
+    counts.refused["RATE_LIMITED"] += 1
+    told = Tally(closed={"FLOODING": 2}, rejected={"404": 1}, refused={"RATE_LIMITED": 2})
+    pages.telemetry.tally = lambda: told
     pages.telemetry.gauges["landworld_players"] = "Players.", lambda: 7
     pages.telemetry.by_label["landworld_viewers"] = "Viewers.", "step", lambda: [("0", 5), ("1", 2)]
     status, body, headers = await pages.get("/metrics")

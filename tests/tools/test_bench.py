@@ -2,7 +2,11 @@
 
 import json
 import math
+import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +15,15 @@ from tools.bench import crowd, grid
 from tools.bench.floor import Floor, measure_floor
 from tools.bench.floor import figures as floor_figures
 from tools.bench.held import HELD, ROUND_TO, Search, Target, Try, most_held, resolution, why_not
-from tools.bench.live import BenchError, Sample, histogram_percentile
+from tools.bench.live import (
+    GATEWAY,
+    BenchError,
+    LiveServer,
+    Sample,
+    ServerProcess,
+    histogram_percentile,
+    on_load_core,
+)
 from tools.bench.trial import Measured
 from tools.bots.report import Run, Tally
 
@@ -45,6 +57,17 @@ def test_percentiles_of_a_histogram(
 )
 def test_a_promise_is_kept_between_its_ends(value: float | None, met: bool) -> None:
     assert Target("in sight", "in_sight_mean", least=30, most=42).met(value) is met
+
+
+@pytest.mark.parametrize(
+    ("server", "clients", "expected"),
+    [(0, {"0": 3.0}, 0), (2, {"0": 3.0}, 2), (0, {"0": 3.0, "4": 1.0, "5": 0.0}, 4), (1, {}, 1)],
+)
+def test_the_ladder_counts_for_the_server_and_for_any_client(
+    server: int, clients: dict[str, float], expected: int
+) -> None:
+    labelled = {f"{crowd.VIEWERS}{ {'step': step} }": count for step, count in clients.items()}
+    assert crowd.ladder_step(Sample(0, 0, 0, {crowd.STEP: server, **labelled})) == expected
 
 
 def test_more_players_get_more_land_and_more_in_sight_less() -> None:
@@ -87,8 +110,41 @@ def test_a_small_crowd_is_measured_from_start_to_end() -> None:
     assert json.loads(json.dumps(found)) == found
     missing = [key for key, value in found.items() if value is None]
     assert not missing
-    assert {target.key for target in (*crowd.targets(20), *HELD)} <= found.keys()
+    assert {target.key for target in (*crowd.targets(20, setting), *HELD)} <= found.keys()
     assert {"players_held", "tick_ms_p99", "bytes_per_s", "floor_ratio"} <= found.keys()
+
+
+def test_what_a_bench_starts_may_open_all_the_files_there_are() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = (min(1000, before[1]), before[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, few)
+    try:
+        with on_load_core():
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == few
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_server_is_measured_together_with_its_gateways(tmp_path: Path) -> None:
+    """The stand-in for a server has one child that is called like a gateway, and one that is not."""
+    child = "import sys; end = sys.stdin.read()"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"ends = [subprocess.Popen([sys.executable, '-c', {child!r}, name], stdin=subprocess.PIPE)"
+        f" for name in ({GATEWAY!r}, 'another')]\n"
+        "print(ends[0].pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        gateway = int(process.stdout.readline())
+        server = LiveServer(process, tmp_path, tmp_path / "log", 0, 0)
+        assert server.gateways() == [gateway]
+        assert server.rss_kib() > ServerProcess.rss_kib(server)
+        process.terminate()
 
 
 # --- the most players held ---

@@ -3,7 +3,7 @@
 import argparse
 from types import ModuleType
 
-from tools.bench import browser, crowd, explore, floor, grid, peers, terrain
+from tools.bench import browser, crowd, explore, floor, grid, peers, simulation, terrain
 
 BENCHES: dict[str, ModuleType] = {
     "grid": grid,
@@ -12,6 +12,7 @@ BENCHES: dict[str, ModuleType] = {
     "floor": floor,
     "crowd": crowd,
     "peers": peers,
+    "simulation": simulation,
     "browser": browser,
 }
 

@@ -78,7 +78,7 @@ def doubts(found: Figures) -> list[str]:
     said = []
     if found["bots_cpu_share"] > LOAD_FULL_SHARE:
         said.append(f"the load itself used {found['bots_cpu_share']:.0%} of its core")
-    if found["server_waited_share"] > WAITED_SHARE_MAX:
+    if found["server_waited_share"] > WAITED_SHARE_MAX and not found.get("gateways_cpu_share"):
         said.append(
             f"for {found['server_waited_share']:.0%} of the time another program had the server's core"
         )

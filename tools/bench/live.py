@@ -4,6 +4,7 @@ What is read of it: its metrics over HTTP, its CPU time and resident memory from
 """
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 READY_TIMEOUT_S = 300.0  # a first start makes a database and compiles kernels
 STOP_TIMEOUT_S = 15.0
 SCRAPE_TIMEOUT_S = 60.0
+GATEWAY = "server.gateway"  # in the command line of a gateway process
 LOG_LINES = 20  # of the server's last words, shown when it would not start
 
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -41,9 +43,10 @@ class Sample:
     """The server at one moment."""
 
     at_s: float  # time.perf_counter
-    cpu_s: float  # of all its threads since its start
+    cpu_s: float  # of all its threads since its start, its gateways' included
     waited_s: float  # its main thread, ready to run while another program had the core
     metrics: Mapping[str, float]  # name, or name{le="..."} of a histogram's buckets
+    gateways_cpu_s: float = 0.0  # of those alone
 
     def buckets(self, name: str) -> dict[float, float]:
         """Cumulative counts of a histogram by upper edge."""
@@ -68,19 +71,18 @@ class ServerProcess:
 
     def cpu_s(self) -> float:
         """User and system time of the process (proc(5): fields 14 and 15)."""
-        after_name = self._proc("stat").rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+        self.check_alive()
+        return _cpu_s(self._process.pid)
 
     def waited_s(self) -> float:
         """How long the main thread waited for its core (/proc/PID/schedstat, the second number, in ns)."""
-        return int(self._proc("schedstat").split()[1]) / 1e9
+        self.check_alive()
+        return int(_proc(self._process.pid, "schedstat").split()[1]) / 1e9
 
     def rss_kib(self) -> int:
         """Resident memory of the process."""
-        for line in self._proc("status").splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        raise BenchError("no VmRSS in /proc")
+        self.check_alive()
+        return _rss_kib(self._process.pid)
 
     def check_alive(self) -> None:
         """Raises BenchError when the server has ended."""
@@ -99,10 +101,6 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def _proc(self, name: str) -> str:
-        self.check_alive()
-        return Path(f"/proc/{self._process.pid}/{name}").read_text()
 
 
 class LiveServer(ServerProcess):
@@ -128,7 +126,19 @@ class LiveServer(ServerProcess):
             for family in text_string_to_metric_families(text)
             for one in family.samples
         }
-        return replace(super().sample(), metrics=metrics)
+        gateways_cpu_s = sum(map(_cpu_s, self.gateways()))
+        alone = super().sample()
+        return replace(
+            alone, cpu_s=alone.cpu_s + gateways_cpu_s, metrics=metrics, gateways_cpu_s=gateways_cpu_s
+        )
+
+    def rss_kib(self) -> int:
+        """Resident memory of its process and its gateways'; what they share counts in each."""
+        return super().rss_kib() + sum(map(_rss_kib, self.gateways()))
+
+    def gateways(self) -> list[int]:
+        """The process ids of its gateways."""
+        return [pid for pid in _children(self._process.pid) if GATEWAY in _proc(pid, "cmdline")]
 
     def wait_ready(self) -> None:
         """Returns when players can come. Raises BenchError with the server's last words."""
@@ -201,14 +211,16 @@ def cores_apart() -> bool:
 
 @contextmanager
 def on_load_core() -> Iterator[None]:
-    """This process on the load's core, and afterwards where it was."""
-    before = os.sched_getaffinity(0)
+    """This process on the load's core, and afterwards where it was. What it starts may open as many files as the machine allows."""
+    before, files = os.sched_getaffinity(0), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
     if cores_apart():
         os.sched_setaffinity(0, {LOAD_CORE})
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
 def pinned(core: int) -> list[str]:
@@ -227,8 +239,26 @@ def _free_ports(count: int) -> list[int]:
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
+        found += map(int, _proc(pid, f"task/{task.name}/children").split())
     return found
+
+
+def _proc(pid: int, name: str) -> str:
+    """A file of a process; empty when it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _cpu_s(pid: int) -> float:
+    after_name = _proc(pid, "stat").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK") if after_name else 0.0
+
+
+def _rss_kib(pid: int) -> int:
+    lines = _proc(pid, "status").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
 def _key(name: str, labels: Mapping[str, str]) -> str:

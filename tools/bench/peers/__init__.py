@@ -47,6 +47,7 @@ class Contender:
     start: int  # the first try of its search
     ramp_per_s: int  # players that come a second: so few that coming is not what fails
     attempt: Callable[[int, crowd.Setting], Measured]
+    held: tuple[Target, ...] = HELD
 
     @property
     def name(self) -> str:
@@ -125,7 +126,7 @@ def _measure(contender: Contender, setting: crowd.Setting, players: int | None) 
     if players is not None:
         found = contender.attempt(players, setting)
     else:
-        search = Search(lambda size: contender.attempt(size, setting), HELD)
+        search = Search(lambda size: contender.attempt(size, setting), contender.held)
         found = search.run(contender.start, PLAYERS_MAX)
         found.figures["tries"] = [asdict(one) for one in search.tries]
     return crowd.with_floor(found, setting) if contender is CONTENDERS[OURS] else found
@@ -222,7 +223,7 @@ def seen_on_a_plane(players: int, side: int) -> float:
 
 
 CONTENDERS = {
-    OURS: Contender("this server", crowd.START, 200, crowd.attempt),
+    OURS: Contender("this server", crowd.START, 200, crowd.attempt, crowd.held_here()),
     COLYSEUS: Contender("Colyseus 0.17,\na StateView each", 100, 50, _on_colyseus),
     WS: Contender("Node and ws,\nJSON", 500, 200, _on_ws),
 }

@@ -1,0 +1,265 @@
+"""The simulation's view of its gateways: they are started, watched, told of every tick, and started again when they are gone.
+
+The simulation never waits for one. A tick's frame is packed and written to the ring once for all; over each link go only its place
+there and what is for single connections. A gateway that does not read (LINK_BYTES_MAX), or is not done with a tick BEHIND_S later, is
+killed. What was connected to it is lost, as with any lost line, and comes back to another; a new one takes its place, after a pause
+that grows while they die young.
+
+All listen on one port, each with a socket of its own (SO_REUSEPORT: the kernel deals out who comes); one more, bound and silent, holds
+the port meanwhile. Linux only.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from server.config import ENV_PREFIX, Config, ServerConfig
+from server.frames import TickFrame
+from server.hub import Hub
+from server.link import ENCODER, LINK_BYTES_MAX, Link
+from server.ring import Ring
+from server.seam import AnyUp, Begin, Carried, Counted, Premises, Progress, Tally, Ticked, Warm, Whole
+from server.tasks import Broken, supervise
+
+PROGRAM = "server.gateway"
+RING_BYTES_MIN = 16 * 1_048_576
+RING_BYTES_PER_PLAYER = 4_096  # a tick tells some 40 bytes of each who moves, and one frame fits four times
+BEHIND_S = 5.0  # a gateway that is this far behind the world, counted in ticks, is killed
+START_S_MAX = 120.0  # so is one that does not listen by then; where nothing is cached it compiles
+PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 30.0  # before the next one takes its place
+START_ATTEMPTS_MAX = 3  # of all gateways together, before the server has ever been ready
+YOUNG_S = 10.0  # who dies before this makes the next pause twice as long
+END_S_MAX = 1.0  # for a process to end after its link has
+
+log = structlog.get_logger()
+
+
+class Gateway:
+    """One gateway process, as it is seen from here."""
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", hub: Hub, on_listening: Callable[[], None]
+    ) -> None:
+        self.process = process
+        self.link: Link[AnyUp] = Link(list[AnyUp], self._take, 0.0)
+        self.line = hub.attach(self.link.send, lambda: self.tally)
+        self.tally = Tally()
+        self.warm = self.told = False  # it wants to be told of the world; it was, and gets every frame since
+        self.done_tick = 0  # whose frame it has written to all
+        self.listens = False
+        self._hub = hub
+        self._on_listening = on_listening
+
+    def _take(self, message: AnyUp) -> None:
+        match message:
+            case Progress(tick):
+                self.done_tick = tick
+                if not self.listens:
+                    self.listens = True
+                    self._on_listening()
+            case Counted(tally):
+                self.tally = tally
+            case Warm():
+                self.warm = True
+            case _:
+                self._hub.take(self.line, message)
+
+    def tell(self, whole: Whole) -> None:
+        """The world as it is now."""
+        self.told, self.done_tick = True, whole.tick_frame.tick
+        self.link.bytes_max = LINK_BYTES_MAX + len(ENCODER.encode(whole))
+        self.link.send(whole)
+
+    def kill_unless_listening(self) -> None:
+        """Its time to begin is over."""
+        if not self.listens:
+            self.kill("late")
+
+    def kill(self, why: str) -> None:
+        """Ends it, whatever it is doing."""
+        log.warning("gateway_killed", pid=self.process.pid, why=why)
+        self.process.kill()
+        self.link.cut()
+
+
+class Gateways:
+    """All gateways of a server, on a port that is held by `held`. `program` is the module that is run."""
+
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        premises: Premises,
+        whole: Callable[[], Whole],
+        held: list[socket.socket],
+        program: str = PROGRAM,
+    ) -> None:
+        self.restarts = 0
+        self.port: int = held[0].getsockname()[1]
+        self._config = config
+        self._hub = hub
+        self._premises = premises
+        self._whole = whole
+        self._held = held
+        self._program = program
+        self._behind_ticks = round(BEHIND_S * config.world.tick_hz)
+        self._ring = Ring.made(max(RING_BYTES_MIN, RING_BYTES_PER_PLAYER * config.server.max_players))
+        self._gateways: list[Gateway] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._all_listen = asyncio.Event()
+
+    @property
+    def ring_bytes(self) -> int:
+        """What was written for all of them together."""
+        return self._ring.written
+
+    @property
+    def running(self) -> int:
+        """How many take connections."""
+        return sum(gateway.listens for gateway in self._gateways)
+
+    async def start(self, on_broken: Broken) -> None:
+        """Starts them, and returns when all take connections."""
+        for number in range(self._config.server.gateways):
+            keeper = asyncio.create_task(self._keep(), name=f"gateway {number}")
+            supervise(keeper, on_broken)
+            self._keepers.append(keeper)
+        await self._all_listen.wait()
+
+    def _note_listening(self) -> None:
+        if self.running == self._config.server.gateways:
+            self._all_listen.set()
+
+    async def stop(self, seconds_max: float) -> None:
+        """Ends them; they are not told anything more."""
+        gateways = list(self._gateways)
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.wait(self._keepers)
+        await asyncio.gather(*(_reap(gateway, seconds_max) for gateway in gateways))
+        self._ring.close()
+        for one in self._held:
+            one.close()
+
+    def publish(self, tick_frame: TickFrame) -> None:
+        """The frame of a tick, to all who were told of the world before; and the world to those who are ready to be."""
+        told = [gateway for gateway in self._gateways if gateway.told]
+        if told:
+            message = self._written(tick_frame)
+            for gateway in told:
+                gateway.link.send(message)
+                gateway.link.flush()
+                if tick_frame.tick - gateway.done_tick > self._behind_ticks:
+                    gateway.kill("behind")
+        whole = None
+        for gateway in self._gateways:
+            if gateway.warm and not gateway.told:
+                whole = whole or self._whole()
+                gateway.tell(whole)
+
+    def _written(self, tick_frame: TickFrame) -> Ticked | Carried:
+        packed = ENCODER.encode(tick_frame)
+        if len(packed) > self._ring.frame_bytes_max:
+            return Carried(tick_frame)
+        return Ticked(self._ring.write(packed), len(packed))
+
+    async def _keep(self) -> None:
+        """One gateway after the other, as long as the server runs."""
+        loop = asyncio.get_running_loop()
+        pause_s = PAUSE_S_MIN
+        while True:
+            began_s = loop.time()
+            gateway = await self._launch()
+            late = loop.call_later(START_S_MAX, gateway.kill_unless_listening)
+            try:
+                await gateway.link.ended.wait()
+            finally:
+                late.cancel()
+                self._gateways.remove(gateway)
+                self._hub.detach(gateway.line)
+                gateway.link.cut()
+            await _reap(gateway, END_S_MAX)
+            self.restarts += 1
+            if self.restarts >= START_ATTEMPTS_MAX and not self._all_listen.is_set():
+                raise RuntimeError("gateways end before they take connections")
+            lived_s = loop.time() - began_s
+            pid, code = gateway.process.pid, gateway.process.returncode
+            log.warning("gateway_gone", pid=pid, code=code, lived_s=round(lived_s, 1))
+            pause_s = PAUSE_S_MIN if lived_s > YOUNG_S else min(2 * pause_s, PAUSE_S_MAX)
+            await asyncio.sleep(pause_s)
+
+    async def _launch(self) -> Gateway:
+        """A process that knows its settings."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        given = [theirs, *(_bind(one.family, one.getsockname(), shared=True) for one in self._held)]
+        try:
+            link, *ports = (one.fileno() for one in given)
+            process = await asyncio.to_thread(_spawn, self._program, [link, self._ring.fd, *ports])
+        finally:
+            for one in given:
+                one.close()
+        gateway = Gateway(process, self._hub, self._note_listening)
+        self._gateways.append(gateway)
+        await asyncio.get_running_loop().create_unix_connection(lambda: gateway.link, sock=ours)
+        config = self._config.model_dump_json(exclude={"data", "signing_key", "persistence"})
+        gateway.link.send(Begin(config, self._premises, gateway.line.first_number))
+        return gateway
+
+
+def _spawn(program: str, descriptors: list[int]) -> "subprocess.Popen[bytes]":
+    """In a thread. The process is in a group of its own, so that a terminal's Ctrl-C is not for it, and knows no secrets."""
+    return subprocess.Popen(  # noqa: S603 (our own program)
+        [sys.executable, "-m", program, *map(str, descriptors)],
+        env={name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)},
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        process_group=0,
+    )
+
+
+async def _reap(gateway: Gateway, seconds_max: float) -> None:
+    """Waits for the end of a process whose link has ended, and helps where it does not come."""
+    process = gateway.process
+    try:
+        await asyncio.to_thread(process.wait, seconds_max)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        await asyncio.to_thread(process.wait)
+
+
+async def hold(config: ServerConfig) -> list[socket.socket]:
+    """Sockets that hold the game port on each address of the host, and listen to nobody. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(
+        config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    held: list[socket.socket] = []
+    for family, _, _, _, (host, *more) in dict.fromkeys(found):
+        if config.port:
+            _bind(family, (host, *more), shared=False).close()  # nobody of another server listens here
+        elif held:
+            more[0] = held[0].getsockname()[1]
+        held.append(_bind(family, (host, *more), shared=True))
+    return held
+
+
+def _bind(family: int, address: tuple[Any, ...], shared: bool) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        one.bind(address)
+    except OSError:
+        one.close()
+        raise
+    return one

@@ -1,0 +1,287 @@
+"""What the two sides of the server say to each other, besides the tick's frame (frames.py).
+
+The connection side (gate.py) knows sockets, sessions and who sees what; there is one in this process, or one in each gateway process.
+The simulation side (hub.py) knows the world and whatever is counted for the whole server. Between them goes plain data only: handed
+over as it is within one process, packed with msgspec between two (link.py).
+
+A connection is known by its number, which no other connection of this server ever had.
+
+    up                                              down
+    Opened, Forwarded   may they?                   Admitted, Rejected
+    SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
+    Saying, Finding, Building                       Told, or an answer in the tick's frame
+    Wanted              what ground?                Made
+    Steering            (no answer but the tick)
+    Ending, Closed      they go                     CloseAll, Cut: they all must go
+    Warm                                            Begin, Whole, and from then on every tick's frame: Ticked or Carried
+    Progress, Counted
+"""
+
+from collections import Counter
+from typing import Self, Union
+
+import msgspec
+
+from protocol.errors import RefusalCode
+from protocol.messages import Hello, PlayerFind, TileEdit
+from server.frames import TickFrame
+from world.commands import Say
+
+Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
+
+
+class Tally(msgspec.Struct, array_like=True):
+    """What a connection side counts, since its start; the last two are of this moment. Keys of the maps are labels of /metrics."""
+
+    connections: int = 0
+    resumed: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    sent_writes: int = 0
+    skipped_snapshots: int = 0
+    messages: dict[str, int] = msgspec.field(default_factory=Counter)  # by name
+    refused: dict[str, int] = msgspec.field(default_factory=Counter)  # by refusal code
+    closed: dict[str, int] = msgspec.field(default_factory=Counter)  # by close code
+    rejected: dict[str, int] = msgspec.field(default_factory=Counter)  # handshakes, by HTTP status
+    cache_bytes: int = 0
+    viewers: dict[str, int] = msgspec.field(default_factory=Counter)  # by step of the ladder
+
+    def add(self, other: Self) -> None:
+        """Takes in what another has counted."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                for label, count in theirs.items():
+                    mine[label] = mine.get(label, 0) + count
+            else:
+                setattr(self, name, mine + theirs)
+
+    def end(self) -> None:
+        """The connections are gone: what is of this moment is nothing."""
+        self.cache_bytes, self.viewers = 0, {}
+
+
+class Premises(msgspec.Struct, array_like=True):
+    """What a connection side must know to begin."""
+
+    epoch: int
+    http_port: int
+    ground_id: str
+    key: bytes  # for tickets
+
+
+# --- up ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Up(msgspec.Struct, array_like=True, gc=False):
+    """From a connection side."""
+
+
+class Opened(Up, tag=1):
+    """A socket was accepted. Answered Admitted or Rejected."""
+
+    number: int
+    address: str
+
+
+class Forwarded(Up, tag=2):
+    """A trusted proxy named the true address. Answered again."""
+
+    number: int
+    address: str
+
+
+class SignIn(Up, tag=3):
+    """A hello came."""
+
+    number: int
+    hello: Hello
+
+
+class Steering(Up, tag=4):
+    """Intents: packed STEER records, in their order."""
+
+    records: bytearray
+
+
+class Saying(Up, tag=5):
+    """Somebody speaks."""
+
+    say: Say
+
+
+class Finding(Up, tag=6):
+    """Somebody looks for a player."""
+
+    number: int
+    request: PlayerFind
+
+
+class Building(Up, tag=7):
+    """Somebody builds."""
+
+    number: int
+    request: TileEdit
+
+
+class Wanted(Up, tag=8):
+    """The packed ground of a chunk is asked for. Answered Made."""
+
+    key: int
+
+
+class Ending(Up, tag=9):
+    """The connection is being closed: nothing more comes from it, and no answer reaches it."""
+
+    number: int
+
+
+class Closed(Up, tag=10):
+    """The socket is gone; `for_good` if the client said goodbye itself."""
+
+    number: int
+    for_good: bool
+
+
+class Warm(Up, tag=11):
+    """Ready to be told of the world."""
+
+
+class Progress(Up, tag=12):
+    """The frame of this tick is written to all."""
+
+    tick: int
+
+
+class Counted(Up, tag=13):
+    """The counts of this moment, about once a second."""
+
+    tally: Tally
+
+
+# --- down --------------------------------------------------------------------------------------------------------------------------
+
+
+class Down(msgspec.Struct, array_like=True, gc=False):
+    """To a connection side."""
+
+
+class Admitted(Down, tag=1):
+    """There is room for this connection."""
+
+    number: int
+
+
+class Rejected(Down, tag=2):
+    """There is none: the HTTP status that says so."""
+
+    number: int
+    status: int
+
+
+class Entering(Down, tag=3):
+    """The hello is accepted: who this is, for tickets too. The tick's frame brings the arrival."""
+
+    number: int
+    player_id: int
+    key: str
+    name: str
+
+
+class TurnedAway(Down, tag=4):
+    """The hello is refused."""
+
+    number: int
+    code: RefusalCode
+    message: str
+    retry_after_ms: int | None
+
+
+class Replaced(Down, tag=5):
+    """The same player signed in on a newer connection. Answered Ending."""
+
+    number: int
+
+
+class Told(Down, tag=6):
+    """A message for one connection, encoded."""
+
+    number: int
+    message: bytes
+
+
+class Made(Down, tag=7):
+    """The framed `chunk` message; empty when too much waits to be made."""
+
+    key: int
+    framed: bytes
+
+
+class CloseAll(Down, tag=8):
+    """Take no more connections, and close those that are, with tickets."""
+
+    text: str
+
+
+class Cut(Down, tag=9):
+    """Whoever is left goes without a word."""
+
+
+class Begin(Down, tag=10):
+    """The first message to a gateway: its settings as JSON, without secrets, and what else it must know."""
+
+    config: str
+    premises: Premises
+    first_number: int  # of its connections; the next is one higher
+
+
+class Whole(Down, tag=11):
+    """The world as it is now, for a connection side that begins anew."""
+
+    tick_frame: TickFrame
+    surfaces: Surfaces
+
+
+class Ticked(Down, tag=12):
+    """A tick's frame stands in the ring."""
+
+    position: int
+    size: int
+
+
+class Carried(Down, tag=13):
+    """A tick's frame that is too large for the ring."""
+
+    tick_frame: TickFrame
+
+
+AnyUp = Union[  # noqa: UP007 (also read at run time)
+    Opened,
+    Forwarded,
+    SignIn,
+    Steering,
+    Saying,
+    Finding,
+    Building,
+    Wanted,
+    Ending,
+    Closed,
+    Warm,
+    Progress,
+    Counted,
+]
+AnyDown = Union[  # noqa: UP007
+    Admitted,
+    Rejected,
+    Entering,
+    TurnedAway,
+    Replaced,
+    Told,
+    Made,
+    CloseAll,
+    Cut,
+    Begin,
+    Whole,
+    Ticked,
+    Carried,
+]

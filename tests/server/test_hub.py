@@ -1,0 +1,319 @@
+"""The two sides of the server apart: what they say is packed, waits on its way, and comes when the test lets it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest_asyncio
+
+from protocol import codec
+from protocol.errors import CloseCode
+from protocol.messages import (
+    Appeared,
+    ChatChannel,
+    ChatSay,
+    Closing,
+    Move,
+    Moved,
+    Ok,
+    Refused,
+    State,
+    Welcome,
+)
+from server.config import Config
+from server.connection import Connection
+from server.frames import TickFrame, encode, whole
+from server.gate import Gate
+from server.gateway import Gateway
+from server.hub import Hub
+from server.seam import AnyDown, AnyUp, Begin, Premises, Saying, Steering, Tally, Whole
+from server.telemetry import Counts
+from tests.server.support import HANDSHAKE, HELLO, Elsewhere, FakeTransport, frame, messages, payloads
+from world.commands import STEER, AnyCommand, Detach, Inbox, Say, Steers, steer
+from world.state import Rules
+from world.state import State as World
+from world.tick import step
+
+CLOSE_FRAME = 8
+PREMISES = Premises(1, 8080, "ground", b"k" * 32)
+
+
+class Side:
+    """A connection side at the end of a line on which messages wait: `up` and `down` let them through, packed and unpacked."""
+
+    def __init__(self, hub: Hub, config: Config) -> None:
+        self.going_up: list[AnyUp] = []
+        self.going_down: list[AnyDown] = []
+        self.line = hub.attach(self.going_down.append, lambda: self.gate.tally())  # noqa: PLW0108 (there is no gate yet)
+        self.gate = Gate(config, PREMISES, self.line.first_number, self._steer, self.going_up.append, 1 << 20)
+        self.gate.now_s = lambda: 1.0  # type: ignore[method-assign]
+        self.hub = hub
+
+    def _steer(self, *intent: Any) -> bool:
+        self.going_up.append(Steering(bytearray(steer(*intent).records)))
+        return True
+
+    def up(self) -> None:
+        waiting, self.going_up[:] = list(self.going_up), []
+        for message in msgspec.msgpack.decode(msgspec.msgpack.encode(waiting), type=list[AnyUp]):
+            self.hub.take(self.line, message)
+
+    def down(self) -> None:
+        waiting, self.going_down[:] = list(self.going_down), []
+        for message in msgspec.msgpack.decode(msgspec.msgpack.encode(waiting), type=list[AnyDown]):
+            self.gate.take(message)
+
+    def settle(self) -> None:
+        while self.going_up or self.going_down:
+            self.up()
+            self.down()
+
+    def connect(self, *sent: bytes) -> tuple[Connection, "PausingTransport"]:
+        connection, transport = self.gate.connect(), PausingTransport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        for data in sent:
+            connection.data_received(data)
+        return connection, transport
+
+
+class PausingTransport(FakeTransport):
+    """Tells whether it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Town:
+    """A world, its hub and two connection sides."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.config, self.elsewhere = Config.model_validate(settings), Elsewhere()
+        elsewhere: Any = self.elsewhere
+        self.inbox = Inbox(65_536, 32)
+        self.world = World(Rules(20, 4.0, 20, 4, 24.0, 300, 10, 5))
+        self.hub = Hub(self.config, self.inbox, elsewhere, elsewhere, elsewhere, Counts())
+        self.sides = [Side(self.hub, self.config), Side(self.hub, self.config)]
+        self.hub.spread = self._spread
+        self.commands: list[AnyCommand] = []
+
+    def _spread(self, tick_frame: TickFrame) -> None:
+        packed = msgspec.msgpack.encode(tick_frame)
+        for side in self.sides:
+            side.down()
+            side.gate.publish(msgspec.msgpack.decode(packed, type=TickFrame))
+
+    def tick(self) -> None:
+        self.commands = self.inbox.drain()
+        events = step(self.world, self.commands, self.world.tick + 1)
+        self.hub.publish(encode(self.world, events, 0))
+
+    def player(self, side: int) -> tuple[Connection, PausingTransport]:
+        connection, transport = self.sides[side].connect(HANDSHAKE)
+        self.sides[side].settle()
+        connection.data_received(frame(HELLO))
+        self.sides[side].settle()
+        self.tick()
+        assert connection.session.state is State.PLAYING
+        transport.take()
+        return connection, transport
+
+    def settle(self) -> None:
+        for side in self.sides * 2:
+            side.settle()
+
+
+@pytest_asyncio.fixture
+async def town() -> AsyncIterator[Town]:
+    yield Town()
+
+
+async def test_a_handshake_waits_until_the_whole_server_has_admitted_it(town: Town) -> None:
+    """Guard: Connection.admitted. What comes behind the handshake is neither lost nor read too early."""
+    side, hello = town.sides[0], frame(HELLO)
+    connection, transport = side.connect(HANDSHAKE[:40], HANDSHAKE[40:] + hello[:3])
+    waited = transport.paused
+    assert waited
+    assert not transport.writes
+    connection.data_received(hello[3:])
+    side.settle()
+    reads = not transport.paused
+    assert reads
+    town.tick()
+    head, _, rest = transport.take().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    assert isinstance(messages(rest)[0], Welcome)
+
+
+async def test_limits_are_of_all_sides_together() -> None:
+    """Guard: Hub._admit counts addresses, Hub._opened all connections."""
+    for limits, status in (({"connections_per_address": 2}, b"429"), ({"connections_max": 2}, b"503")):
+        town = Town(server={"max_players": 1}, limits={"connections_per_address": 2, **limits})
+        answers = []
+        for number in (0, 1, 0):
+            _, transport = town.sides[number].connect(HANDSHAKE)
+            town.settle()
+            answers.append(transport.take()[9:12])
+        assert answers == [b"101", b"101", status]
+
+
+async def test_a_player_is_played_from_one_side_and_the_newer_wins(town: Town) -> None:
+    """Guard: Hub._enter with `players` of all lines."""
+    older, transport = town.player(0)
+    town.elsewhere.ids = iter([older.session.player_id])
+    newer, _ = town.player(1)
+    town.settle()
+    (closing,) = messages(transport.take())
+    assert isinstance(closing, Closing)
+    assert closing.code is CloseCode.REPLACED
+    older.connection_lost(None)
+    town.settle()
+    town.tick()
+    assert town.sides[0].gate.players == {}
+    assert town.sides[1].gate.players == {newer.session.player_id: newer}
+    assert not [command for command in town.commands if isinstance(command, Detach)]
+
+
+async def test_what_an_older_connection_still_had_on_its_way_is_not_obeyed(town: Town) -> None:
+    """Guards: `outdated` in Hub._steer, the number in Hub._say: the newer one counts its inputs and requests anew."""
+    older, _ = town.player(0)
+    player_id = older.session.player_id
+    town.elsewhere.ids = iter([player_id])
+    newer, transport = town.player(1)
+    older.data_received(
+        frame(codec.encode(Move(77, 1.0, 0.0)) + codec.encode(ChatSay(5, ChatChannel.WORLD, "I am late")))
+    )
+    town.settle()
+    town.tick()
+    assert not [command for command in town.commands if isinstance(command, Steers | Say)]
+    newer.data_received(frame(codec.encode(Move(1, 1.0, 0.0))))
+    town.settle()
+    town.tick()
+    assert [one.seq for one in messages(transport.take()) if isinstance(one, Moved)] == [1]
+
+
+async def test_one_may_come_back_to_the_side_one_was_replaced_on(town: Town) -> None:
+    """Guard: Hub._ending; without it intents from there would be taken for outdated ones for ever."""
+    first, _ = town.player(0)
+    town.elsewhere.ids = iter([first.session.player_id] * 2)
+    town.player(1)
+    town.settle()
+    newest, transport = town.player(0)
+    town.settle()
+    newest.data_received(frame(codec.encode(Move(3, 1.0, 0.0))))
+    town.settle()
+    town.tick()
+    assert [one.seq for one in messages(transport.take()) if isinstance(one, Moved)] == [3]
+
+
+async def test_an_answer_waits_for_the_side_that_asked_and_no_other_gets_it(town: Town) -> None:
+    """Guard: numbers of connections begin elsewhere on each line (Hub.attach)."""
+    asked, heard = town.player(0)
+    _, overheard = town.player(1)
+    asked.data_received(frame(codec.encode(ChatSay(9, ChatChannel.NEARBY, "hello"))))
+    town.settle()
+    town.tick()
+    assert [one.request_id for one in messages(heard.take()) if isinstance(one, Ok)] == [9]
+    assert not [one for one in messages(overheard.take()) if isinstance(one, Ok)]
+
+
+async def test_a_side_that_dies_is_so_many_lost_lines(town: Town) -> None:
+    """Guard: Hub.detach. Whoever was there stands where they are, and goes on on another side."""
+    lost, _ = town.player(0)
+    stays, _ = town.player(1)
+    town.sides[0].gate.counts.messages["ping"] += 3
+    line = town.sides.pop(0).line
+    town.hub.detach(line)
+    town.tick()
+    assert town.commands == [Detach(lost.session.player_id)]
+    assert set(town.hub.players) == {stays.session.player_id}
+    assert len(town.hub) == 1
+    assert town.hub.tally().messages["ping"] == 3  # what was counted stays counted
+    assert town.hub.tally().viewers["0"] == 1
+    town.elsewhere.ids = iter([lost.session.player_id])
+    town.player(0)
+    assert town.world.detached == set()
+
+
+async def test_a_side_that_begins_anew_sees_everyone_who_is_there(town: Town) -> None:
+    """Guard: Gate._begin."""
+    there, _ = town.player(0)
+    side = Side(town.hub, town.config)
+    side.gate.take(Whole(whole(town.world, 0), [(0, 7, b"")]))
+    town.sides.append(side)
+    _, transport = town.sides[2].connect(HANDSHAKE)
+    side.settle()
+    transport.take()
+    connection = next(iter(side.gate._connections.values()))
+    connection.data_received(frame(HELLO))
+    side.settle()
+    town.tick()
+    told = messages(transport.take())
+    named = {one.player_id for one in told if isinstance(one, Appeared)}
+    assert there.session.player_id in named
+    assert side.gate.ground.version(0) == 7
+
+
+async def test_a_full_inbox_refuses_what_comes_over_a_line(town: Town) -> None:
+    """Guards: the limit in Inbox.put, and the answers in Hub._steer and Hub._say."""
+    one, transport = town.player(0)
+    town.inbox.commands_max = 0
+    one.data_received(
+        frame(codec.encode(Move(1, 1.0, 0.0)) + codec.encode(ChatSay(5, ChatChannel.NEARBY, "hm")))
+    )
+    town.settle()
+    town.tick()
+    refused = [one.request_id for one in messages(transport.take()) if isinstance(one, Refused)]
+    assert refused == [0, 5]
+
+
+async def test_all_are_told_of_the_end_and_nobody_comes_in_any_more(town: Town) -> None:
+    """Guard: Hub.close_all; `_open`."""
+    players = [town.player(0), town.player(1)]
+    late, _ = town.sides[0].connect()
+    town.hub.close_all("Good night.")
+    town.settle()
+    for _, transport in players:
+        written = transport.take()
+        closing = messages(written)[-1]
+        assert isinstance(closing, Closing)
+        assert closing.resume
+        assert payloads(written)[-1][0] == CLOSE_FRAME
+    ending = asyncio.create_task(town.hub.wait_closed(60.0))
+    for connection in (players[0][0], players[1][0], late):
+        connection.connection_lost(None)
+    town.settle()
+    await ending
+    _, transport = town.sides[1].connect(HANDSHAKE)
+    town.settle()
+    assert transport.take().startswith(b"HTTP/1.1 503")
+
+
+def test_counts_add_up_label_by_label() -> None:
+    total = Tally(connections=2, messages={"move": 1})
+    total.add(Tally(connections=3, messages={"move": 4, "ping": 1}, viewers={"0": 2}))
+    assert total == Tally(connections=5, messages={"move": 5, "ping": 1}, viewers={"0": 2})
+    total.end()
+    assert total.viewers == {}
+
+
+async def test_intents_keep_their_place_among_other_messages() -> None:
+    """Guard: Gateway.steer looks at what was queued last."""
+    nothing: Any = None
+    gateway = Gateway(nothing, [])
+    gateway.link.flush = lambda: None  # type: ignore[method-assign]
+    gateway._begin(Begin(Config().model_dump_json(exclude={"data"}), PREMISES, 1))
+    gateway.link.waiting.clear()
+    gateway.steer(7, 1, 1.0, 0.0)
+    gateway.steer(8, 1, 1.0, 0.0)
+    gateway._gate.up(Saying(Say(7, 1, ChatChannel.NEARBY, "now", None)))
+    gateway.steer(7, 2, 0.0, 0.0)
+    sizes = [len(one.records) if isinstance(one, Steering) else 0 for one in gateway.link.waiting]
+    assert sizes == [2 * STEER.itemsize, 0, STEER.itemsize]
