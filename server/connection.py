@@ -161,13 +161,7 @@ class Connection(asyncio.Protocol):
             self.close(error.code, error.reason)
         if self.outbox.waiting:
             self.outbox.flush()
-            self._keep_order()
         self._write_protocol()
-
-    def _keep_order(self) -> None:
-        """While the transport holds something back, the tick's frames must not go past it."""
-        if self.outbox.holds_back():
-            self._gate.interest.wake(self.session.player_id)
 
     def _write_protocol(self) -> None:
         """Writes what the library wants written: handshake, pongs, close frames; an empty piece means the end."""
@@ -180,7 +174,8 @@ class Connection(asyncio.Protocol):
                 return
             if piece:
                 transport.write(piece)
-                self._keep_order()
+                if self.outbox.holds_back():  # nothing the tick brings may go past it
+                    self._gate.interest.wake(self.session.player_id)
             else:
                 self._end_soon()
                 transport.close()

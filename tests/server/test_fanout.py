@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.frames import Opcode
 
 from protocol import codec
-from protocol.messages import WORLD_TILES_MAX, Appeared, Crowd, Move, Moved, Ping, Pong, Snapshot
+from protocol.messages import WORLD_TILES_MAX, Appeared, Crowd, Move, Moved, Pong, Snapshot
 from protocol.snapshot import RECORD, write_block
 from server.config import InterestConfig
 from server.fanout import OUT_BYTES_MIN, START_ROWS
 from server.frames import TickFrame
 from server.interest import STEP_LAST, Interest
 from server.outbox import Outbox, Sent, frame
-from tests.server.support import HANDSHAKE, HELLO, FakeTransport, House, SocketTransport, messages
+from tests.server.support import HANDSHAKE, HELLO, FakeTransport, House, SocketTransport, messages, payloads
 from tests.server.support import frame as masked
 from world.grid import pack
 from world.tick import MOVED
@@ -253,7 +254,7 @@ def test_a_socket_that_takes_a_part_gets_the_rest_in_order(pipe: Pipe, acknowled
 
 
 async def test_what_was_answered_between_ticks_goes_out_before_the_tick(pipe: Pipe) -> None:
-    """Guard: Connection._keep_order, without which the tick's frame goes past an answer that the transport still holds."""
+    """Guard: Connection._write wakes who holds something back, or the tick would go past a WebSocket pong on its way."""
     house = House(limits={"outbox_bytes_max": 1_048_576})
     connection = house.gate.connect()
     connection.connection_made(pipe)  # type: ignore[arg-type]
@@ -262,14 +263,15 @@ async def test_what_was_answered_between_ticks_goes_out_before_the_tick(pipe: Pi
     pipe.read_all()
     pipe.far.setblocking(False)
     while not pipe.queue:
-        connection.outbox.put(frame(codec.encode(Pong(7, 1)) * 5_000))
-        connection.data_received(masked(codec.encode(Ping(7))))
+        pipe.write(frame(codec.encode(Pong(7, 1)) * 5_000))  # the socket is full
+    connection.data_received(masked(b"are you there?", Opcode.PING))
     received = pipe.read_some(100_000)
     connection.data_received(masked(codec.encode(Move(1, 1.0, 0.0))))
     house.tick()
     received += pipe.read_all()
     kinds = [type(message) for message in messages(received)]
     assert kinds == [Pong] * (len(kinds) - 1) + [Moved]
+    assert (Opcode.PONG, b"are you there?") in payloads(received)
     connection.connection_lost(None)
 
 
