@@ -102,6 +102,7 @@ class Loop:
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._deadline_s = 0.0
+        self._occupied = np.empty(0, np.int64)  # cells somebody stood in when this second began
         self._saved_x = np.empty(0)
         self._saved_y = np.empty(0)
 
@@ -162,7 +163,9 @@ class Loop:
         players = self.state.players
         slots = [players.slot_of[player_id] for player_id, _ in events.crossed]
         hz = self.state.rules.tick_hz
-        turn = players.linked[events.tick % hz :: hz]  # everyone's comes once a second
+        turn = events.tick % hz
+        if not turn:
+            self._occupied = np.unique(players.grid.keys[players.linked])
         self.moving = events.moving
         self._chunks.follow(
             events,
@@ -170,7 +173,7 @@ class Loop:
                 (key, players.dx[slot], players.dy[slot])
                 for (_, key), slot in zip(events.crossed, slots, strict=True)
             ),
-            players.grid.keys[turn].tolist(),
+            self._occupied[turn::hz].tolist(),  # each comes once a second
         )
 
     def _save(self, events: Events) -> None:

@@ -12,6 +12,7 @@ world over, 4 a part broke.
 
 import asyncio
 import hashlib
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -56,6 +57,7 @@ from world.tick import warm_up
 from world.tiles import Build
 
 HEALTHY_TICK_S = 2.0
+FILES_SPARE = 256  # open files beside connections: the database, logs, gateways
 RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
 LEFT_S_MIN = 0.02  # even who comes late in a stop gets a moment
 # A stop has `server.shutdown_s` in all. Each closer may wait until so much of it is over, and what hangs longer is left behind.
@@ -82,8 +84,20 @@ def run(
 ) -> int:
     """Serves until SIGTERM or SIGINT; the exit code."""
     set_up_logs(config.log)
+    allow_open_files(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Server(config, record, on_ready).serve())
+
+
+def allow_open_files(config: Config) -> None:
+    """Raises the limit of open files, which gateways inherit, for the connections that may come; says so if the system has fewer."""
+    wanted = config.limits.connections_max + config.http.connections_max + FILES_SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("open_files", allowed=hard, wanted=wanted, advice="raise `ulimit -Hn`")
 
 
 class Server:
