@@ -44,6 +44,7 @@ from protocol.messages import (
 )
 from server.auth import Identity
 from server.config import SAME_HOST
+from server.framing import ends_whole, small_message
 from server.outbox import Outbox, frame
 from server.seam import Building, Finding, Saying, SignIn
 from server.session import Session
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_gate",
         "_pieces",
         "_request",
+        "_whole",
         "_ws",
         "address",
         "admitted",
@@ -91,6 +93,7 @@ class Connection(asyncio.Protocol):
             logger=gate.websocket_logger,
         )
         self._pieces: list[bytes] = []
+        self._whole = True  # all that was fed to the library after the handshake ended where a frame does
         self._closing: asyncio.TimerHandle | None = None
         self._request: Request | None = None  # a handshake that waits to be admitted
         self._early = b""  # what came after it
@@ -153,15 +156,25 @@ class Connection(asyncio.Protocol):
             if self._request is not None:
                 self._early += data
                 return
-        self._ws.receive_data(data)
         try:
-            for event in self._ws.events_received():
-                self._take_frame(cast(Frame, event))
+            self._take_frames(data)
         except ProtocolError as error:
             self.close(error.code, error.reason)
         if self.outbox.waiting:
             self.outbox.flush()
         self._write_protocol()
+
+    def _take_frames(self, data: bytes) -> None:
+        """A small message by itself on the short way, anything else through the library."""
+        if self._whole and not self._pieces and self._closing is None:
+            message = small_message(data)
+            if message is not None:
+                self._take_message(message)
+                return
+        self._whole = self._whole and ends_whole(data)
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            self._take_frame(cast(Frame, event))
 
     def _write_protocol(self) -> None:
         """Writes what the library wants written: handshake, pongs, close frames; an empty piece means the end."""
