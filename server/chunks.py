@@ -41,6 +41,8 @@ BATCH_CHUNKS = 8  # made in one go of the thread: some 5 ms
 ZLIB_LEVEL = 4
 NICE_LOWEST = 19
 ROOM_CHUNKS = 256  # kept free in the world for what is just being made; an eighth where there is little
+ROOMY_SHARE = 0.5  # of what may be loaded: below it, nothing is noted of when ground was used
+READY_MAX = 65_536  # remembered of cells with all ground ahead; forgotten, they are only looked at again
 UNLOADS_MAX = 128  # asked for in one tick, some 10 us each; the thread makes fewer
 
 Ready = Callable[[bytes], None]
@@ -79,6 +81,9 @@ class Chunks:
         self._radius, self._ahead_radius = ahead
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._loaded: OrderedDict[int, None] = OrderedDict()
+        # What was found complete since anything was last unloaded, so that thousands who walk about are not looked after in vain.
+        self._standable: set[int] = set()  # cells with all ground around them
+        self._ready: set[tuple[int, int, int]] = set()  # cells with all ground ahead, by direction
         self._asked: dict[int, list[Ready]] = {}
         self._near: OrderedDict[int, None] = OrderedDict()
         self._ahead: OrderedDict[int, None] = OrderedDict()
@@ -124,10 +129,21 @@ class Chunks:
 
     def prepare(self, key: int, dx: float = 0.0, dy: float = 0.0) -> None:
         """Wants the ground around a cell, and further on in the direction (dx, dy)."""
+        way = key, round(dx), round(dy)
+        if way in self._ready and self._is_roomy():
+            return
         self._keep_near((key,))
         cx, cy = unpack(key)
-        for east, south in _offsets(round(dx), round(dy), self._radius, self._ahead_radius):
-            self._want(pack(cx + east, cy + south), self._ahead)
+        ready = True
+        for east, south in _offsets(*way[1:], self._radius, self._ahead_radius):
+            wanted = pack(cx + east, cy + south)
+            if wanted not in self._loaded:
+                ready = False
+                self._want(wanted, self._ahead)
+        if ready:
+            if len(self._ready) >= READY_MAX:
+                self._ready.clear()
+            self._ready.add(way)
 
     def follow(
         self, events: Events, directions: Iterable[tuple[int, float, float]], standing: Iterable[int]
@@ -138,6 +154,8 @@ class Chunks:
         """
         for cx, cy in (*events.rejected_chunks, *events.unloaded_chunks):
             self._loaded.pop(pack(cx, cy), None)
+            self._ready.clear()
+            self._standable.clear()
         for joined in events.joined:
             self.prepare(joined.key)
         for key, dx, dy in directions:
@@ -150,11 +168,23 @@ class Chunks:
     def _keep_near(self, cells: Iterable[int]) -> None:
         """Ground around these cells is in use, or wanted before all that lies ahead."""
         loaded = self._loaded
+        if self._is_roomy():
+            for cell in set(cells) - self._standable:
+                missing = [key for key in around(cell, 1) if key not in loaded]
+                for key in missing:
+                    self._want(key, self._near)
+                if not missing:
+                    self._standable.add(cell)
+            return
         for key in dict.fromkeys(near for cell in cells for near in around(cell, 1)):
             if key in loaded:
                 loaded.move_to_end(key)
             else:
                 self._want(key, self._near)
+
+    def _is_roomy(self) -> bool:
+        """Whether nothing will have to be unloaded soon: what is used when need not be known."""
+        return len(self._loaded) < self._loaded_max * ROOMY_SHARE
 
     def _want(self, key: int, queue: OrderedDict[int, None]) -> None:
         """Queues what is not there and not on its way, unless the queue is full."""

@@ -11,6 +11,7 @@ Busy ticks put the whole server up the ladder of degradation (server/interest.py
 
 import asyncio
 import time
+from itertools import pairwise
 
 import numpy as np
 import structlog
@@ -150,6 +151,7 @@ class Loop:
         marks.append(time.perf_counter())
         self._follow(events)
         self._save(events)
+        marks.append(time.perf_counter())
         self._measure(marks, late_s)
 
     def _count_refusals(self, events: Events) -> None:
@@ -216,11 +218,11 @@ class Loop:
 
     def _measure(self, marks: list[float], late_s: float) -> None:
         counts = self._counts
-        spent_s = time.perf_counter() - marks[0]
+        spent_s = marks[-1] - marks[0]
         counts.tick.observe(spent_s)
         counts.lateness.observe(late_s)
         counts.overruns += spent_s > self._tick_s
-        for phase, start, end in zip(counts.phase_s, marks, marks[1:], strict=False):
+        for phase, (start, end) in zip(counts.phase_s, pairwise(marks), strict=True):
             counts.phase_s[phase] += end - start
         share = max(spent_s, late_s) / self._tick_s
         self.garbage.after(self.state.tick, share)

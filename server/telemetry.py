@@ -58,7 +58,7 @@ TICK_BUCKETS_S = tuple(
         1000,
     )
 )
-PHASES = ("commands_and_rules", "encode", "publish")
+PHASES = ("commands_and_rules", "encode", "publish", "ground_and_saving")
 
 
 class Histogram:

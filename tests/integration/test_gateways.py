@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -26,6 +27,7 @@ from protocol.messages import (
     TileEdit,
 )
 from tests.harness import WAIT_S, Client, Raw, ServerProcess, serving
+from tests.integration.test_stop import starting
 from tests.integration.test_walk_and_talk import together, walk_somewhere
 from tests.server.support import HANDSHAKE
 
@@ -278,3 +280,12 @@ async def test_the_port_is_not_shared_with_another_server(server: ServerProcess)
         )
     assert second.returncode == 1
     assert f"server.port {server.port} is taken" in second.stdout + second.stderr
+
+
+def test_a_server_whose_gateways_cannot_start_says_so_and_stops(data: Path) -> None:
+    """Guard: START_ATTEMPTS_MAX; without it the start would go on for ever."""
+    broken = "import server.gateways; server.gateways.Gateways.__init__.__defaults__ = ('server.nowhere',)"
+    with starting(data, program=broken, server__gateways=1, server__port=0, http__port=0) as process:
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 4
+        assert "gateways end before they take connections" in said

@@ -184,12 +184,11 @@ async def test_a_player_is_played_from_one_side_and_the_newer_wins(town: Town) -
 async def test_what_an_older_connection_still_had_on_its_way_is_not_obeyed(town: Town) -> None:
     """Guards: `outdated` in Hub._steer, the number in Hub._say: the newer one counts its inputs and requests anew."""
     older, _ = town.player(0)
-    player_id = older.session.player_id
-    town.elsewhere.ids = iter([player_id])
-    newer, transport = town.player(1)
     older.data_received(
         frame(codec.encode(Move(77, 1.0, 0.0)) + codec.encode(ChatSay(5, ChatChannel.WORLD, "I am late")))
     )
+    town.elsewhere.ids = iter([older.session.player_id])
+    newer, transport = town.player(1)
     town.settle()
     town.tick()
     assert not [command for command in town.commands if isinstance(command, Steers | Say)]
@@ -213,15 +212,22 @@ async def test_one_may_come_back_to_the_side_one_was_replaced_on(town: Town) -> 
     assert [one.seq for one in messages(transport.take()) if isinstance(one, Moved)] == [3]
 
 
-async def test_an_answer_waits_for_the_side_that_asked_and_no_other_gets_it(town: Town) -> None:
+async def test_an_answer_is_for_the_connection_that_asked_also_when_the_newer_one_is_on_another_side(
+    town: Town,
+) -> None:
     """Guard: numbers of connections begin elsewhere on each line (Hub.attach)."""
-    asked, heard = town.player(0)
-    _, overheard = town.player(1)
+    asked, _ = town.player(0)
     asked.data_received(frame(codec.encode(ChatSay(9, ChatChannel.NEARBY, "hello"))))
-    town.settle()
+    town.sides[0].up()
+    town.elsewhere.ids = iter([asked.session.player_id])
+    newer, transport = town.sides[1].connect(HANDSHAKE)
+    town.sides[1].settle()
+    newer.data_received(frame(HELLO))
+    town.sides[1].settle()
     town.tick()
-    assert [one.request_id for one in messages(heard.take()) if isinstance(one, Ok)] == [9]
-    assert not [one for one in messages(overheard.take()) if isinstance(one, Ok)]
+    told = messages(transport.take().partition(b"\r\n\r\n")[2])
+    assert isinstance(told[0], Welcome)
+    assert not [one for one in told if isinstance(one, Ok)]
 
 
 async def test_a_side_that_dies_is_so_many_lost_lines(town: Town) -> None:

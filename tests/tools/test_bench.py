@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools.bench import crowd, grid
+from tools.bench import crowd, grid, simulation
 from tools.bench.floor import Floor, measure_floor
 from tools.bench.floor import figures as floor_figures
 from tools.bench.held import HELD, ROUND_TO, Search, Target, Try, most_held, resolution, why_not
@@ -124,6 +124,15 @@ def test_what_a_bench_starts_may_open_all_the_files_there_are() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == few
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_small_simulation_is_measured_from_start_to_end() -> None:
+    """Everybody comes in over the link, and every frame is read from the ring."""
+    found = await simulation.measure(players=30, seconds=1, seed=1, say=print)
+    assert (found["players"], found["missing"], found["frames_missed"]) == (30, 0, 0)
+    assert found["acknowledged_per_s"] > 0
+    assert found["bytes_per_tick"] > 0
+    assert {target.key for target in simulation.TARGETS} <= found.keys()
 
 
 def test_a_server_is_measured_together_with_its_gateways(tmp_path: Path) -> None:
