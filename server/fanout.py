@@ -276,14 +276,11 @@ def _sight(key: Any, radius: int, head: Any, following: Any, keys: Any, seen: An
 
 
 @njit(cache=True)
-def _bound(seen: Any, count: int, places: Rows, extra_start: Any, extra_end: Any) -> Any:
+def _bound(seen: Any, count: int, places: Rows, extras: Bytes) -> Any:
     """More bytes than any frame of these places can have."""
-    size = FRAME_HEAD_MAX + SNAPSHOT_HEAD_MAX
+    size = FRAME_HEAD_MAX + SNAPSHOT_HEAD_MAX + len(extras)
     for index in range(count):
-        place = seen[index]
-        size += BLOCK_HEAD_MAX + SNAPSHOT_HEAD_MAX + places[place]["count"] * RECORD_BYTES
-        for column in range(len(_PERIODS)):
-            size += extra_end[place, column] - extra_start[place, column]
+        size += BLOCK_HEAD_MAX + SNAPSHOT_HEAD_MAX + places[seen[index]]["count"] * RECORD_BYTES
     return size
 
 
@@ -425,7 +422,7 @@ def _spread(
             if not steps >> step & 1:
                 continue
             count = _sight(places[own]["key"], rungs[step]["radius"], head, following, keys, seen, where)
-            needed = _bound(seen, count, places, extra_start, extra_end) + ACK_BYTES_MAX
+            needed = _bound(seen, count, places, extras) + ACK_BYTES_MAX
             if state[USED] + 2 * needed > len(out) or needed > len(blocks):
                 state[RESUMED_STEP], state[NEEDED] = step, needed
                 return False
