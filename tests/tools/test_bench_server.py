@@ -193,7 +193,7 @@ def test_the_stages_of_latency_are_measured() -> None:
 
 
 def test_slow_clients_beside_others_are_measured() -> None:
-    setting = slow.Setting(slow=2, players=8, seconds=3, outbox_bytes_max=65_536, asked_per_s=90)
+    setting = slow.Setting(slow=2, players=8, seconds=3, outbox_bytes_max=65_536, asked_per_s=90, spread_s=4)
     found = slow.measure(setting)
     assert not found["errors"], found["errors_by_reason"]
     assert (found["closed_too_slow"], found["players_held"], found["lost"]) == (2, 8, 0)

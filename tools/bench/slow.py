@@ -41,6 +41,7 @@ LOOK_S = 1.0  # between two looks at the server
 COMING_S_MAX = 60.0  # for the slow ones to arrive; a second for every RAMP_PER_S of them besides
 FILLING_S_MAX = 180.0
 CLOSING_S_MAX = 60.0
+SPREAD_S = 60.0
 RESTING_S = 3.0  # after the last was closed, until their process is gone
 RAMP_PER_S = 100
 HELD_BACK_SHARE = 0.9  # of the slow, in which skipped snapshots show that all are held back
@@ -58,6 +59,9 @@ class Setting:
     seconds: float = SECONDS
     outbox_bytes_max: int = LimitsConfig().outbox_bytes_max
     asked_per_s: int = ASKED_PER_S  # chunks, by each slow one
+    spread_s: float = (
+        SPREAD_S  # between the first that is held back and the last: their ground is not equally large
+    )
 
     @property
     def budget_kib(self) -> float:
@@ -131,7 +135,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         everyone,
         IN_SIGHT,
         **{
-            "limits.slow_client_s": setting.seconds,
+            "limits.slow_client_s": setting.seconds + setting.spread_s,
             "limits.outbox_bytes_max": setting.outbox_bytes_max,
             "limits.hellos_per_address.burst": everyone,
         },
@@ -246,7 +250,8 @@ class Course:
         if skipped >= HELD_BACK_SHARE * self.setting.slow * ticks:
             self._enter("full", now)
         elif self._lasted_s(now) > FILLING_S_MAX:
-            raise BenchError("those who do not read were not held back")
+            closed = f", and {now[TOO_SLOW]:.0f} were closed before the others" if now[TOO_SLOW] else ""
+            raise BenchError(f"not all of those who do not read were held back{closed}")
 
     def _full(self, now: Look, last: Look) -> None:
         lasted_s = self._lasted_s(now)
@@ -260,7 +265,7 @@ class Course:
         if now[TOO_SLOW] >= self.setting.slow:
             self.send_away()
             self._enter("resting", now)
-        elif self._lasted_s(now) > CLOSING_S_MAX + self.setting.seconds:
+        elif self._lasted_s(now) > CLOSING_S_MAX + self.setting.seconds + self.setting.spread_s:
             raise BenchError(f"only {now[TOO_SLOW]:.0f} of {self.setting.slow} were closed as too slow")
 
     def _resting(self, now: Look, last: Look) -> None:
