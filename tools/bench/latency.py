@@ -15,7 +15,6 @@ import numpy as np
 from rich.console import Console
 
 from protocol.messages import Ping, Pong, code_of
-from server.telemetry import PHASES
 from tools.bench.attend import Look, drive, look_at, room_for, sources_for, tick_figures
 from tools.bench.live import BenchError, live_server, on_load_core
 from tools.bench.trial import TICK_HZ
@@ -26,6 +25,12 @@ from tools.bots.report import Samples, percentile
 PLAYERS, SECONDS, IN_SIGHT = 2_000, 30, 36
 SETTLE_S = 5.0
 DRAWN_BEHIND_MS = 100  # tools/browser/world.js, DELAY_MS: others are drawn so far in the past, at least
+
+BEFORE_THE_NEIGHBOUR = (
+    "commands_and_rules",
+    "encode",
+    "publish",
+)  # phases of the tick; what comes after delays nobody
 
 _PING, _PONG = code_of(Ping), code_of(Pong)
 
@@ -151,7 +156,7 @@ def stages(before: Look, after: Look) -> dict[str, float]:
     """How long each phase of a tick took on average."""
     ticks = max(after["landworld_tick"] - before["landworld_tick"], 1)
     found = {}
-    for phase in PHASES:
+    for phase in BEFORE_THE_NEIGHBOUR:
         name = f"landworld_tick_phase_seconds_total{{'phase': '{phase}'}}"
         found[f"{phase}_ms_mean"] = round((after[name] - before[name]) / ticks * 1000, 3)
     return found
@@ -161,7 +166,7 @@ def waiting(
     answers_ms: Sequence[float], round_trips_ms: Sequence[float], phases: dict[str, float]
 ) -> dict[str, float]:
     """The mean wait for the tick: the way to one's own answer, without the line, the rules, encoding, and half of the sending."""
-    rules, encode, publish = (phases[f"{phase}_ms_mean"] for phase in PHASES)
+    rules, encode, publish = (phases[f"{phase}_ms_mean"] for phase in BEFORE_THE_NEIGHBOUR)
     left = float(np.mean(answers_ms)) - float(np.mean(round_trips_ms)) - rules - encode - publish / 2
     return {"wait_for_tick_ms_mean": round(left, 2)}
 
