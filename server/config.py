@@ -39,7 +39,7 @@ from pydantic_settings import (
 
 from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
-from protocol.snapshot import CELL_TILES, STEP_MAX
+from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
@@ -104,7 +104,7 @@ class ServerConfig(Section):
     """
     guests_allowed: bool = True
     """Whether people may play without a token."""
-    max_players: Annotated[int, span("players", 1, 1_000_000)] = 10_000
+    max_players: Annotated[int, span("players", 1, COUNT_MAX)] = 10_000
     """So many may be in the world at once; the next is refused with WORLD_FULL."""
     shutdown_s: Annotated[float, span("seconds", 1, 60)] = 5.0
     """The longest an orderly stop takes: clients told, everything saved, gone."""

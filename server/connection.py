@@ -12,6 +12,7 @@ Every trouble ends in one of three ways, see `data_received`:
 
 import asyncio
 import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 from websockets.frames import Frame, Opcode
@@ -59,6 +60,7 @@ PATH = "/"
 SEND_BUFFER_BYTES = 131_072  # of the kernel, for one client: what it does not read must not grow there unseen
 CLOSE_WAIT_S = 2.0  # for the client's close frame; then the line is cut
 TRY_AGAIN = "The server has much to do; try again in a moment."
+AT_ONCE = struct.pack("ii", 1, 0)  # struct linger, see socket(7): the socket is reset
 NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NAMES = {message: name_of(message) for message in CLIENT_MESSAGES}
 
@@ -186,7 +188,10 @@ class Connection(asyncio.Protocol):
             if transport is None:
                 return
             if piece:
-                transport.write(piece)
+                if self.outbox.transport is None:
+                    transport.write(piece)
+                else:
+                    self.outbox.write(piece)
                 if self.outbox.holds_back():  # nothing the tick brings may go past it
                     self._gate.interest.wake(self.session.player_id)
             else:
@@ -201,8 +206,11 @@ class Connection(asyncio.Protocol):
             self._closing = self._gate.loop.call_later(CLOSE_WAIT_S, self.cut)
 
     def cut(self) -> None:
-        """Ends the connection without a word."""
+        """Ends the connection without a word; what is on its way to a client that does not read is not kept for it."""
         if self.transport is not None:
+            raw = self.transport.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
             self.transport.abort()
 
     # --- the handshake ---------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class TickFrame(msgspec.Struct, array_like=True, gc=False):
     arrivals: list[Arrival] = []
     placed: list[tuple[int, int, bytes]] = []  # player_id, cell, their `appeared`
     gone: list[int] = []
-    private: list[tuple[int, bytes]] = []  # player_id, message
+    heard: list[tuple[bytes, list[int]]] = []  # message, the player_ids that hear it
     answers: list[tuple[int, int, bytes]] = []  # player_id, session that asked, message
     everyone: list[bytes] = []
     casts: list[tuple[int, bytes]] = []  # cell, message for all who see it
@@ -136,4 +136,4 @@ def _spread(state: State, heard: Heard, frame: TickFrame) -> None:
     if heard.by is None:
         frame.everyone.append(message)
     else:
-        frame.private += [(player_id, message) for player_id in heard.by]
+        frame.heard.append((message, heard.by))

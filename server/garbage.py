@@ -30,7 +30,7 @@ class Garbage:
     def after(self, tick: int, share: float) -> None:
         """A tick is over that used `share` of its time."""
         young = gc.get_count()[0]
-        if tick >= self._full_tick and share < QUIET_SHARE:
+        if tick >= self._full_tick and (share < QUIET_SHARE or tick >= self._full_tick + FULL_TICKS):
             gc.collect()
             self._full_tick = tick + FULL_TICKS
         elif young > YOUNG_MAX * OVERDUE or (young > YOUNG_MAX and share < QUIET_SHARE):

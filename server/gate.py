@@ -228,8 +228,10 @@ class Gate:
             self._welcome(arrival)
         for player_id, session, message in tick_frame.answers:
             self._answer(player_id, session, message)
-        for player_id, message in tick_frame.private:
-            interest.tell(player_id, frame(message))
+        for message, player_ids in tick_frame.heard:
+            framed = frame(message)
+            for player_id in player_ids:
+                interest.tell(player_id, framed)
         for key, edits in tick_frame.edits:
             self.ground.build(key, edits)
         for key, message in tick_frame.casts:

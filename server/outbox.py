@@ -15,6 +15,7 @@ import asyncio
 from dataclasses import dataclass
 
 NO_SOCKET = -1
+HELD_BYTES = 16_384  # gathered for a transport that waits
 BINARY_FINAL = 0x82  # FIN and opcode 2, RFC 6455 section 5.2
 
 
@@ -47,13 +48,14 @@ class Outbox:
     `full` is set and cleared by the transport's flow control (see Connection.pause_writing), so that asking costs nothing.
     """
 
-    __slots__ = ("bytes_max", "fd", "full", "sent", "transport", "waiting")
+    __slots__ = ("_held", "bytes_max", "fd", "full", "sent", "transport", "waiting")
 
     def __init__(self, bytes_max: int, sent: Sent) -> None:
         self.bytes_max = bytes_max
         self.sent = sent
         self.transport: asyncio.WriteTransport | None = None
         self.waiting: list[bytes] = []
+        self._held = b""
         self.full = False  # more waits than the client may have waiting
         self.fd = NO_SOCKET  # for the fan-out, which writes past the transport while that holds nothing
 
@@ -67,11 +69,14 @@ class Outbox:
     def close(self) -> None:
         """Writes what waits; what comes after is dropped."""
         self.flush()
+        if self._held and self.transport is not None:
+            self.transport.write(self._held)
         self.lost()
 
     def lost(self) -> None:
         """The socket is gone, and so is what waits."""
         self.waiting.clear()
+        self._held = b""
         self.transport = None
         self.fd = NO_SOCKET
 
@@ -88,17 +93,31 @@ class Outbox:
             data = b"".join(waiting)
             self.sent.add(1, len(data))
             self.write(data)
+        elif self._held:
+            self.write(b"")
 
     def write(self, data: bytes) -> None:
-        """Hands bytes to the transport, if there still is one."""
-        if self.transport is not None:
-            self.transport.write(data)
+        """Hands bytes to the transport, if there still is one.
+
+        While that waits for the socket, little pieces are gathered here: in the transport each would cost as much again as it holds.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        data, self._held = self._held + data, b""
+        if len(data) < HELD_BYTES and transport.get_write_buffer_size():
+            self._held = data
+        else:
+            transport.write(data)
 
     def holds_back(self) -> bool:
-        """Whether the transport has bytes that the socket did not take yet."""
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+        """Whether there are bytes that the socket did not take yet."""
+        transport = self.transport
+        return transport is not None and (bool(self._held) or transport.get_write_buffer_size() > 0)
 
     def is_overflowing(self) -> bool:
         """Whether even what may not be skipped is too much."""
         transport = self.transport
-        return transport is not None and transport.get_write_buffer_size() > 2 * self.bytes_max
+        return (
+            transport is not None and transport.get_write_buffer_size() + len(self._held) > 2 * self.bytes_max
+        )

@@ -26,6 +26,8 @@ def digest(state: State) -> str:
         players.dx,
         players.dy,
         players.leave_tick,
+        players.seq,
+        players.steered_tick,
     ):
         summary.update(column[order].tobytes())
     summary.update(

@@ -83,7 +83,7 @@ class Players:
         self.x[slot], self.y[slot] = x, y
         self.stop(slot)
         self.leave_tick[slot] = NEVER
-        self.steered_tick[slot] = NEVER
+        self.seq[slot], self.steered_tick[slot] = 0, NEVER
         self.by_id.enter(slot, player_id)
         self.grid.enter(slot, pack(int(x // CELL_TILES), int(y // CELL_TILES)))
         self._linked = None

@@ -130,6 +130,7 @@ def _join(state: State, command: Join, events: Events, touched: list[int], _: St
     players.roles[slot] = command.role  # who still stood here may have lost theirs
     players.stop(slot)
     players.leave_tick[slot] = NEVER
+    players.steered_tick[slot] = NEVER  # a newer line counts its intents anew
     state.detached.discard(command.player_id)
     x, y, key = float(players.x[slot]), float(players.y[slot]), int(players.grid.keys[slot])
     touched.append(key)

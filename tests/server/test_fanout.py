@@ -243,6 +243,10 @@ def test_a_socket_that_takes_a_part_gets_the_rest_in_order(pipe: Pipe, acknowled
         waited += bool(pipe.queue)
         pipe.push()
         received += pipe.read_some(tick % 7 * 700)  # last: the next tick finds room, whatever still waits
+    while outbox.holds_back():
+        received += pipe.read_all()
+        interest.take(TickFrame(200, 0))
+        interest.write(200)
     received += pipe.read_all()
     assert waited > 20, "the socket was never full"
     said = messages(received)
@@ -267,8 +271,9 @@ async def test_what_was_answered_between_ticks_goes_out_before_the_tick(pipe: Pi
     connection.data_received(masked(b"are you there?", Opcode.PING))
     received = pipe.read_some(100_000)
     connection.data_received(masked(codec.encode(Move(1, 1.0, 0.0))))
-    house.tick()
-    received += pipe.read_all()
+    for _ in range(2):  # what is gathered goes out once the transport is empty
+        house.tick()
+        received += pipe.read_all()
     kinds = [type(message) for message in messages(received)]
     assert kinds == [Pong] * (len(kinds) - 1) + [Moved]
     assert (Opcode.PONG, b"are you there?") in payloads(received)

@@ -26,6 +26,7 @@ def garbage() -> Iterator[Garbage]:
         (1, 0.9, YOUNG_MAX * OVERDUE + 1, 1),
         (FULL_TICKS, 0.1, 10, 2),
         (FULL_TICKS, 0.9, 10, None),
+        (2 * FULL_TICKS, 0.9, 10, 2),
     ],
 )
 def test_collections_come_after_quiet_ticks(

@@ -335,7 +335,9 @@ def test_own_messages_are_never_skipped() -> None:
     world.stall(1)
     one.heard.clear()
     world.tick(private=[(1, codec.encode(Moved(7, 2, 0.0, 0.0)))])
-    assert [type(message) for message in one.heard] == [Moved]
+    world.stall(1, 0)
+    world.tick()
+    assert [type(message) for message in one.heard] == [Moved, *[Appeared] * len(one.names), Snapshot]
 
 
 def test_who_does_not_read_for_long_is_reported_counted_in_ticks() -> None:
@@ -614,6 +616,8 @@ def test_a_cast_is_not_skipped_for_a_client_that_does_not_read() -> None:
     world.stall(1)
     for version in (2, 3):
         world.tick(casts=cast(version))
+    world.stall(1, 0)
+    world.tick()
     assert heard_of(eyes) == [2, 3]
 
 

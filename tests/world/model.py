@@ -88,6 +88,7 @@ class Model:
                 person = self.people.setdefault(command.player_id, Person(command.x, command.y))
                 person.dx, person.dy, person.leave_tick = 0.0, 0.0, None
                 touched.add(person.cell)
+                steered.pop(command.player_id, None)
                 out.joined[command.player_id] = (person.x, person.y, stood)
             case Leave(player_id):
                 self._remove(player_id, out, touched)

@@ -209,6 +209,12 @@ def test_the_newest_input_is_acknowledged_once_with_the_place_after_the_tick() -
     assert moved(world.do()) == []
 
 
+def test_a_newer_line_is_not_told_of_what_the_older_one_asked() -> None:
+    """Guard: _join forgets the intent; the newer line counts its own from one again."""
+    assert moved(World(*plain(), join(1)).do(steer(1, 77, 1.0, 0.0), join(1))) == []
+    assert moved(World(*plain(), join(1)).do(join(1), steer(1, 2, 1.0, 0.0))) == [(1, 2, 0.7, 0.5)]
+
+
 def test_who_left_in_the_same_tick_is_not_answered() -> None:
     assert moved(World(*plain(), join(1)).do(steer(1, 1, 1.0, 0.0), Leave(1))) == []
     assert moved(World(*plain(), join(1)).do(steer(1, 1, 1.0, 0.0), Leave(1), join(2))) == []
