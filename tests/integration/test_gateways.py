@@ -261,8 +261,8 @@ async def test_gateways_end_with_the_simulation(server: ServerProcess) -> None:
         mortal.process.kill()
         assert (await client.wait_closed())[0] in (1001, 1006)
         await asyncio.to_thread(gateway.wait, WAIT_S)
-        mortal.process.communicate()
-        mortal.process = None
+        await asyncio.to_thread(mortal.kill)
+        await asyncio.to_thread(mortal.start)  # which finds the database again, and takes it down at the end
 
 
 async def test_the_port_is_not_shared_with_another_server(server: ServerProcess) -> None:
