@@ -11,8 +11,8 @@ Three queues, each bounded by `chunk_queue_max`, wait for the thread:
     near    the 3 x 3 chunks around somebody: without these they meet a wall
     ahead   a square around whoever comes into a new cell, and further on in the direction they walk
 
-Near ground is looked for again around everyone once a second, a share of them each tick. So nothing has to remember what a full queue
-or the world turned away: whoever stands at a wall of missing ground gets it later.
+Near ground is looked for again around every occupied cell within two seconds, a share of them each tick. So nothing has to remember
+what a full queue or the world turned away: whoever stands at a wall of missing ground gets it later.
 """
 
 import asyncio
@@ -150,7 +150,7 @@ class Chunks:
     ) -> None:
         """Prepares ground for those who came into a new cell: (cell, direction) of each; and near those who stand somewhere.
 
-        `standing`: cells with somebody in them; everyone's must come up about once a second.
+        `standing`: cells with somebody in them; each must come up about once a second.
         """
         for cx, cy in (*events.rejected_chunks, *events.unloaded_chunks):
             self._loaded.pop(pack(cx, cy), None)

@@ -45,7 +45,7 @@ from protocol.messages import (
 )
 from server.auth import Identity
 from server.config import SAME_HOST
-from server.framing import ends_whole, small_message
+from server.framing import Border, small_message
 from server.outbox import Outbox, frame
 from server.seam import Building, Finding, Saying, SignIn
 from server.session import Session
@@ -69,12 +69,12 @@ class Connection(asyncio.Protocol):
     """The state of one socket."""
 
     __slots__ = (
+        "_border",
         "_closing",
         "_early",
         "_gate",
         "_pieces",
         "_request",
-        "_whole",
         "_ws",
         "address",
         "admitted",
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
             logger=gate.websocket_logger,
         )
         self._pieces: list[bytes] = []
-        self._whole = True  # all that was fed to the library after the handshake ended where a frame does
+        self._border = Border()  # of what was fed to the library after the handshake
         self._closing: asyncio.TimerHandle | None = None
         self._request: Request | None = None  # a handshake that waits to be admitted
         self._early = b""  # what came after it
@@ -168,12 +168,12 @@ class Connection(asyncio.Protocol):
 
     def _take_frames(self, data: bytes) -> None:
         """A small message by itself on the short way, anything else through the library."""
-        if self._whole and not self._pieces and self._closing is None:
+        if self._border.whole and not self._pieces and self._closing is None:
             message = small_message(data)
             if message is not None:
                 self._take_message(message)
                 return
-        self._whole = self._whole and ends_whole(data)
+        self._border.feed(data)
         self._ws.receive_data(data)
         for event in self._ws.events_received():
             self._take_frame(cast(Frame, event))

@@ -8,8 +8,7 @@ A session is pure: the time is an argument, and nothing is sent from here. For e
     ProtocolError      the connection is closed
 
 in the order in which it is asked: the state (a table: `rule.state` of each message), the rate (a hello's is that of its address, which
-the gate asks for), the role. What the role forbids is paid
-for, too: a refusal costs as much as an answer.
+the hub asks for), the role. What the role forbids is paid for, too: a refusal costs as much as an answer.
 """
 
 from collections import OrderedDict, deque

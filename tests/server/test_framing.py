@@ -1,12 +1,12 @@
 """The short way for small frames beside the library that writes them."""
 
-from itertools import accumulate
+from itertools import accumulate, pairwise, product
 
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from server.framing import SMALL_MAX, ends_whole, small_message
+from server.framing import SMALL_MAX, Border, small_message
 
 FRAMES = st.builds(
     Frame,
@@ -40,12 +40,18 @@ def test_whatever_comes_is_taken_only_when_it_is_one_frame(data: bytes, first: i
     assert (taken is not None) == whole
 
 
-@given(st.lists(FRAMES, max_size=4), st.booleans(), st.data())
-def test_bytes_end_whole_where_a_frame_does(frames: list[Frame], mask: bool, data: st.DataObject) -> None:
+@given(st.lists(FRAMES, max_size=4), st.booleans(), st.lists(st.integers(0, 9), min_size=1), st.data())
+def test_the_border_is_known_however_the_bytes_are_cut(
+    frames: list[Frame], mask: bool, steps: list[int], data: st.DataObject
+) -> None:
     sent = [
         _sent(frame, mask) if frame.opcode in (Opcode.PING, Opcode.CLOSE) else frame.serialize(mask=mask)
         for frame in frames
     ]
     stream, ends = b"".join(sent), {0, *accumulate(map(len, sent))}
-    at = data.draw(st.integers(0, len(stream)) | st.sampled_from(sorted(ends)))
-    assert ends_whole(stream[:at]) == (at in ends)
+    cuts = data.draw(st.lists(st.integers(0, len(stream)) | st.sampled_from(sorted(ends)), max_size=12))
+    near = {end + step for end, step in product(ends, steps) if end + step <= len(stream)}
+    border = Border()
+    for start, end in pairwise(sorted({0, *cuts, *near})):
+        border.feed(stream[start:end])
+        assert border.whole == (end in ends)

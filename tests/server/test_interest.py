@@ -100,8 +100,9 @@ class SmallWorld:
                 outbox.open(self.eyes[player_id].transport)  # type: ignore[arg-type]
                 self._outboxes[player_id] = outbox
                 self.interest.watch(player_id, outbox)
-        for player_id, message in tick_frame.private:
-            self.interest.tell(player_id, frame(message))
+        for message, hearers in tick_frame.heard:
+            for player_id in hearers:
+                self.interest.tell(player_id, frame(message))
         for key, message in tick_frame.casts:
             self.interest.cast(key, frame(message))
         self.interest.write(self.now)
@@ -165,7 +166,7 @@ def test_all_a_tick_brings_comes_in_one_write_own_messages_first() -> None:
     world, (one, two) = together(2)
     one.heard.clear()
     world.put(2, 0, 0, 500)
-    world.tick(private=[(1, codec.encode(Moved(7, 2, 0.0, 0.0)))])
+    world.tick(heard=[(codec.encode(Moved(7, 2, 0.0, 0.0)), [1])])
     assert [type(message) for message in one.heard] == [Moved, Snapshot]
     assert world.sent.writes == 4  # two in the first tick, two in this: `Eyes.look` fails at two a tick
     assert two.cells == one.cells
@@ -334,7 +335,7 @@ def test_own_messages_are_never_skipped() -> None:
     world, (one,) = together(1)
     world.stall(1)
     one.heard.clear()
-    world.tick(private=[(1, codec.encode(Moved(7, 2, 0.0, 0.0)))])
+    world.tick(heard=[(codec.encode(Moved(7, 2, 0.0, 0.0)), [1])])
     world.stall(1, 0)
     world.tick()
     assert [type(message) for message in one.heard] == [Moved, *[Appeared] * len(one.names), Snapshot]

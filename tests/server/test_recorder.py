@@ -142,7 +142,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, data: bytes, reason: st
 def test_a_recording_of_another_format_is_refused_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "recording"
     recordings.write(path, {"format": 1, "rules": {}, "tick": 0}, [])
-    with pytest.raises(ValueError, match="has format 1; this program reads 2"):
+    with pytest.raises(ValueError, match=f"has format 1; this program reads {FORMAT}"):
         read(path)
 
 
