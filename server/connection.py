@@ -77,10 +77,10 @@ class Connection(asyncio.Protocol):
         "_request",
         "_ws",
         "address",
-        "admitted",
         "heard_s",
         "identity",
         "outbox",
+        "questions",
         "quiet_turns",
         "session",
         "transport",
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         self.identity: Identity | None = None
         self.transport: asyncio.Transport | None = None
         self.address = ""
-        self.admitted = False
+        self.questions = 0  # whether there is room: asked, and not answered yet
         self.heard_s = gate.now_s()
         # Of Gate._look_after: since the last stage began, and since anything was heard.
         self.turns = self.quiet_turns = 0
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
         if self.is_closing():
             return
         self._request = request
-        if self.admitted:
+        if not self.questions:
             self._accept()
         else:
             assert self.transport is not None
@@ -269,9 +269,9 @@ class Connection(asyncio.Protocol):
         )
 
     def admit(self) -> None:
-        """There is room for this connection; its handshake may have come before that was known."""
-        self.admitted = True
-        if self._request is not None and self.transport is not None:
+        """There is room for this connection, or for whom it was forwarded; its handshake may have come before all that was known."""
+        self.questions -= 1
+        if not self.questions and self._request is not None and self.transport is not None:
             self._accept()
             self._write_protocol()
             self.transport.resume_reading()

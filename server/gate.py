@@ -120,6 +120,7 @@ class Gate:
         """A socket was accepted."""
         number = connection.session.number = self._first_number + self.counts.connections
         self.counts.connections += 1
+        connection.questions += 1
         self._connections[number] = connection
         self._wheel[number % len(self._wheel)].add(connection)
         self.up(Opened(number, connection.address))
@@ -128,7 +129,8 @@ class Gate:
         """The handshake says for whom it was forwarded: they must be admitted, too."""
         address = self._proxies.client_of(connection.address, lines)
         if address != connection.address:
-            connection.address, connection.admitted = address, False
+            connection.address = address
+            connection.questions += 1
             self.up(Forwarded(connection.session.number, address))
 
     def ending(self, connection: Connection) -> None:

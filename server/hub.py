@@ -74,9 +74,13 @@ class Line:
     count: Callable[[], Tally]
     first_number: int
     callers: "dict[int, Caller]" = field(default_factory=dict)
-    outdated: set[int] = field(
-        default_factory=set
-    )  # players replaced, whose old intents may still be on their way
+    # player_id -> newest connection here that was replaced and has not said Ending: its intents may still be on their way
+    outdated: dict[int, int] = field(default_factory=dict)
+
+    def heard_last_of(self, caller: "Caller") -> None:
+        """No intent of this connection is on its way any more."""
+        if self.outdated.get(caller.player_id) == caller.number:
+            del self.outdated[caller.player_id]
 
 
 @dataclass(slots=True, eq=False)
@@ -195,7 +199,7 @@ class Hub:
     def _ending(self, line: Line, message: Ending) -> None:
         caller = self._callers[message.number]
         caller.ending = True
-        line.outdated.discard(caller.player_id)
+        line.heard_last_of(caller)
 
     def _closed(self, line: Line, message: Closed) -> None:
         self._lose(self._callers[message.number], message.for_good)
@@ -207,7 +211,7 @@ class Hub:
             self._empty.set()
         self._forget_address(caller.address)
         player_id = caller.player_id
-        caller.line.outdated.discard(player_id)
+        caller.line.heard_last_of(caller)
         if self.players.get(player_id) is caller:
             del self.players[player_id]
             if for_good:
@@ -252,7 +256,7 @@ class Hub:
         older = self.players.get(player_id)
         if older is not None:
             if not older.ending:
-                older.line.outdated.add(player_id)
+                older.line.outdated[player_id] = older.number
             older.line.send(Replaced(older.number))
         caller.player_id = player_id
         self.players[player_id] = caller

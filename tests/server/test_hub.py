@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 
 from protocol import codec
@@ -136,7 +137,7 @@ async def town() -> AsyncIterator[Town]:
 
 
 async def test_a_handshake_waits_until_the_whole_server_has_admitted_it(town: Town) -> None:
-    """Guard: Connection.admitted. What comes behind the handshake is neither lost nor read too early."""
+    """Guard: Connection.questions. What comes behind the handshake is neither lost nor read too early."""
     side, hello = town.sides[0], frame(HELLO)
     connection, transport = side.connect(HANDSHAKE[:40], HANDSHAKE[40:] + hello[:3])
     waited = transport.paused
@@ -150,6 +151,25 @@ async def test_a_handshake_waits_until_the_whole_server_has_admitted_it(town: To
     head, _, rest = transport.take().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101")
     assert isinstance(messages(rest)[0], Welcome)
+
+
+@pytest.mark.parametrize("first", [101, 429])
+async def test_behind_a_proxy_nobody_is_accepted_before_their_own_address_is_judged(first: int) -> None:
+    """Guard: Connection.questions. The answer for the proxy's own address comes first, and is not the answer for the client's."""
+    proxy = "192.0.2.1"
+    town = Town(server={"trusted_proxies": [proxy]}, limits={"connections_per_address": 1})
+    handshake = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n")
+    side = town.sides[0]
+    if first == 429:  # somebody is there from this address
+        side.connect(handshake)
+        side.settle()
+    _, transport = side.connect(handshake)
+    side.up()
+    proxys, clients = side.going_down
+    side.gate.take(proxys)
+    assert transport.take() == b""
+    side.gate.take(clients)
+    assert transport.take().startswith(b"HTTP/1.1 %d" % first)
 
 
 async def test_limits_are_of_all_sides_together() -> None:
@@ -210,6 +230,32 @@ async def test_one_may_come_back_to_the_side_one_was_replaced_on(town: Town) -> 
     town.settle()
     town.tick()
     assert [one.seq for one in messages(transport.take()) if isinstance(one, Moved)] == [3]
+
+
+@pytest.mark.parametrize("last", ["ending", "closed"])
+async def test_the_end_of_one_line_does_not_bring_back_what_a_later_one_had_on_its_way(
+    town: Town, last: str
+) -> None:
+    """Guard: the number in Line.heard_last_of. Two lines of one player were replaced on this side; the end of the first is not that
+    of the second."""
+    here = town.sides[0]
+    first, _ = town.player(0)
+    town.elsewhere.ids = iter([first.session.player_id] * 3)
+    town.player(1)
+    if last == "ending":
+        here.down()  # Replaced, but what it answers waits
+        ends, here.going_up[:] = list(here.going_up), []
+    else:
+        here.settle()
+        first.connection_lost(None)
+        ends, here.going_up[:] = list(here.going_up), []
+    third, _ = town.player(0)
+    third.data_received(frame(codec.encode(Move(77, 1.0, 0.0))))
+    town.player(1)
+    here.going_up[:0] = ends
+    town.settle()
+    town.tick()
+    assert not [command for command in town.commands if isinstance(command, Steers)]
 
 
 async def test_an_answer_is_for_the_connection_that_asked_also_when_the_newer_one_is_on_another_side(
