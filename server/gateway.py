@@ -15,6 +15,7 @@ import time
 from struct import Struct
 
 import msgspec
+import structlog
 import uvloop
 
 from server.config import Config
@@ -24,7 +25,8 @@ from server.gate import BACKLOG, Gate
 from server.interest import warm_up
 from server.link import LINK_BYTES_MAX, Link
 from server.ring import Ring
-from server.seam import AnyDown, Begin, Carried, Counted, Progress, Steering, Ticked, Warm, Whole
+from server.seam import AnyDown, Begin, Carried, Counted, Listening, Progress, Steering, Ticked, Warm, Whole
+from server.tasks import supervise
 from server.telemetry import set_up_logs
 from world.commands import STEER
 
@@ -32,6 +34,9 @@ LINK_FLUSH_S = 0.005  # what clients want goes up together with what else comes 
 STEERS_BYTES_MAX = LINK_BYTES_MAX // 2  # so much may wait for the simulation before intents are refused
 INTENT = Struct("<IIdd")
 assert INTENT.size == STEER.itemsize
+
+
+log = structlog.get_logger()
 
 
 class Gateway:
@@ -58,7 +63,8 @@ class Gateway:
             case Whole(tick_frame):
                 self._gate.take(message)
                 self._garbage.hold(tick_frame.tick)
-                self._listening = asyncio.create_task(self._listen(tick_frame.tick))
+                self._listening = asyncio.create_task(self._listen(), name="listening")
+                supervise(self._listening, self._broken)
             case _:
                 self._gate.take(message)
 
@@ -73,22 +79,28 @@ class Gateway:
         )
         self.link.send(Warm())
 
-    async def _listen(self, tick: int) -> None:
+    async def _listen(self) -> None:
         for port in self._ports:
             line = socket.socket(fileno=port)
             server = await asyncio.get_running_loop().create_server(
                 self._gate.connect, sock=line, backlog=BACKLOG
             )
             self._gate.listeners.append(server)
-        self.link.send(Progress(tick))
+        self.link.send(Listening())
+
+    def _broken(self, what: str, error: BaseException) -> None:
+        """Who cannot listen is of no use: another shall try."""
+        log.error("gateway_broken", what=what, error=str(error))
+        self.link.cut()
 
     def _publish(self, tick_frame: TickFrame) -> None:
         gate, tick, began_s = self._gate, tick_frame.tick, time.perf_counter()
         gate.publish(tick_frame)
-        self.link.send(Progress(tick))
+        share = (time.perf_counter() - began_s) * gate.config.world.tick_hz
+        self.link.send(Progress(tick, share))
         if tick % gate.config.world.tick_hz == 0:
             self.link.send(Counted(gate.tally()))
-        self._garbage.after(tick, (time.perf_counter() - began_s) * gate.config.world.tick_hz)
+        self._garbage.after(tick, share)
 
     def steer(self, player_id: int, seq: int, dx: float, dy: float) -> bool:
         """Queues an intent, packed to those before it unless another message came between; False when too much waits."""

@@ -1,9 +1,9 @@
 """The simulation's view of its gateways: they are started, watched, told of every tick, and started again when they are gone.
 
 The simulation never waits for one. A tick's frame is packed and written to the ring once for all; over each link go only its place
-there and what is for single connections. A gateway that does not read (LINK_BYTES_MAX), or is not done with a tick BEHIND_S later, is
-killed. What was connected to it is lost, as with any lost line, and comes back to another; a new one takes its place, after a pause
-that grows while they die young.
+there and what is for single connections. A gateway that does not read (LINK_BYTES_MAX), or is done with no tick for SILENT_S, is
+killed; one that is merely late puts the server up the ladder. What was connected to it is lost, as with any lost line, and comes back
+to another; a new one takes its place, after a pause that grows while they die young.
 
 All listen on one port, each with a socket of its own (SO_REUSEPORT: the kernel deals out who comes); one more, bound and silent, holds
 the port meanwhile. Linux only.
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -24,13 +25,25 @@ from server.frames import TickFrame
 from server.hub import Hub
 from server.link import ENCODER, LINK_BYTES_MAX, Link
 from server.ring import Ring
-from server.seam import AnyUp, Begin, Carried, Counted, Premises, Progress, Tally, Ticked, Warm, Whole
+from server.seam import (
+    AnyUp,
+    Begin,
+    Carried,
+    Counted,
+    Listening,
+    Premises,
+    Progress,
+    Tally,
+    Ticked,
+    Warm,
+    Whole,
+)
 from server.tasks import Broken, supervise
 
 PROGRAM = "server.gateway"
 RING_BYTES_MIN = 16 * 1_048_576
 RING_BYTES_PER_PLAYER = 4_096  # a tick tells some 40 bytes of each who moves, and one frame fits four times
-BEHIND_S = 5.0  # a gateway that is this far behind the world, counted in ticks, is killed
+SILENT_S = 5.0  # a gateway that is done with no tick for so long, counted in ticks of the world, is killed
 START_S_MAX = 120.0  # so is one that does not listen by then; where nothing is cached it compiles
 PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 30.0  # before the next one takes its place
 START_ATTEMPTS_MAX = 3  # of all gateways together, before the server has ever been ready
@@ -51,18 +64,20 @@ class Gateway:
         self.line = hub.attach(self.link.send, lambda: self.tally)
         self.tally = Tally()
         self.warm = self.told = False  # it wants to be told of the world; it was, and gets every frame since
-        self.done_tick = 0  # whose frame it has written to all
+        # The newest it was given, the newest it has written to all, and what it had been given when it last said so.
+        self.given_tick = self.done_tick = self.heard_tick = 0
         self.listens = False
         self._hub = hub
         self._on_listening = on_listening
 
     def _take(self, message: AnyUp) -> None:
         match message:
-            case Progress(tick):
-                self.done_tick = tick
-                if not self.listens:
-                    self.listens = True
-                    self._on_listening()
+            case Progress(tick, share):
+                self.done_tick, self.heard_tick = tick, self.given_tick
+                self.line.share = max(share, self.behind_ticks)
+            case Listening():
+                self.listens = True
+                self._on_listening()
             case Counted(tally):
                 self.tally = tally
             case Warm():
@@ -70,11 +85,23 @@ class Gateway:
             case _:
                 self._hub.take(self.line, message)
 
+    @property
+    def behind_ticks(self) -> int:
+        """How many ticks it was given and is not done with."""
+        return self.given_tick - self.done_tick
+
     def tell(self, whole: Whole) -> None:
         """The world as it is now."""
-        self.told, self.done_tick = True, whole.tick_frame.tick
+        self.told = True
+        self.given_tick = self.done_tick = self.heard_tick = whole.tick_frame.tick
         self.link.bytes_max = LINK_BYTES_MAX + len(ENCODER.encode(whole))
         self.link.send(whole)
+
+    def give(self, tick: int, message: Ticked | Carried) -> None:
+        """The frame of a tick."""
+        self.given_tick = tick
+        self.link.send(message)
+        self.link.flush()
 
     def kill_unless_listening(self) -> None:
         """Its time to begin is over."""
@@ -108,7 +135,7 @@ class Gateways:
         self._whole = whole
         self._held = held
         self._program = program
-        self._behind_ticks = round(BEHIND_S * config.world.tick_hz)
+        self._silent_ticks = round(SILENT_S * config.world.tick_hz)
         self._ring = Ring.made(max(RING_BYTES_MIN, RING_BYTES_PER_PLAYER * config.server.max_players))
         self._gateways: list[Gateway] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -123,6 +150,11 @@ class Gateways:
     def running(self) -> int:
         """How many take connections."""
         return sum(gateway.listens for gateway in self._gateways)
+
+    @property
+    def behind_ticks(self) -> int:
+        """How far the slowest is behind the world."""
+        return max((gateway.behind_ticks for gateway in self._gateways), default=0)
 
     async def start(self, on_broken: Broken) -> None:
         """Starts them, and returns when all take connections."""
@@ -153,10 +185,9 @@ class Gateways:
         if told:
             message = self._written(tick_frame)
             for gateway in told:
-                gateway.link.send(message)
-                gateway.link.flush()
-                if tick_frame.tick - gateway.done_tick > self._behind_ticks:
-                    gateway.kill("behind")
+                gateway.give(tick_frame.tick, message)
+                if tick_frame.tick - gateway.heard_tick > self._silent_ticks:
+                    gateway.kill("silent")
         whole = None
         for gateway in self._gateways:
             if gateway.warm and not gateway.told:
@@ -175,36 +206,48 @@ class Gateways:
         pause_s = PAUSE_S_MIN
         while True:
             began_s = loop.time()
-            gateway = await self._launch()
-            late = loop.call_later(START_S_MAX, gateway.kill_unless_listening)
             try:
-                await gateway.link.ended.wait()
-            finally:
-                late.cancel()
-                self._gateways.remove(gateway)
-                self._hub.detach(gateway.line)
-                gateway.link.cut()
-            await _reap(gateway, END_S_MAX)
+                await self._live(await self._launch())
+            except OSError as error:  # no process, descriptor or port to be had just now
+                if not self._all_listen.is_set():
+                    raise
+                log.warning("gateway_not_started", error=str(error))
             self.restarts += 1
             if self.restarts >= START_ATTEMPTS_MAX and not self._all_listen.is_set():
                 raise RuntimeError("gateways end before they take connections")
-            lived_s = loop.time() - began_s
-            pid, code = gateway.process.pid, gateway.process.returncode
-            log.warning("gateway_gone", pid=pid, code=code, lived_s=round(lived_s, 1))
-            pause_s = PAUSE_S_MIN if lived_s > YOUNG_S else min(2 * pause_s, PAUSE_S_MAX)
+            pause_s = PAUSE_S_MIN if loop.time() - began_s > YOUNG_S else min(2 * pause_s, PAUSE_S_MAX)
             await asyncio.sleep(pause_s)
 
-    async def _launch(self) -> Gateway:
-        """A process that knows its settings."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        given = [theirs, *(_bind(one.family, one.getsockname(), shared=True) for one in self._held)]
+    async def _live(self, gateway: Gateway) -> None:
+        """From the beginning of a gateway to its end."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        late = loop.call_later(START_S_MAX, gateway.kill_unless_listening)
         try:
-            link, *ports = (one.fileno() for one in given)
-            process = await asyncio.to_thread(_spawn, self._program, [link, self._ring.fd, *ports])
+            await gateway.link.ended.wait()
         finally:
-            for one in given:
-                one.close()
+            late.cancel()
+            self._gateways.remove(gateway)
+            self._hub.detach(gateway.line)
+            gateway.link.cut()
+        await _reap(gateway, END_S_MAX)
+        pid, code = gateway.process.pid, gateway.process.returncode
+        log.warning("gateway_gone", pid=pid, code=code, lived_s=round(loop.time() - began_s, 1))
+
+    async def _launch(self) -> Gateway:
+        """A process that knows its settings. Raises OSError where the system has no room for it."""
+        with ExitStack() as given, ExitStack() as kept:
+            ours, theirs = socket.socketpair()
+            kept.enter_context(ours)
+            given.enter_context(theirs)
+            ours.setblocking(False)
+            ports = [
+                given.enter_context(_bind(one.family, one.getsockname(), shared=True)) for one in self._held
+            ]
+            descriptors = [one.fileno() for one in (theirs, *ports)]
+            descriptors.insert(1, self._ring.fd)
+            process = await asyncio.to_thread(_spawn, self._program, descriptors)
+            kept.pop_all()  # it is the link's now
         gateway = Gateway(process, self._hub, self._note_listening)
         self._gateways.append(gateway)
         await asyncio.get_running_loop().create_unix_connection(lambda: gateway.link, sock=ours)

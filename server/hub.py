@@ -74,6 +74,7 @@ class Line:
     count: Callable[[], Tally]
     first_number: int
     callers: "dict[int, Caller]" = field(default_factory=dict)
+    share: float = 0.0  # of a tick's time that the last frame took there, if that is another process, or the ticks it is late
     # player_id -> newest connection here that was replaced and has not said Ending: its intents may still be on their way
     outdated: dict[int, int] = field(default_factory=dict)
 
@@ -160,6 +161,10 @@ class Hub:
         for one in (self._gone, *(line.count() for line in self.lines)):
             total.add(one)
         return total
+
+    def share(self) -> float:
+        """How much of its time the busiest process of connections needs."""
+        return max((line.share for line in self.lines), default=0.0)
 
     def take(self, line: Line, message: AnyUp) -> None:
         """A word from a connection side."""

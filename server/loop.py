@@ -6,7 +6,8 @@ All of it happens in one callback without an `await`, so nothing can come betwee
 followed by the next at once; the loop does not skip ticks, for world time is counted in them, but it forgives a long pause (a machine
 asleep, a debugger) instead of racing after it.
 
-Busy ticks put the whole server up the ladder of degradation (server/interest.py), one step at a time; quiet ones bring it down.
+Busy ticks, here or in the busiest gateway, put the whole server up the ladder of degradation (server/interest.py), one step at a time;
+quiet ones bring it down.
 """
 
 import asyncio
@@ -226,6 +227,6 @@ class Loop:
             counts.phase_s[phase] += end - start
         share = max(spent_s, late_s) / self._tick_s
         self.garbage.after(self.state.tick, share)
-        if self.overload.observe(share):
+        if self.overload.observe(max(share, self._hub.share())):
             counts.overload_steps += 1
             log.warning("ladder", step=self.overload.step, tick_ms=round(spent_s * 1000, 1))

@@ -14,7 +14,7 @@ A connection is known by its number, which no other connection of this server ev
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
     Warm                                            Begin, Whole, and from then on every tick's frame: Ticked or Carried
-    Progress, Counted
+    Listening, Progress, Counted
 """
 
 from collections import Counter
@@ -148,15 +148,20 @@ class Warm(Up, tag=11):
 
 
 class Progress(Up, tag=12):
-    """The frame of this tick is written to all."""
+    """The frame of this tick is written to all; that took so large a share of a tick's time."""
 
     tick: int
+    share: float
 
 
 class Counted(Up, tag=13):
     """The counts of this moment, about once a second."""
 
     tally: Tally
+
+
+class Listening(Up, tag=14):
+    """It takes connections."""
 
 
 # --- down --------------------------------------------------------------------------------------------------------------------------
@@ -269,6 +274,7 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Warm,
     Progress,
     Counted,
+    Listening,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,

@@ -228,7 +228,7 @@ async def test_a_killed_gateway_takes_its_own_lines_and_its_players_go_on_elsewh
 async def test_a_gateway_that_stands_still_holds_up_nobody_and_is_replaced(
     server: ServerProcess, join: Join
 ) -> None:
-    """Guard: `done_tick` in Gateways.publish; a stopped process keeps its sockets and never says that it is gone."""
+    """Guard: `heard_tick` in Gateways.publish; a stopped process keeps its sockets and never says that it is gone."""
     stuck, walks = await apart(server, join)
     restarts = server.metric("landworld_gateway_restarts_total")
     still = gateway_of(server, stuck)

@@ -34,7 +34,11 @@ async def test_places_are_handed_over_once_a_second_at_any_tick_rate(tick_hz: in
 async def test_what_a_rule_refused_is_counted() -> None:
     """Guard: Loop._count_refusals."""
     handed: Any = SimpleNamespace(
-        config=Config(), put_positions=lambda *_: None, publish=lambda _: None, follow=lambda *_: None
+        config=Config(),
+        put_positions=lambda *_: None,
+        publish=lambda _: None,
+        follow=lambda *_: None,
+        share=lambda: 0.0,
     )
     nothing: Any = None
     counts = Counts()

@@ -1,0 +1,240 @@
+"""Gateways without their processes: what the simulation makes of what they say, and they of what they are told."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from server import gateways as module
+from server.config import Config
+from server.frames import whole
+from server.gateway import STEERS_BYTES_MAX
+from server.gateway import Gateway as ConnectionSide
+from server.gateways import SILENT_S, Gateway, Gateways
+from server.hub import Hub
+from server.link import HEAD, Link
+from server.loop import Loop
+from server.numbers import GAUGES
+from server.ring import FRAMES_MIN, Ring
+from server.seam import AnyDown, AnyUp, Begin, Carried, Listening, Premises, Progress, Ticked, Whole
+from server.telemetry import Counts
+from tests.server.support import Elsewhere
+from tests.world.support import RULES
+from world.commands import Inbox
+from world.state import State
+
+PREMISES = Premises(1, 8080, "ground", b"k" * 32)
+SILENT_TICKS = round(SILENT_S * RULES.tick_hz)
+
+
+class FakeProcess:
+    """Lives until it is killed."""
+
+    pid, returncode = 7, -9
+
+    def __init__(self) -> None:
+        self.killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def wait(self, _: float | None = None) -> int:
+        return self.returncode
+
+
+class Simulation:
+    """A hub, its gateways, and one of them that was told of the world."""
+
+    def __init__(self) -> None:
+        nothing: Any = Elsewhere()
+        self.config, self.state, self.inbox = Config(), State(RULES), Inbox(8, 8)
+        self.hub = Hub(self.config, self.inbox, nothing, nothing, nothing, Counts())
+        held = [socket.create_server(("127.0.0.1", 0), reuse_port=True)]
+        self.gateways = Gateways(self.config, self.hub, PREMISES, self.whole, held)
+        self.process: Any = FakeProcess()
+        self.gateway = Gateway(self.process, self.hub, lambda: None)
+        self.sent: list[AnyDown] = []
+        self.gateway.link.send = self.sent.append  # type: ignore[method-assign, assignment]
+        self.gateway.warm = True
+        self.gateways._gateways.append(self.gateway)
+        self.tick()
+
+    def whole(self) -> Whole:
+        return Whole(whole(self.state, 0), [])
+
+    def tick(self) -> None:
+        self.state.tick += 1
+        self.gateways.publish(whole(self.state, 0))
+
+    def says(self, message: AnyUp) -> None:
+        self.gateway._take(message)
+
+
+@pytest_asyncio.fixture
+async def simulation() -> AsyncIterator[Simulation]:
+    simulation = Simulation()
+    yield simulation
+    simulation.gateways._ring.close()
+    for one in simulation.gateways._held:
+        one.close()
+
+
+@pytest.mark.parametrize(("share", "late"), [(2.0, 0), (0.1, 3)])
+async def test_a_gateway_that_does_not_keep_up_puts_the_server_up_the_ladder(
+    simulation: Simulation, share: float, late: int
+) -> None:
+    """Guards: Hub.share in Loop._measure; `share` and the ticks behind in Gateway._take. The simulation itself has nothing to do."""
+    nothing: Any = None
+    loop = Loop(simulation.state, simulation.inbox, simulation.hub, nothing, nothing, None, Counts(), nothing)
+    for _ in range(loop.overload._hold_ticks + late):
+        simulation.tick()
+        simulation.says(Progress(simulation.state.tick - late, share))
+        loop._measure([0.0] * 5, 0.0)
+    (shown,) = [number for name, _, number in GAUGES if name == "landworld_ladder_step"]
+    world: Any = SimpleNamespace(loop=loop)
+    assert shown(world) >= 1
+    assert simulation.gateways.behind_ticks == late
+    simulation.hub.detach(simulation.gateway.line)
+    assert simulation.hub.share() == 0
+
+
+async def test_who_says_nothing_is_killed_and_who_is_merely_late_is_not(simulation: Simulation) -> None:
+    """Guard: `heard_tick`; with `done_tick` in its place, whoever is SILENT_S late would take its clients with it."""
+    for tick in range(2 * SILENT_TICKS):
+        simulation.tick()
+        simulation.says(Progress(1 + tick // 4, 1.0))
+    assert simulation.gateway.behind_ticks > SILENT_TICKS
+    assert not simulation.process.killed
+    for _ in range(SILENT_TICKS):
+        simulation.tick()
+    assert not simulation.process.killed
+    simulation.tick()
+    assert simulation.process.killed
+
+
+async def test_who_does_not_listen_in_time_is_killed(simulation: Simulation) -> None:
+    """Guards: kill_unless_listening; Progress does not say that anybody listens, Listening does."""
+    simulation.says(Progress(1, 0.0))
+    assert simulation.gateways.running == 0
+    simulation.gateway.kill_unless_listening()
+    assert simulation.process.killed
+    simulation.process.killed = False
+    simulation.says(Listening())
+    assert simulation.gateways.running == 1
+    simulation.gateway.kill_unless_listening()
+    assert not simulation.process.killed
+
+
+async def test_a_frame_too_large_for_the_ring_goes_over_the_link(simulation: Simulation) -> None:
+    """Guard: `frame_bytes_max` in Gateways._written; the ring refuses such a frame."""
+    simulation.tick()
+    assert isinstance(simulation.sent[-1], Ticked)
+    simulation.gateways._ring.close()
+    simulation.gateways._ring = Ring.made(FRAMES_MIN * 8)
+    simulation.tick()
+    carried = simulation.sent[-1]
+    assert isinstance(carried, Carried)
+    side = connection_side(None)
+    side.take(simulation.whole())
+    side.take(carried)
+    assert side._gate.tick == simulation.state.tick
+
+
+@pytest.mark.parametrize("lacking", ["_bind", "_spawn"])
+async def test_what_the_system_has_no_room_for_is_tried_again(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    """Guards: OSError in Gateways._keep; the ExitStack in _launch, without which each attempt would leave sockets."""
+    attempts: list[int] = []
+    thrice = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fails(*_: object, **__: object) -> None:
+        attempts.append(psutil.Process().num_fds())
+        if len(attempts) == 3:
+            loop.call_soon_threadsafe(thrice.set)
+        raise OSError(errno.EAGAIN, "no room")
+
+    monkeypatch.setattr(module, lacking, fails)
+    monkeypatch.setattr(module, "PAUSE_S_MIN", 0.0)
+    simulation.gateways._all_listen.set()
+    keeper = asyncio.create_task(simulation.gateways._keep())
+    waiting = asyncio.create_task(thrice.wait())
+    await asyncio.wait([keeper, waiting], return_when=asyncio.FIRST_COMPLETED)
+    assert not keeper.done()
+    keeper.cancel()
+    assert len(set(attempts[:3])) == 1
+    assert simulation.gateways.restarts >= 2
+
+
+async def test_before_all_have_listened_that_is_an_error(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: `_all_listen` in Gateways._keep; a server that cannot begin says so."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "no room")
+
+    monkeypatch.setattr(module, "_spawn", fails)
+    with pytest.raises(OSError, match="no room"):
+        await simulation.gateways._keep()
+
+
+# --- the other side ----------------------------------------------------------------------------------------
+
+
+def connection_side(ring: Ring | None, *ports: int) -> ConnectionSide:
+    """A gateway that knows its settings."""
+    there: Any = ring
+    side = ConnectionSide(there, list(ports))
+    side.take(Begin(Config().model_dump_json(exclude={"data"}), PREMISES, 1))
+    return side
+
+
+async def test_who_cannot_listen_ends(simulation: Simulation) -> None:
+    """Guard: `supervise` in Gateway.take; without it such a gateway would be there for ever, and take nobody."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_port:
+        side = connection_side(None, os.dup(no_port.fileno()))
+        cut = asyncio.Event()
+        side.link.cut = cut.set  # type: ignore[method-assign]
+        side.take(simulation.whole())
+        async with asyncio.timeout(60):
+            await cut.wait()
+    assert not [message for message in side.link.waiting if isinstance(message, Listening)]
+
+
+async def test_who_has_missed_a_frame_ends() -> None:
+    """Guard: Overwritten goes through Gateway.take to the end of the link; what it does not know, nobody could tell it."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # it would print the traceback
+    ring = Ring.made(64)
+    ours, theirs = socket.socketpair()
+    side = connection_side(ring)
+    other: Link[AnyUp] = Link(list[AnyUp], lambda _: None, 0.0)
+    for one, link in ((ours, other), (theirs, side.link)):
+        one.setblocking(False)
+        await asyncio.get_running_loop().create_unix_connection(lambda link=link: link, sock=one)  # type: ignore[misc]
+    position = ring.write(b"old")
+    for _ in range(8):
+        ring.write(bytes(ring.frame_bytes_max))
+    other.send(Ticked(position, 3))
+    async with asyncio.timeout(60):
+        await side.link.ended.wait()
+        await other.ended.wait()
+    ring.close()
+
+
+async def test_intents_are_refused_while_the_simulation_does_not_read() -> None:
+    """Guard: STEERS_BYTES_MAX in Gateway.steer."""
+    side = connection_side(None)
+    side.link.flush()
+    for behind, taken in ((STEERS_BYTES_MAX, True), (STEERS_BYTES_MAX + HEAD.size, False)):
+        side.link.waiting.clear()
+        side.link.behind_bytes = lambda behind=behind: behind  # type: ignore[misc]
+        assert side.steer(7, 1, 1.0, 0.0) is taken
