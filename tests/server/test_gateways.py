@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -58,8 +58,8 @@ class Simulation:
         self.hub = Hub(self.config, self.inbox, nothing, nothing, nothing, Counts())
         held = [socket.create_server(("127.0.0.1", 0), reuse_port=True)]
         self.gateways = Gateways(self.config, self.hub, PREMISES, self.whole, held)
-        self.process: Any = FakeProcess()
-        self.gateway = Gateway(self.process, self.hub, lambda: None)
+        self.process = FakeProcess()
+        self.gateway = Gateway(cast(Any, self.process), self.hub, lambda: None)
         self.sent: list[AnyDown] = []
         self.gateway.link.send = self.sent.append  # type: ignore[method-assign, assignment]
         self.gateway.warm = True
@@ -236,5 +236,5 @@ async def test_intents_are_refused_while_the_simulation_does_not_read() -> None:
     side.link.flush()
     for behind, taken in ((STEERS_BYTES_MAX, True), (STEERS_BYTES_MAX + HEAD.size, False)):
         side.link.waiting.clear()
-        side.link.behind_bytes = lambda behind=behind: behind  # type: ignore[misc]
+        side.link.behind_bytes = lambda behind=behind: behind  # type: ignore[method-assign, misc]
         assert side.steer(7, 1, 1.0, 0.0) is taken

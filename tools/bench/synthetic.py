@@ -25,6 +25,7 @@ from server.seam import (
     Carried,
     Counted,
     Entering,
+    Listening,
     Opened,
     Progress,
     SignIn,
@@ -72,7 +73,7 @@ class Synthetic:
                 self.link.send(Warm())
             case Whole(tick_frame):
                 self._tick = tick_frame.tick
-                self.link.send(Progress(self._tick))
+                self.link.send(Listening())
                 for _ in range(min(self._players, SIGN_INS_AT_ONCE)):
                     self._open()
             case Admitted(number):
@@ -94,7 +95,7 @@ class Synthetic:
         read["missed"] += tick - self._tick - 1
         read["moved"] += len(tick_frame.moved) // MOVED.itemsize
         self._tick = tick
-        self.link.send(Progress(tick))
+        self.link.send(Progress(tick, 0.0))
         if tick % COUNT_TICKS == 0:
             self.link.send(Counted(Tally(messages=read)))
 
