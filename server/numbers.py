@@ -44,6 +44,11 @@ GAUGES: tuple[Row, ...] = (
         "Gateway processes that take connections.",
         lambda w: w.gateways.running if w.gateways else 0,
     ),
+    (
+        "landworld_gateway_ticks_behind",
+        "Ticks the slowest gateway was given and is not done with.",
+        lambda w: w.gateways.behind_ticks if w.gateways else 0,
+    ),
     ("landworld_connections", "Open connections.", lambda w: len(w.hub)),
     ("landworld_tick", "The tick of the world.", lambda w: w.state.tick),
     ("landworld_epoch", "How often this world was opened.", lambda w: w.row.epoch),
@@ -52,11 +57,6 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_edits_waiting", "Edits of tiles waiting for the database.", lambda w: w.hub.builder.waiting),
     ("landworld_chunks_loaded", "Chunks of ground in the world.", lambda w: len(w.chunks)),
     ("landworld_chunks_waiting", "Chunks of ground to be made.", lambda w: w.chunks.waiting),
-    (
-        "landworld_chunk_cache_bytes",
-        "Packed ground kept to be sent.",
-        lambda w: w.chunks.cache_bytes + w.hub.tally().cache_bytes,
-    ),
     ("landworld_ladder_step", "The server's step of the ladder.", lambda w: w.loop.overload.step),
     ("landworld_database_up", "Whether the last save worked.", lambda w: float(w.flusher.available)),
     ("landworld_flush_seconds", "How long the last save took.", lambda w: w.flusher.last_flush_ms / 1000),
@@ -68,13 +68,6 @@ TOTALS: tuple[Row, ...] = (
         "landworld_gateway_restarts",
         "Gateways that died, or had to.",
         lambda w: w.gateways.restarts if w.gateways else 0,
-    ),
-    ("landworld_sent_bytes", "Bytes to clients.", lambda w: w.hub.tally().sent_bytes),
-    ("landworld_sent_writes", "Writes to sockets.", lambda w: w.hub.tally().sent_writes),
-    (
-        "landworld_skipped_snapshots",
-        "Writes left out: not read.",
-        lambda w: w.hub.tally().skipped_snapshots,
     ),
     ("landworld_tile_edits", "Tiles that were built on.", lambda w: w.hub.builder.tiles_total),
     (
@@ -95,8 +88,12 @@ def show(telemetry: Telemetry, world: World) -> None:
     for table, shown in ((GAUGES, telemetry.gauges), (TOTALS, telemetry.totals)):
         for name, text, number in table:
             shown[name] = text, partial(number, world)
+    telemetry.gauges["landworld_chunk_cache_bytes"] = (
+        "Packed ground kept to be sent.",
+        lambda: world.chunks.cache_bytes + telemetry.latest.cache_bytes,
+    )
     telemetry.by_label["landworld_viewers"] = (
         "Clients on each step of the ladder.",
         "step",
-        lambda: list(world.hub.tally().viewers.items()),
+        lambda: list(telemetry.latest.viewers.items()),
     )

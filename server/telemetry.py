@@ -107,6 +107,7 @@ class Telemetry(Collector):
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
         self.tally: Callable[[], Tally] = Tally
+        self.latest = Tally()  # of the last look, or the one that goes on
         self.gauges: dict[str, tuple[str, Gauge]] = {}
         self.totals: dict[str, tuple[str, Gauge]] = {}
         self.by_label: dict[str, tuple[str, str, Callable[[], Iterable[tuple[str, float]]]]] = {}
@@ -122,15 +123,17 @@ class Telemetry(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, from the numbers of this moment."""
         counts, tally = self.counts, self.tally()
+        self.latest = tally
         yield counts.tick.family(
-            "landworld_tick_seconds", "Time a tick took, from its first command to its last write."
+            "landworld_tick_seconds",
+            "Time a tick took, from its first command to its last write, or to the last gateway told.",
         )
         yield counts.lateness.family(
             "landworld_tick_late_seconds", "How long after its deadline a tick began."
         )
         yield _labelled(
             "landworld_tick_phase_seconds",
-            "Time spent in a phase of the tick.",
+            "Time spent in a phase of the tick; with gateways, publish ends when the frame is theirs.",
             "phase",
             counts.phase_s.items(),
         )
@@ -156,6 +159,11 @@ class Telemetry(Collector):
         )
         yield CounterMetricFamily(
             "landworld_resumed", "Sessions that went on after a lost line.", tally.resumed
+        )
+        yield CounterMetricFamily("landworld_sent_bytes", "Bytes to clients.", tally.sent_bytes)
+        yield CounterMetricFamily("landworld_sent_writes", "Writes to sockets.", tally.sent_writes)
+        yield CounterMetricFamily(
+            "landworld_skipped_snapshots", "Writes left out: not read.", tally.skipped_snapshots
         )
         for name, (text, value) in self.totals.items():
             yield CounterMetricFamily(name, text, value())

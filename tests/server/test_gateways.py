@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import psutil
 import pytest
@@ -21,10 +22,10 @@ from server.gateways import SILENT_S, Gateway, Gateways
 from server.hub import Hub
 from server.link import HEAD, Link
 from server.loop import Loop
-from server.numbers import GAUGES
+from server.numbers import GAUGES, show
 from server.ring import FRAMES_MIN, Ring
-from server.seam import AnyDown, AnyUp, Begin, Carried, Listening, Premises, Progress, Ticked, Whole
-from server.telemetry import Counts
+from server.seam import AnyDown, AnyUp, Begin, Carried, Listening, Premises, Progress, Tally, Ticked, Whole
+from server.telemetry import Counts, Telemetry
 from tests.server.support import Elsewhere
 from tests.world.support import RULES
 from world.commands import Inbox
@@ -238,3 +239,33 @@ async def test_intents_are_refused_while_the_simulation_does_not_read() -> None:
         side.link.waiting.clear()
         side.link.behind_bytes = lambda behind=behind: behind  # type: ignore[method-assign, misc]
         assert side.steer(7, 1, 1.0, 0.0) is taken
+
+
+def test_a_look_at_the_numbers_counts_once() -> None:
+    """Guard: Telemetry.latest; each tally adds up the maps of all gateways."""
+    asked: list[Tally] = []
+
+    def tally() -> Tally:
+        asked.append(Tally(cache_bytes=5, sent_bytes=9, viewers={"0": 2}))
+        return asked[-1]
+
+    world: Any = MagicMock()
+    world.hub.tally = tally
+    world.chunks.cache_bytes = 2
+    world.gateways.behind_ticks = 4
+    telemetry = Telemetry(Counts())
+    show(telemetry, world)
+    telemetry.gauges = {
+        name: one for name, one in telemetry.gauges.items() if "cache" in name or "behind" in name
+    }
+    telemetry.totals = {}
+    asked.clear()
+    page = telemetry.page().decode()
+    assert len(asked) == 1
+    for line in (
+        "landworld_chunk_cache_bytes 7.0",
+        "landworld_gateway_ticks_behind 4.0",
+        "landworld_sent_bytes_total 9.0",
+        'landworld_viewers{step="0"} 2.0',
+    ):
+        assert f"\n{line}\n" in page
