@@ -47,7 +47,7 @@ from server.auth import Identity
 from server.config import SAME_HOST
 from server.framing import Border, small_message
 from server.outbox import Outbox, frame
-from server.seam import Building, Finding, Saying, SignIn
+from server.seam import TRY_AGAIN, Building, Finding, Saying, SignIn
 from server.session import Session
 from world.commands import Say
 from world.grid import pack, unpack
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 PATH = "/"
 SEND_BUFFER_BYTES = 131_072  # of the kernel, for one client: what it does not read must not grow there unseen
 CLOSE_WAIT_S = 2.0  # for the client's close frame; then the line is cut
-TRY_AGAIN = "The server has much to do; try again in a moment."
 AT_ONCE = struct.pack("ii", 1, 0)  # struct linger, see socket(7): the socket is reset
 NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NAMES = {message: name_of(message) for message in CLIENT_MESSAGES}

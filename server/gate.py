@@ -27,6 +27,9 @@ from server.interest import Interest
 from server.outbox import frame
 from server.proxies import Proxies
 from server.seam import (
+    HTTP_NO_ROOM,
+    HTTP_TOO_MANY,
+    RESTART_RETRY_MS,
     Admitted,
     AnyDown,
     AnyUp,
@@ -51,13 +54,12 @@ from server.seam import (
 CHUNK_RADIUS_MAX = 6  # chunks around one's own that may be asked for
 SLOW_RETRY_MS = 5_000  # when who was cut off for not reading may come back
 NO_JOURNAL = 0  # durable_seq: there is no journal yet, and what is durable is stored before its `ok`
-RESTART_RETRY_MS = 1_000  # when clients shall come back after a restart
 TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 38\r\n\r\nToo many connections from this address"
 NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 )
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-REJECTIONS = {429: TOO_MANY, 503: NO_ROOM}
+REJECTIONS = {HTTP_TOO_MANY: TOO_MANY, HTTP_NO_ROOM: NO_ROOM}
 BACKLOG = 1_024  # connections the kernel holds while the loop is busy
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import time
-from struct import Struct
 
 import msgspec
 import structlog
@@ -28,12 +27,10 @@ from server.ring import Ring
 from server.seam import AnyDown, Begin, Carried, Counted, Listening, Progress, Steering, Ticked, Warm, Whole
 from server.tasks import supervise
 from server.telemetry import set_up_logs
-from world.commands import STEER
+from world.commands import INTENT
 
 LINK_FLUSH_S = 0.005  # what clients want goes up together with what else comes in so long
 STEERS_BYTES_MAX = LINK_BYTES_MAX // 2  # so much may wait for the simulation before intents are refused
-INTENT = Struct("<IIdd")
-assert INTENT.size == STEER.itemsize
 
 
 log = structlog.get_logger()

@@ -29,9 +29,12 @@ from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory, Newcomer
 from server.frames import TickFrame
-from server.gate import RESTART_RETRY_MS
 from server.proxies import Proxies
 from server.seam import (
+    HTTP_NO_ROOM,
+    HTTP_TOO_MANY,
+    RESTART_RETRY_MS,
+    TRY_AGAIN,
     Admitted,
     AnyDown,
     AnyUp,
@@ -61,9 +64,8 @@ from world.commands import STEER, Detach, Inbox, Join, Leave, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
-TRY_AGAIN = Refusal(RefusalCode.UNAVAILABLE, "The server has much to do; try again in a moment.", 1_000)
+BUSY = Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000)
 CLOSING = Refusal(RefusalCode.UNAVAILABLE, "The server is closing.", RESTART_RETRY_MS)
-HTTP_TOO_MANY, HTTP_NO_ROOM = 429, 503
 
 
 @dataclass(slots=True, eq=False)
@@ -252,7 +254,7 @@ class Hub:
         elif not self.inbox.put(
             Join(row.player_id, row.name, Role(row.role), row.look, outcome.x, outcome.y)
         ):
-            self._turn_away(caller, TRY_AGAIN)
+            self._turn_away(caller, BUSY)
         else:
             self._enter(caller, row.player_id, row.key, row.name)
 
@@ -282,7 +284,7 @@ class Hub:
             for player_id in set(records["player_id"].tolist()):
                 caller = self.players.get(player_id)
                 if caller is not None:
-                    self._answer(caller, 0, TRY_AGAIN)
+                    self._answer(caller, 0, BUSY)
 
     def _say(self, _: Line, message: Saying) -> None:
         say = message.say
@@ -296,7 +298,7 @@ class Hub:
             text = "Much is being said to the whole world; wait a moment."
             self._answer(caller, say.request_id, Refusal(RefusalCode.RATE_LIMITED, text, wait_ms))
         elif not self.inbox.put(say):
-            self._answer(caller, say.request_id, TRY_AGAIN)
+            self._answer(caller, say.request_id, BUSY)
 
     def _find(self, _: Line, message: Finding) -> None:
         caller, request = self._callers[message.number], message.request

@@ -27,6 +27,10 @@ from protocol.messages import Hello, PlayerFind, TileEdit
 from server.frames import TickFrame
 from world.commands import Say
 
+RESTART_RETRY_MS = 1_000  # when clients shall come back after a restart
+HTTP_TOO_MANY, HTTP_NO_ROOM = 429, 503  # of Rejected
+TRY_AGAIN = "The server has much to do; try again in a moment."  # either side may have too much waiting
+
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from protocol.messages import ChatChannel, Role
 
 STEER = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("dx", "<f8"), ("dy", "<f8")])
-_STEER = Struct("<IIdd")
-assert _STEER.size == STEER.itemsize
+INTENT = Struct("<IIdd")  # one STEER
+assert INTENT.size == STEER.itemsize
 
 
 class Command(msgspec.Struct, array_like=True, gc=False):
@@ -119,7 +119,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
 
 def steer(player_id: int, seq: int, dx: float, dy: float) -> Steers:
     """One player's intent as a command."""
-    return Steers(_STEER.pack(player_id, seq, dx, dy))
+    return Steers(INTENT.pack(player_id, seq, dx, dy))
 
 
 class Inbox:
@@ -143,7 +143,7 @@ class Inbox:
         """Queues an intent; False when the inbox is full."""
         if len(self) >= self.commands_max:
             return False
-        self._run += _STEER.pack(player_id, seq, dx, dy)
+        self._run += INTENT.pack(player_id, seq, dx, dy)
         return True
 
     def put(self, command: AnyCommand) -> bool:

@@ -24,9 +24,10 @@ from protocol.messages import (
     Move,
     Moved,
     Ok,
+    PlayerFind,
     TileEdit,
 )
-from tests.harness import WAIT_S, Client, Raw, ServerProcess, serving
+from tests.harness import READY_S, WAIT_S, Client, Raw, ServerProcess, serving
 from tests.integration.test_stop import starting
 from tests.integration.test_walk_and_talk import together, walk_somewhere
 from tests.server.support import HANDSHAKE
@@ -178,11 +179,10 @@ async def test_an_address_has_so_many_connections_on_all_gateways_together(serve
 
 async def test_metrics_are_of_all_gateways(server: ServerProcess, join: Join) -> None:
     """Guards: Hub.tally adds them up; Gateway sends its own once a second."""
-    before = server.metric('landworld_messages_total{name="move"}')
     one, two = await apart(server, join)
-    for client in (one, two, two):
-        await step(client)
-    await server.until('landworld_messages_total{name="move"}', lambda moves: moves == before + 3)
+    for client in (one, two, two):  # nobody else here looks for players: no count of before is on its way
+        await client.ask(PlayerFind(next(client.ids), one.welcome.name))
+    await server.until('landworld_messages_total{name="player_find"}', lambda asked: asked == 3)
     assert await server.until('landworld_viewers{step="0"}', lambda viewers: viewers >= 2)
     assert server.metric("landworld_gateways") == 2
 
@@ -217,7 +217,7 @@ async def test_a_killed_gateway_takes_its_own_lines_and_its_players_go_on_elsewh
     back = await join(resume=lost.welcome.resume)
     assert (back.player_id, (back.welcome.x, back.welcome.y)) == (lost.player_id, place)
     await step(stays)
-    await server.until("landworld_resumed_total", lambda now: now == resumed + 1)
+    await server.until("landworld_resumed_total", lambda now: now >= resumed + 1)
     await server.until("landworld_gateways", lambda running: running == 2)
     assert server.metric("landworld_sent_bytes_total") >= sent  # what the dead one counted stays counted
     newest = await apart(server, join)
@@ -276,7 +276,7 @@ async def test_the_port_is_not_shared_with_another_server(server: ServerProcess)
             env={**other.environment(), **settings, "LANDWORLD_SERVER__GATEWAYS": "1"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=READY_S,
         )
     assert second.returncode == 1
     assert f"server.port {server.port} is taken" in second.stdout + second.stderr
@@ -286,6 +286,6 @@ def test_a_server_whose_gateways_cannot_start_says_so_and_stops(data: Path) -> N
     """Guard: START_ATTEMPTS_MAX; without it the start would go on for ever."""
     broken = "import server.gateways; server.gateways.Gateways.__init__.__defaults__ = ('server.nowhere',)"
     with starting(data, program=broken, server__gateways=1, server__port=0, http__port=0) as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=READY_S)
         assert process.returncode == 4
         assert "gateways end before they take connections" in said
