@@ -20,7 +20,7 @@ from server.gateway import STEERS_BYTES_MAX
 from server.gateway import Gateway as ConnectionSide
 from server.gateways import SILENT_S, Gateway, Gateways
 from server.hub import Hub
-from server.link import HEAD, Link
+from server.link import ENCODER, HEAD, Link
 from server.loop import Loop
 from server.numbers import GAUGES, show
 from server.ring import FRAMES_MIN, Ring
@@ -214,17 +214,18 @@ async def test_who_cannot_listen_ends(simulation: Simulation) -> None:
 async def test_who_has_missed_a_frame_ends() -> None:
     """Guard: Overwritten goes through Gateway.take to the end of the link; what it does not know, nobody could tell it."""
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # it would print the traceback
-    ring = Ring.made(64)
+    packed = ENCODER.encode(whole(State(RULES), 0))
+    ring = Ring.made(FRAMES_MIN * len(packed))
     ours, theirs = socket.socketpair()
     side = connection_side(ring)
     other: Link[AnyUp] = Link(list[AnyUp], lambda _: None, 0.0)
     for one, link in ((ours, other), (theirs, side.link)):
         one.setblocking(False)
         await asyncio.get_running_loop().create_unix_connection(lambda link=link: link, sock=one)  # type: ignore[misc]
-    position = ring.write(b"old")
-    for _ in range(8):
-        ring.write(bytes(ring.frame_bytes_max))
-    other.send(Ticked(position, 3))
+    position = ring.write(packed)
+    for _ in range(FRAMES_MIN):  # what stands there now could be understood
+        ring.write(packed)
+    other.send(Ticked(position, len(packed)))
     async with asyncio.timeout(60):
         await side.link.ended.wait()
         await other.ended.wait()
