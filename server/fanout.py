@@ -728,6 +728,8 @@ class Fanout:
     def put_extras(self, extras: dict[int, tuple[bytes, ...]]) -> None:
         """For the next `spread`: what is told before the blocks of some places, a column for each of EXTRA_PERIODS."""
         at, pieces = 0, list[bytes]()
+        for place in self._extra_rows:
+            self._extra_start[place] = self._extra_end[place] = 0
         self._extra_rows = list(extras)
         for place, columns in extras.items():
             for column, piece in enumerate(columns):
@@ -756,8 +758,6 @@ class Fanout:
         ):  # fmt: skip
             self._enlarge(int(state[NEEDED]))
         self.viewers["busy"][busy] = 0
-        for place in self._extra_rows:
-            self._extra_start[place] = self._extra_end[place] = 0
         self.writes += int(state[WRITES])
         self.bytes += int(state[BYTES])
         return [

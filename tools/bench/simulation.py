@@ -23,7 +23,7 @@ from rich.console import Console
 
 from persistence.flusher import Flusher
 from persistence.store import Entrant, PlayerRow
-from protocol.snapshot import CELL_TILES
+from protocol.snapshot import CELL_TILES, RECORD
 from server.auth import Signer
 from server.builder import Builder
 from server.chunks import Chunks
@@ -62,6 +62,9 @@ TARGETS = (
     Target("tick p99, ms", "tick_ms_p99", most=25),
     Target("frames missed by the reader", "frames_missed", most=0),
     Target("players missing", "missing", most=0),
+    # The world is truly told, and truly steered: nobody stands before ground that is not there.
+    Target("records told, share of the players", "told_share", least=0.8),
+    Target("intents obeyed, share of two a second", "obeyed_share", least=0.95),
 )
 
 
@@ -248,6 +251,12 @@ class _Simulation:
             "bytes_per_tick": round((ended.ring_bytes - began.ring_bytes) / ticks),
             "steers_per_s": round((ended.read["steers"] - began.read["steers"]) / passed_s),
             "acknowledged_per_s": round((ended.read["moved"] - began.read["moved"]) / passed_s),
+            "told_share": round(
+                (ended.ring_bytes - began.ring_bytes) / ticks / (self._players * RECORD.itemsize), 3
+            ),
+            "obeyed_share": round(
+                (ended.read["moved"] - began.read["moved"]) / passed_s / (2 * self._players), 3
+            ),
             "frames_read": ended.read["frames"] - began.read["frames"],
             "frames_missed": ended.read["missed"] - began.read["missed"],
             "ladder_step": self._loop.overload.step,
