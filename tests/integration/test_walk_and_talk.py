@@ -304,8 +304,8 @@ async def test_after_a_lost_line_the_player_stands_there_and_goes_on(
     back = await join(resume=lost.welcome.resume)
     assert back.player_id == lost.player_id
     assert together((back.welcome.x, back.welcome.y), stands)
-    # Gateways tell what they count once a second.
-    await server.until("landworld_resumed_total", lambda total: total == resumed + 1)
+    # Gateways tell what they count once a second, so `resumed` may lack what the test before had counted.
+    await server.until("landworld_resumed_total", lambda total: total >= resumed + 1)
     assert server.metric("landworld_players_detached") == 0
 
 
