@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from protocol.messages import Crowd, Moved, Snapshot, code_of
 from protocol.snapshot import COUNT_LONG, NAMED, RECORD, STEP_MAX, STEP_ZERO
 from server.frames import TickFrame
-from server.outbox import BINARY_FINAL, NO_SOCKET
-from world.grid import Grid, find
+from server.outbox import BINARY_FINAL, NO_SOCKET, Sent
+from world.grid import Grid, cell_at, find, key_of
 
 CELL = np.dtype(
     [
@@ -204,6 +204,15 @@ def _put_block(out: Bytes, at: int, where: int, records: Rows, start: int, count
 
 
 @njit(cache=True)
+def _put_cell_head(out: Bytes, at: int, code: int, tick: int, key: Any) -> Any:
+    """What `snapshot` and `crowd` begin with: tick and cell, and one more field to come."""
+    cx, cy = cell_at(key)
+    out[at], out[at + 1] = _FIELDS_5, code
+    at = _put_int(out, at + 2, tick)
+    return _put_int(out, _put_int(out, at, cx), cy)
+
+
+@njit(cache=True)
 def _put_moved(out: Bytes, at: int, tick: int, moved: Rows, bits: Any, index: int) -> Any:
     """A whole frame with one `moved`; `bits` are the places as whole numbers, x and y in turn."""
     body = at + 2  # always shorter than 126
@@ -262,12 +271,11 @@ def _take(
 @njit(cache=True)
 def _sight(key: Any, radius: int, head: Any, following: Any, keys: Any, seen: Any, where: Any) -> Any:
     """Fills `seen` with the places around a cell and `where` with the steps to them; returns how many."""
-    cx, cy = key >> 32, np.int64(np.int32(key & np.int64(0xFFFFFFFF)))
+    cx, cy = cell_at(key)
     count = 0
     for dy in range(-radius, radius + 1):
         for dx in range(-radius, radius + 1):
-            near = ((cx + dx) << np.int64(32)) | ((cy + dy) & np.int64(0xFFFFFFFF))
-            place = find(near, head, following, keys)
+            place = find(key_of(cx + dx, cy + dy), head, following, keys)
             if place >= 0:
                 seen[count] = place
                 where[count] = (dx + STEP_ZERO) << 4 | (dy + STEP_ZERO)
@@ -308,7 +316,6 @@ def _compose(
     start = at + FRAME_HEAD_MAX
     end = start
     size = 0
-    key = places[own]["key"]
     for index in range(count):
         place = seen[index]
         column = rung["near"] if place == own else rung["far"]
@@ -318,7 +325,8 @@ def _compose(
         named = places[place]["shuffled"] > since
         if rung["crowds"]:
             if places[place]["crowded"]:
-                end = _put_crowd(out, end, tick, places[place]["key"], places[place]["count"])
+                end = _put_cell_head(out, end, _CROWD, tick, places[place]["key"])
+                end = _put_int(out, end, places[place]["count"])
                 continue
             named = named or places[place]["thinned"] > since
         end = _put_bytes(out, end, extras, extra_start[place, column], extra_end[place, column])
@@ -326,10 +334,7 @@ def _compose(
             blocks, size, where[index], records, places[place]["start"], places[place]["count"], named
         )
     if size:
-        out[end], out[end + 1] = _FIELDS_5, _SNAPSHOT
-        end = _put_int(out, end + 2, tick)
-        end = _put_int(out, end, key >> 32)
-        end = _put_int(out, end, np.int64(np.int32(key & np.int64(0xFFFFFFFF))))
+        end = _put_cell_head(out, end, _SNAPSHOT, tick, places[own]["key"])
         end = _put_bin_head(out, end, size)
         end = _put_bytes(out, end, blocks, 0, size)
     if end == start:
@@ -338,15 +343,6 @@ def _compose(
     start -= 2 if body < 126 else 4 if body < 65536 else 10
     _put_frame_head(out, start, body)
     return start, end
-
-
-@njit(cache=True)
-def _put_crowd(out: Bytes, at: int, tick: int, key: int, count: int) -> Any:
-    out[at], out[at + 1] = _FIELDS_5, _CROWD
-    at = _put_int(out, at + 2, tick)
-    at = _put_int(out, at, key >> 32)
-    at = _put_int(out, at, np.int64(np.int32(key & np.int64(0xFFFFFFFF))))
-    return _put_int(out, at, count)
 
 
 # --- the sends ------------------------------------------------------------------------------------------------------------------------
@@ -543,11 +539,12 @@ class Back:
 class Fanout:
     """The arrays, and the loops over them. Places and viewers are named by their row.
 
-    `rungs` is the ladder as RUNG rows; `crowd_entities` how many people a cell may hold before it counts as crowded.
+    `rungs` is the ladder as RUNG rows; `crowd_entities` how many people a cell may hold before it counts as crowded;
+    `sent` counts what was written.
     """
 
-    def __init__(self, rungs: Rows, crowd_entities: int) -> None:
-        self.writes = self.bytes = 0  # since the start
+    def __init__(self, rungs: Rows, crowd_entities: int, sent: Sent) -> None:
+        self._sent = sent
         self._changed_tick = NEVER  # when any cell last changed
         self._rungs = rungs
         self._crowd_entities = crowd_entities
@@ -758,8 +755,7 @@ class Fanout:
         ):  # fmt: skip
             self._enlarge(int(state[NEEDED]))
         self.viewers["busy"][busy] = 0
-        self.writes += int(state[WRITES])
-        self.bytes += int(state[BYTES])
+        self._sent.add(int(state[WRITES]), int(state[BYTES]))
         return [
             Back(viewer, sent, self._out[start:end].tobytes(), ack)
             for viewer, sent, start, end, ack in self._back[: state[BACK]].tolist()

@@ -112,7 +112,7 @@ class Interest:
         self.skipped_snapshots = 0  # writes left out because the client does not read
         self.too_slow: list[int] = []  # player_ids to be closed
         self.sent = Sent()
-        self._fanout = Fanout(rungs(settings.radius_cells), settings.crowd_entities)
+        self._fanout = Fanout(rungs(settings.radius_cells), settings.crowd_entities, self.sent)
         self._places: dict[int, Place] = {}
         self._cell_of: dict[int, int] = {}
         self._viewers: dict[int, Viewer] = {}
@@ -239,10 +239,7 @@ class Interest:
         """Writes to every client that has something to get, once."""
         waiting, self._waiting = self._waiting, set()  # who is skipped now waits for the next tick
         self._fanout.put_extras(self._extras(tick))
-        before = self._fanout.writes, self._fanout.bytes
-        handed_back = self._fanout.spread(tick, self._moved, [viewer.row for viewer in waiting])
-        self.sent.add(self._fanout.writes - before[0], self._fanout.bytes - before[1])
-        for back in handed_back:
+        for back in self._fanout.spread(tick, self._moved, [viewer.row for viewer in waiting]):
             self._write_rest(self._by_row[back.viewer], back, tick)
         for viewer in waiting:
             self._serve(viewer, tick)

@@ -67,9 +67,21 @@ def _cell_of(place: float) -> Any:
 
 
 @njit(cache=True)
+def key_of(cx: Any, cy: Any) -> Any:
+    """The key of a cell (compiled twin of `pack`)."""
+    return (np.int64(cx) << np.int64(32)) | (np.int64(cy) & np.int64(0xFFFFFFFF))
+
+
+@njit(cache=True)
+def cell_at(key: Any) -> Any:
+    """The cell of a key (compiled twin of `unpack`)."""
+    return key >> np.int64(32), np.int64(np.int32(key & np.int64(0xFFFFFFFF)))
+
+
+@njit(cache=True)
 def key_at(x: float, y: float) -> Any:
     """The key of the cell at a place (compiled twin of `pack(cell_of(x), cell_of(y))`)."""
-    return (_cell_of(x) << np.int64(32)) | (_cell_of(y) & np.int64(0xFFFFFFFF))
+    return key_of(_cell_of(x), _cell_of(y))
 
 
 @njit(cache=True)
@@ -129,7 +141,7 @@ def _in_rectangle(
     count = 0
     for cx in range(_cell_of(x0), _cell_of(x1) + 1):
         for cy in range(_cell_of(y0), _cell_of(y1) + 1):
-            key = (np.int64(cx) << np.int64(32)) | (np.int64(cy) & np.int64(0xFFFFFFFF))
+            key = key_of(cx, cy)
             slot = head[bucket_of(key, head)]
             while slot >= 0:
                 if keys[slot] == key and x0 <= xs[slot] < x1 and y0 <= ys[slot] < y1:

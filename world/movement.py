@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from protocol.messages import WORLD_TILES_MAX
 from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
-from world.grid import Ints, Keys, Places, bucket_of, find, key_at, link, unlink
+from world.grid import Ints, Keys, Places, bucket_of, cell_at, find, key_at, link, unlink
 
 UNLOADED = -1
 NEVER = np.iinfo(np.int64).max  # as leave_tick: the line stands
@@ -168,8 +168,8 @@ def gather(
     count = 0
     for index in range(len(cells)):
         key = cells[index]
-        left = np.float64((key >> np.int64(32)) * CELL_TILES)
-        top = np.float64(np.int64(np.int32(key & np.int64(0xFFFFFFFF))) * CELL_TILES)
+        cx, cy = cell_at(key)
+        left, top = np.float64(cx * CELL_TILES), np.float64(cy * CELL_TILES)
         slot = head[bucket_of(key, head)]
         while slot >= 0:
             if keys[slot] == key:
