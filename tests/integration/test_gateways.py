@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -28,6 +28,7 @@ from protocol.messages import (
     TileEdit,
 )
 from tests.harness import READY_S, WAIT_S, Client, Raw, ServerProcess, serving
+from tests.integration.conftest import Join
 from tests.integration.test_stop import starting
 from tests.integration.test_walk_and_talk import together, walk_somewhere
 from tests.server.support import HANDSHAKE
@@ -47,23 +48,11 @@ def server() -> Iterator[ServerProcess]:
         yield server
 
 
-Join = Callable[..., Awaitable[Client]]
-
-
 @pytest_asyncio.fixture
-async def join(server: ServerProcess) -> AsyncIterator[Join]:
-    """Lets players in, and out again at the end, when both gateways are there again."""
-    clients: list[Client] = []
-
-    async def enter(**credentials: str) -> Client:
-        clients.append(await Client.join(server, **credentials))
-        return clients[-1]
-
-    yield enter
-    for client in clients:
-        await client.leave()
+async def join(server: ServerProcess, join: Join) -> AsyncIterator[Join]:
+    """Also waits at the end until both gateways are there again."""
+    yield join
     await server.until("landworld_gateways", lambda gateways: gateways == 2)
-    await server.until("landworld_connections", lambda connections: connections == 0)
 
 
 def gateways(server: ServerProcess) -> list[psutil.Process]:

@@ -2,12 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
@@ -28,6 +27,7 @@ from protocol.messages import (
 )
 from protocol.snapshot import UNITS_PER_TILE
 from tests.harness import Client, ServerProcess, serving
+from tests.integration.conftest import Join
 
 RESUME_S = 600  # longer than any test takes
 SPEED = 4.0  # tiles a second on open ground
@@ -45,24 +45,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     }
     with serving(settings=settings) as server:
         yield server
-
-
-Join = Callable[..., Awaitable[Client]]
-
-
-@pytest_asyncio.fixture
-async def join(server: ServerProcess) -> AsyncIterator[Join]:
-    """Lets players in, and out again at the end."""
-    clients: list[Client] = []
-
-    async def enter(**credentials: str) -> Client:
-        clients.append(await Client.join(server, **credentials))
-        return clients[-1]
-
-    yield enter
-    for client in clients:
-        await client.leave()
-    await server.until("landworld_connections", lambda connections: connections == 0)
 
 
 async def walk(client: Client, dx: float, dy: float) -> Moved:

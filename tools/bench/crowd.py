@@ -30,10 +30,10 @@ from server.config import WorldConfig
 from server.spawn import WALK_MIN
 from tools.bench.floor import SIZES_MAX, measure_floor
 from tools.bench.held import HELD, PLAYERS_MAX, Search, Target, doubts
-from tools.bench.live import BenchError, Sample, cores_apart, histogram_percentile, live_server, on_load_core
+from tools.bench.live import BenchError, Sample, cores_apart, histogram_percentile, live_server, on_load
 from tools.bench.trial import TICK_HZ, Measured, Window, drive, figures
 from tools.bots import report
-from tools.bots.fleet import Fleet, FleetError, Plan, parse_target
+from tools.bots.fleet import Fleet, Plan, parse_target
 from world.terrain import Terrain, walk_speed
 
 PROMISED = 3000  # players held by one process, at 36 in sight
@@ -140,19 +140,13 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a promise was missed or anything went wrong, 2 when it could not run."""
     console = Console(stderr=args.json)
     seconds = args.seconds or (TRY_S if args.players is None else SECONDS)
     setting = Setting(seconds, args.ramp, args.seed, args.in_sight, args.view, args.gateways, args.ladder)
-    try:
-        with on_load_core():
-            measured = (
-                measure(args.players, setting) if args.players else find(setting, args.start, args.most)
-            )
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    measured = measure(args.players, setting) if args.players else find(setting, args.start, args.most)
     usual = (args.in_sight, args.view) == (IN_SIGHT, 1)
     promised = targets(args.players or (PROMISED if usual else 1), setting)
     show(measured, promised, console)

@@ -33,8 +33,8 @@ from protocol.messages import (
     code_of,
 )
 from protocol.snapshot import CELL_TILES
-from tools.bench.live import BenchError, LiveServer, Sample, histogram_percentile, live_server, on_load_core
-from tools.bots.fleet import Fleet, FleetError, Plan, parse_target
+from tools.bench.live import BenchError, LiveServer, Sample, histogram_percentile, live_server, on_load
+from tools.bots.fleet import Fleet, Plan, parse_target
 from tools.bots.progress import Progress
 
 EXPLORERS = 24
@@ -63,14 +63,10 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when the tick was moved too far or a bot met an error, 2 when it could not run."""
-    try:
-        with on_load_core():
-            found = measure(args.players, args.seconds)
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    found = measure(args.players, args.seconds)
     console = Console(stderr=args.json)
     console.print(
         f"{found['chunks_per_s']:,.0f} chunks/s made while {found['players']:,} people walked: tick p99 "

@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tools.bench.live import SERVER_CORE, BenchError, on_load_core, pinned
+from tools.bench.live import SERVER_CORE, BenchError, on_load, pinned
 
 READ_BYTES_MAX = 256 * 1024
 POLL_S = 0.1
@@ -52,17 +52,13 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 2 when it could not run."""
     console = Console(stderr=args.json)
-    try:
-        if args.players < 1 or args.seconds < 1 or not 1 <= args.bytes <= MESSAGE_BYTES_MAX:
-            raise BenchError(f"players and seconds are at least 1, bytes 1 to {MESSAGE_BYTES_MAX}")
-        with on_load_core():
-            found = figures(measure_floor(args.players, TICK_HZ, args.seconds, [args.bytes]), args.players)
-    except BenchError as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    if args.players < 1 or args.seconds < 1 or not 1 <= args.bytes <= MESSAGE_BYTES_MAX:
+        raise BenchError(f"players and seconds are at least 1, bytes 1 to {MESSAGE_BYTES_MAX}")
+    found = figures(measure_floor(args.players, TICK_HZ, args.seconds, [args.bytes]), args.players)
     console.print(
         f"{found['floor']} sends {args.bytes} B to {args.players:,} clients {TICK_HZ} times a second for "
         f"{found['cpu_us_per_message']} us of CPU each, {found['cpu_share']:.0%} of a core: "

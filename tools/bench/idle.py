@@ -12,8 +12,8 @@ from rich.console import Console
 
 from tools.bench.attend import Look, Still, drive, kept, look_at, room_for, show, sources_for, tick_figures
 from tools.bench.held import Target
-from tools.bench.live import BenchError, live_server, on_load_core
-from tools.bots.fleet import Fleet, FleetError, Plan, parse_target
+from tools.bench.live import BenchError, live_server, on_load
+from tools.bots.fleet import Fleet, Plan, parse_target
 from tools.bots.report import Run
 
 PLAYERS, SECONDS, RAMP_PER_S = 10_000, 30, 200
@@ -50,14 +50,10 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a promise was missed, 2 when it could not run."""
-    try:
-        with on_load_core():
-            found = measure(args.players, args.seconds, args.ramp)
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    found = measure(args.players, args.seconds, args.ramp)
     console, promised = Console(stderr=args.json), targets(args.players)
     show(found, promised, console)
     console.print(

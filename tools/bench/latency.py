@@ -16,10 +16,10 @@ from rich.console import Console
 
 from protocol.messages import Ping, Pong, code_of
 from tools.bench.attend import Look, drive, look_at, room_for, sources_for, tick_figures
-from tools.bench.live import BenchError, live_server, on_load_core
+from tools.bench.live import BenchError, live_server, on_load
 from tools.bench.trial import TICK_HZ
 from tools.bots.behaviour import Intent
-from tools.bots.fleet import Bot, Fleet, FleetError, Plan, parse_target
+from tools.bots.fleet import Bot, Fleet, Plan, parse_target
 from tools.bots.report import Samples, percentile
 
 PLAYERS, SECONDS, IN_SIGHT = 2_000, 30, 36
@@ -97,14 +97,10 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a bot met an error, 2 when it could not run."""
-    try:
-        with on_load_core():
-            found = measure(args.players, args.seconds)
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    found = measure(args.players, args.seconds)
     console = Console(stderr=args.json)
     console.print(table(found), soft_wrap=True, highlight=False, markup=False)
     if args.json:

@@ -3,6 +3,7 @@
 What is read of it: its metrics over HTTP, its CPU time and resident memory from /proc. Linux only. Durations in seconds.
 """
 
+import argparse
 import os
 import resource
 import shutil
@@ -13,12 +14,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from tools.bots.fleet import FleetError
 
 READY_TIMEOUT_S = 300.0  # a first start makes a database and compiles kernels
 STOP_TIMEOUT_S = 15.0
@@ -221,6 +226,21 @@ def on_load_core() -> Iterator[None]:
     finally:
         os.sched_setaffinity(0, before)
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+
+def on_load(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Runs a bench's command on the load's core. Where it cannot run, a person is told why, and the exit code is 2."""
+
+    @wraps(run)
+    def guarded(args: argparse.Namespace) -> int:
+        try:
+            with on_load_core():
+                return run(args)
+        except (BenchError, FleetError) as error:
+            Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
+            return 2
+
+    return guarded
 
 
 def pinned(core: int) -> list[str]:

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from server.config import LimitsConfig
 from tools.bench.attend import Look, Still, drive, look_at, room_for, sources_for
-from tools.bench.live import BenchError, LiveServer, live_server, on_load_core
-from tools.bots.fleet import Bot, Fleet, FleetError, Plan, State, parse_target
+from tools.bench.live import BenchError, LiveServer, live_server, on_load
+from tools.bots.fleet import Bot, Fleet, Plan, State, parse_target
 
 PLAYERS = 1_000  # of the smaller server; the larger has FACTOR times as many
 FACTOR = 3
@@ -91,14 +91,10 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a bot met an error, 2 when it could not run."""
-    try:
-        with on_load_core():
-            found = measure(args.players)
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    found = measure(args.players)
     console = Console(stderr=args.json)
     for key, text in (
         ("kib_per_connection", "a connection that says nothing"),

@@ -27,9 +27,9 @@ from server.config import LimitsConfig
 from server.connection import SEND_BUFFER_BYTES
 from tools.bench.attend import Look, drive, kept, look_at, room_for, show, sources_for
 from tools.bench.held import Target
-from tools.bench.live import BenchError, LiveServer, live_server, on_load_core
+from tools.bench.live import BenchError, LiveServer, live_server, on_load
 from tools.bots.deaf import ASKED_PER_S, Deaf
-from tools.bots.fleet import Fleet, FleetError, Plan, parse_target
+from tools.bots.fleet import Fleet, Plan, parse_target
 from tools.bots.report import Run, Samples, percentile
 
 SLOW, PLAYERS, SECONDS = 500, 1_500, 30
@@ -103,15 +103,11 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a promise was missed, 2 when it could not run."""
     setting = Setting(args.slow, args.players, args.seconds)
-    try:
-        with on_load_core():
-            found = measure(setting)
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    found = measure(setting)
     console, promised = Console(stderr=args.json), targets(setting)
     show(found, promised, console)
     for stage in ("before", "filling", "full", "after"):

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from tools.bench.attend import Look, kept, look_at, room_for, show, sources_for
 from tools.bench.held import Target
-from tools.bench.live import BenchError, LiveServer, ServerProcess, live_server, on_load_core
-from tools.bots.fleet import Fleet, FleetError, Plan, parse_target
+from tools.bench.live import BenchError, LiveServer, ServerProcess, live_server, on_load
+from tools.bots.fleet import Fleet, Plan, parse_target
 from tools.bots.report import Run, percentile
 
 MINUTES, PLAYERS = 60.0, 2_000
@@ -90,16 +90,12 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
+@on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a promise was missed, 2 when it could not run."""
     setting = Setting(args.minutes, args.players, args.gateways, args.kill_every, seed=args.seed)
     console = Console(stderr=args.json)
-    try:
-        with on_load_core():
-            found = measure(setting, Console(stderr=True))
-    except (BenchError, FleetError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 2
+    found = measure(setting, Console(stderr=True))
     promised = targets(setting)
     show(found, promised, console)
     console.print(said(found), soft_wrap=True, highlight=False)
