@@ -128,13 +128,20 @@ class Connection(asyncio.Protocol):
         self._gate.closed(self, self._close_code(), self._left_for_good())
 
     def pause_writing(self) -> None:
-        """More waits for the client than it may have waiting: it is looked at every tick until it has read."""
+        """More waits for the client than it may have waiting: until it has read, nothing more is read from it.
+
+        What it asks meanwhile waits in its own kernel, costs nothing here and is lost to nobody.
+        """
         self.outbox.full = True
         self._gate.interest.wake(self.session.player_id)
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It has read enough of it."""
         self.outbox.full = False
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The client will send no more."""

@@ -312,9 +312,9 @@ class Gate:
         limits = self.limits
         for connection in list(connections):
             connection.turns += 1
-            connection.quiet_turns += 1
-            if connection.is_closing():
+            if connection.is_closing() or connection.outbox.full:  # who is not listened to is not silent
                 continue
+            connection.quiet_turns += 1
             if connection.outbox.transport is None:
                 if connection.turns > limits.handshake_timeout_s:
                     connection.reject(TOO_LATE)

@@ -4,7 +4,7 @@ The rule of the house: one write per client per tick. Replies and events gather 
 tick's snapshots come as frames that many clients share. `flush` hands all of it to the transport in a single write.
 
     replies and events   may never be skipped; they wait in the transport's buffer
-    snapshots            may be skipped: a client whose buffer is over `outbox_bytes_max` gets none, and
+    snapshots            may be skipped: a client whose buffer is full gets none, nothing more is read from it, and it
                          is brought up to date with whole cells once it has read
     over the limit for `slow_client_s` of ticks, or at all over twice the limit   the client is closed (TOO_SLOW)
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 NO_SOCKET = -1
 HELD_BYTES = 16_384  # gathered for a transport that waits
+FULL_SHARE = 15 / 16  # of `outbox_bytes_max`: the write that passes it is made already, and shall fit, too
 BINARY_FINAL = 0x82  # FIN and opcode 2, RFC 6455 section 5.2
 
 
@@ -64,7 +65,7 @@ class Outbox:
         self.transport = transport
         raw = transport.get_extra_info("socket")
         self.fd = raw.fileno() if raw is not None else NO_SOCKET
-        transport.set_write_buffer_limits(high=self.bytes_max, low=self.bytes_max // 2)
+        transport.set_write_buffer_limits(high=int(self.bytes_max * FULL_SHARE), low=self.bytes_max // 2)
 
     def close(self) -> None:
         """Writes what waits; what comes after is dropped."""

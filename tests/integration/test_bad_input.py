@@ -4,6 +4,7 @@ Rows are (what is sent, how it ends). The count is looked up in /metrics by the 
 """
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -62,6 +63,8 @@ def strict() -> Iterator[ServerProcess]:
         "LIMITS__HELLO_TIMEOUT_S": 3,
         "LIMITS__PING_INTERVAL_S": 1,
         "LIMITS__IDLE_TIMEOUT_S": IDLE_TIMEOUT_S,
+        "LIMITS__OUTBOX_BYTES_MAX": 65_536,
+        "WORLD__SPAWN_RADIUS": 8,
     }
     with serving(settings=settings) as server:
         yield server
@@ -302,6 +305,32 @@ async def test_a_client_that_never_reads_is_closed_and_nobody_waits_for_it(
     await counted(server, closed(CloseCode.TOO_SLOW), before)
     assert server.metric("landworld_skipped_snapshots_total") > 0
     raw.writer.close()
+
+
+async def test_who_reads_nothing_is_read_no_more_until_it_does(strict: ServerProcess) -> None:
+    """Guards: Connection.pause_writing stops reading, or the pings are counted before they may; Gate._look_after does not take
+    who is not listened to for silent.
+    """
+    chunks, pings = (f'landworld_messages_total{{name="{name}"}}' for name in ("chunk_get", "ping"))
+    skipped = "landworld_skipped_snapshots_total"
+    witness, raw = await Client.join(strict), await joined(strict)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    before, asked = strict.metric(skipped), strict.metric(chunks)
+    directions = itertools.cycle((1.0, -1.0))
+    while strict.metric(skipped) == before:
+        if strict.metric(chunks) == asked:
+            raw.send(*(frame(codec.encode(ChunkGet(1, cx, 0))) for cx in (-1, 0, 1)))
+            asked += 3
+        await witness.send(Move(next(witness.ids), next(directions), 0.0))
+    counted_before = strict.metric(pings)
+    raw.send(*(frame(codec.encode(Ping(nonce))) for nonce in range(10)))
+    tick = strict.metric("landworld_tick")
+    await strict.until("landworld_tick", lambda now: now > tick + (IDLE_TIMEOUT_S + 2) * 20)
+    assert strict.metric(pings) == counted_before
+    raw.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert [(await raw.wait(Pong)).nonce for _ in range(10)] == list(range(10))
+    raw.writer.close()
+    await witness.leave()
 
 
 # --- lines that break --------------------------------------------------------------------------------------

@@ -55,9 +55,9 @@ def test_before_the_handshake_and_after_the_end_nothing_gathers() -> None:
     assert not outbox.is_overflowing()
 
 
-def test_the_transport_is_asked_to_tell_when_the_limit_is_passed() -> None:
-    _, transport, _ = make(1_000)
-    assert transport.limits == (1_000, 500)
+def test_the_transport_is_asked_to_tell_before_the_limit_is_passed() -> None:
+    _, transport, _ = make(1_600)
+    assert transport.limits == (1_500, 800)
 
 
 @pytest.mark.parametrize(("unread", "overflowing"), [(1_001, False), (2_000, False), (2_001, True)])
