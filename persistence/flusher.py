@@ -10,7 +10,10 @@ Rules
     4. One save at a time, and nothing cancels it: a cancelled commit may have committed, and a save that
        hangs is cut by the store. Waiting for it has a limit, the save itself has not.
     5. `Fenced` is the end: nothing more is sent and the server is told, once.
-    6. It saves every interval, also when nothing happened: the world's clock goes on, and a lost place or a
+    6. Entries of the journal do not wait for the interval: what was put there is saved as soon as the save before is done, together
+       with whatever else waits. That is the group commit: the busier, the larger the batches. They stay in the journal until the store
+       has said that they are committed.
+    7. It saves every interval, also when nothing happened: the world's clock goes on, and a lost place or a
        lost Postgres is noticed while nobody moves.
 
 While Postgres answers, kill -9 loses what was handed over in the last interval and during one save, and what
@@ -25,6 +28,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
+from persistence.journal import Journal
 from persistence.store import Batch, ChatLine, Fenced, Store, StoreUnavailable
 
 RETRY_MS_MIN = 250
@@ -32,6 +36,7 @@ RETRY_MS_MAX = 5_000
 OVERDUE_MS_MAX = 2_000  # a save that takes longer counts as "not available" while it hangs
 CHAT_PENDING_MAX = 10_000
 CHAT_BATCH_MAX = 2_000  # lines in one transaction
+ENTRIES_BATCH_MAX = 1_000  # of the journal in one transaction: some 50 ms
 PRUNE_INTERVAL_MS = 600_000
 
 _log = structlog.get_logger(__name__)
@@ -46,12 +51,16 @@ class Flusher:
     def __init__(
         self,
         store: Store,
+        journal: Journal,
         epoch: int,
         on_fenced: Callable[[Fenced], None],
         interval_ms: int,
         chat_days_max: float,
     ) -> None:
         self._store = store
+        self._journal = journal
+        self._work = asyncio.Event()  # entries wait, or the end has come
+        journal.wake = self._work.set
         self._epoch = epoch
         self._on_fenced = on_fenced
         self._interval_ms = interval_ms
@@ -132,10 +141,11 @@ class Flusher:
             self.start()
         assert self._task is not None
         self._draining.set()
+        self._work.set()
         await asyncio.wait({self._task}, timeout=deadline_s)  # `wait` cancels nothing
         in_time = self._task.done()
         self._task.cancel()  # not awaited: it may hang with Postgres until Store.close cuts the connection
-        return in_time and not (self.fenced or self.pending_positions or self.pending_chat)
+        return in_time and not (self.fenced or self.pending_positions or self.pending_chat or self._journal)
 
     async def _run(self) -> None:
         while not self.fenced:
@@ -144,7 +154,7 @@ class Flusher:
                 self._draining.is_set()
             )  # asked first: all handed over before it is in this batch or pending
             saved = await self._flush()
-            if saved and last and not (self._positions or self._chat):
+            if saved and last and not (self._positions or self._chat or self._journal):
                 return
             if saved and not last and _now() >= self._prune_at:
                 self._prune_at = _now() + PRUNE_INTERVAL_MS / 1_000
@@ -160,9 +170,12 @@ class Flusher:
             pause_ms = min(RETRY_MS_MIN * 2 ** min(self.failures - 1, 8), RETRY_MS_MAX)
         elif len(self._chat) >= CHAT_BATCH_MAX:
             pause_ms = 0  # more was waiting than fits one batch
+        elif not self._journal:
+            self._work.clear()
+        waits_for = self._draining if self.failures else self._work
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_ms / 1_000):
-                await self._draining.wait()
+                await waits_for.wait()
 
     async def _flush(self) -> bool:
         batch = self._take()
@@ -170,6 +183,8 @@ class Flusher:
         saved = await self._attempt(self._store.save(self._epoch, batch))
         self._saving = Batch(0)
         if saved:
+            if batch.entries:
+                self._journal.settle(batch.entries[-1].seq)
             self.flushes_total += 1
             self.last_flush_ms = (_now() - began) * 1_000
         else:
@@ -181,7 +196,8 @@ class Flusher:
         self._saved = positions or self._saved
         xs, ys = [x for x, _ in positions.values()], [y for _, y in positions.values()]
         chat = [self._chat.popleft() for _ in range(min(len(self._chat), CHAT_BATCH_MAX))]
-        self._saving = Batch(self._tick, list(positions), xs, ys, chat)
+        entries = self._journal.next_batch(ENTRIES_BATCH_MAX)
+        self._saving = Batch(self._tick, list(positions), xs, ys, chat, entries)
         return self._saving
 
     def _give_back(self, batch: Batch) -> None:

@@ -6,7 +6,8 @@ Rules
        place writes nothing (`Fenced`), and two writers cannot deadlock over players.
     2. Every write may be sent twice. A connection that breaks during COMMIT leaves the outcome unknown, and
        nobody here guesses: positions are overwritten with the same values, players are found by `key`, chat
-       lines by (epoch, serial), actions by `action_id`. So `StoreUnavailable` always means: send the same again.
+       lines by (epoch, serial), entries of the journal by seq: what world.last_seq has passed is not written again.
+       So `StoreUnavailable` always means: send the same again.
     3. A batch is one statement per table (`unnest`), whatever its size.
 
 Time limits. asyncpg's `command_timeout` (and `asyncio.wait_for`) cancel from our side: that opens a second
@@ -19,9 +20,7 @@ and until that is over it holds the world row for which the successor waits.
 Errors
     StoreError
     +-- StoreUnavailable    Postgres cannot be reached or cannot do it now; send the same again later
-    |   +-- CommitUnknown   and the line was lost in the COMMIT; without this, an action is known not to be done
     |   +-- LoginRefused    wrong user or password: at the start a person must decide, later it is waited for
-    +-- ActionMismatch      the action_id stands for another action already; nothing was written
     +-- StoreRefused        Postgres says no to what was sent: a missing right or a mistake of ours; not again
     +-- Fenced              another server opened this world; stop, never retry
     +-- WorldMismatch       the database holds another world than the settings ask for; a person must decide
@@ -40,6 +39,12 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import asyncpg
+import msgspec
+
+from persistence.rows import Rows, Surfaces, parcel_row, rows_of
+from world.entries import Entry
+from world.ledger import Hold
+from world.parcels import Parcel
 
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
     from asyncpg.pool import PoolConnectionProxy
@@ -54,7 +59,9 @@ CLOSE_SECONDS_MAX = 1.0
 RETRY_SECONDS = 0.5  # between attempts to reach a database that is starting
 POSTGRES_MAJOR_MIN = 15
 CHAT_ROWS_MAX = 100_000  # older lines are deleted
-EDITS_PAGE = 50_000  # edits read at once at the start: some 100 ms
+SURFACES_READ = 5_000  # chunks read at once at the start: some 100 ms
+PARCELS_READ = 20_000  # parcels, likewise
+PARTITION_ENTRIES = 1_000_000  # of the journal in one partition
 CHUNK_BEFORE_ALL = -(2**31)  # no chunk comes before this
 
 
@@ -66,16 +73,8 @@ class StoreUnavailable(StoreError):  # noqa: N818 - it is a state of the world, 
     """Postgres cannot be reached or cannot do it now; what was sent may or may not have been committed."""
 
 
-class CommitUnknown(StoreUnavailable):
-    """The line was lost while an action was being committed: only sending the same again can tell what became of it."""
-
-
 class LoginRefused(StoreUnavailable):
     """Postgres does not let this user in."""
-
-
-class ActionMismatch(StoreError):  # noqa: N818
-    """An action of this id is stored already, and it was another one."""
 
 
 class StoreRefused(StoreError):  # noqa: N818
@@ -101,6 +100,7 @@ class WorldRow:
     seed: int
     epoch: int
     tick: int
+    last_seq: int
     created_at_ms: int
 
 
@@ -159,36 +159,36 @@ class ChatLine:
 
 
 @dataclass(frozen=True, slots=True)
-class TileAction:
-    """Tiles to be built on, as one action: (cx, cy, tile, kind) in order. `content_digest` tells one content from another."""
+class StoredAnswer:
+    """What was answered to an action; `result` is JSON. `seq` 0: before there was a journal."""
 
-    action_id: bytes
-    content_digest: bytes
     player_id: int
-    tick: int
-    edits: list[tuple[int, int, int, int]]
-    result: str  # the answer, JSON
+    content: bytes
+    seq: int
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The end of the journal and what it adds up to, but for land: that is read page by page."""
+
+    seq: int
+    digest: bytes
+    balances: list[tuple[int, int]]  # account, poisha
+    holds: list[Hold]
+    last_parcel_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one flush writes: positions (three lists of one length) and (serial, line) pairs."""
+    """What one flush writes: positions (three lists of one length), (serial, line) pairs, and entries of the journal in order."""
 
     tick: int
     player_ids: list[int] = field(default_factory=list)
     xs: list[float] = field(default_factory=list)
     ys: list[float] = field(default_factory=list)
     chat: list[tuple[int, ChatLine]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Built:
-    """What stands on a chunk: its version, and the kind of each tile that was ever edited."""
-
-    cx: int
-    cy: int
-    version: int = 1  # bare ground
-    kinds: dict[int, int] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
 
 
 def fold_name(name: str) -> str:
@@ -210,10 +210,13 @@ _OPEN_WORLD = "INSERT INTO world (id, seed) VALUES (1, $1) ON CONFLICT (id) DO N
 _READ_WORLD = "SELECT seed FROM world WHERE id = 1 FOR UPDATE"
 _RAISE_EPOCH = """
 UPDATE world SET epoch = epoch + 1 WHERE id = 1
-RETURNING seed, epoch, tick, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms
+RETURNING seed, epoch, tick, last_seq, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms
 """
 _LOCK_EPOCH = "SELECT 1 FROM world WHERE id = 1 AND epoch = $1 FOR UPDATE"
-_LOCK_EPOCH_AND_SET_TICK = "UPDATE world SET tick = $2 WHERE id = 1 AND epoch = $1 RETURNING 1"
+_LOCK_EPOCH_AND_SET_TICK = "UPDATE world SET tick = $2 WHERE id = 1 AND epoch = $1 RETURNING last_seq"
+_SET_LAST_SEQ = """
+UPDATE world SET last_seq = $1, last_digest = $2, last_parcel_id = greatest(last_parcel_id, $3) WHERE id = 1
+"""
 
 _PLAYER_COLUMNS = """player_id, key, name, role, look, x, y,
     (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
@@ -278,30 +281,48 @@ _PRUNE_GUESTS = """
 DELETE FROM players WHERE player_id IN (
     SELECT player_id FROM players
     WHERE key LIKE 'guest:%' AND last_seen_at < now() - $1::float8 * interval '1 day' AND player_id <> ALL($2::bigint[])
+        AND NOT EXISTS (SELECT 1 FROM accounts WHERE account_id = player_id)
+        AND NOT EXISTS (SELECT 1 FROM parcels WHERE owner_id = player_id)
     LIMIT $3)
 """
-_FIND_ANSWER = "SELECT player_id, content_digest, result FROM answers WHERE action_id = $1"
-_SAVE_ANSWER = (
-    "INSERT INTO answers (action_id, player_id, content_digest, result) VALUES ($1, $2, $3, $4::jsonb)"
+_FIND_ANSWERS = (
+    "SELECT action_id, player_id, content_digest, seq, result FROM answers WHERE action_id = ANY($1::bytea[])"
 )
-_EDIT_TILES = """
-INSERT INTO tile_edits (cx, cy, version, tile, kind, player_id, tick)
-SELECT cx, cy,
-       coalesce((SELECT max(version) FROM tile_edits AS before WHERE before.cx = edit.cx AND before.cy = edit.cy), 1)
-           + row_number() OVER (PARTITION BY cx, cy ORDER BY place),
-       tile, kind, $1, $2
-FROM unnest($3::integer[], $4::integer[], $5::smallint[], $6::smallint[])
-    WITH ORDINALITY AS edit (cx, cy, tile, kind, place)
+_SAVE_ACCOUNTS = """
+INSERT INTO accounts (account_id, balance, seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, seq = excluded.seq
 """
-_PAGE_OF_TILE_EDITS = """
-SELECT cx, cy, min(version) AS first, max(version) AS last,
-       array_agg(tile ORDER BY version) AS tiles, array_agg(kind ORDER BY version) AS kinds
-FROM (
-    SELECT cx, cy, version, tile, kind FROM tile_edits
-    WHERE (cx, cy, version) > ($1, $2, $3) ORDER BY cx, cy, version LIMIT $4
-) AS page
-GROUP BY cx, cy ORDER BY cx, cy
+_SAVE_PARCELS = """
+INSERT INTO parcels (parcel_id, owner_id, px, py, pw, ph, parcel)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::json[])
+ON CONFLICT (parcel_id) DO UPDATE SET owner_id = excluded.owner_id, px = excluded.px, py = excluded.py,
+    pw = excluded.pw, ph = excluded.ph, parcel = excluded.parcel
 """
+_FREE_PARCELS = "DELETE FROM parcels WHERE parcel_id = ANY($1::bigint[])"
+_SAVE_HOLDS = """
+INSERT INTO holds (hold_id, account_id, amount, why)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
+"""
+_END_HOLDS = "DELETE FROM holds WHERE hold_id = ANY($1::bigint[])"
+_SAVE_SURFACES = """
+INSERT INTO surfaces (cx, cy, version, edits)
+SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::bytea[])
+ON CONFLICT (cx, cy) DO UPDATE SET version = excluded.version, edits = excluded.edits
+"""
+_PAGE_OF_SURFACES = """
+SELECT cx, cy, version, edits FROM surfaces WHERE (cx, cy) > ($1, $2) ORDER BY cx, cy LIMIT $3
+"""
+_PAGE_OF_PARCELS = "SELECT parcel_id, parcel FROM parcels WHERE parcel_id > $1 ORDER BY parcel_id LIMIT $2"
+_PAGE_OF_POSTINGS = """
+SELECT postings.seq, (record->>'tick')::bigint AS tick, record->>'kind' AS kind, amount, balance
+FROM postings JOIN journal USING (seq)
+WHERE account_id = $1 AND postings.seq < $2 ORDER BY postings.seq DESC, place DESC LIMIT $3
+"""
+_READ_ENTRY = """
+SELECT entry.record, entry.digest, coalesce(before.digest, (SELECT digest FROM journal_pruned WHERE seq = $1 - 1)) AS before
+FROM journal AS entry LEFT JOIN journal AS before ON before.seq = entry.seq - 1 WHERE entry.seq = $1
+"""
+_PARTITIONS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'journal'::regclass"
 
 
 async def wait_until_reachable(dsn: str, progress: Callable[[str], None], seconds_max: float) -> None:
@@ -332,7 +353,9 @@ class Store:
     """The database of one world. Make it with `Store.open`; its tables must be there (`migrate`)."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self.surfaces = Surfaces(())
         self._pool = pool
+        self._partition = -1  # of the journal, the newest that is known to be there
 
     @classmethod
     async def open(cls, dsn: str, pool_size: int) -> Self:
@@ -435,11 +458,54 @@ class Store:
         if not all(map(math.isfinite, batch.xs)) or not all(map(math.isfinite, batch.ys)):
             raise ValueError("a position is not a finite number")
         async with self._connection() as connection, connection.transaction():
-            _check_epoch(await connection.fetchval(_LOCK_EPOCH_AND_SET_TICK, epoch, batch.tick), epoch)
+            stored_seq = await connection.fetchval(_LOCK_EPOCH_AND_SET_TICK, epoch, batch.tick)
+            _check_epoch(stored_seq, epoch)
             if batch.player_ids:
                 await connection.execute(_SAVE_POSITIONS, batch.player_ids, batch.xs, batch.ys)
             if batch.chat:
                 await connection.execute(_SAVE_CHAT, epoch, *_chat_columns(batch.chat))
+            new = [entry for entry in batch.entries if entry.seq > stored_seq]
+            if new:
+                await self._save_entries(connection, epoch, stored_seq, new)
+                surfaces = self.surfaces.after(batch.entries)
+                if surfaces:
+                    await connection.execute(_SAVE_SURFACES, *_columns(surfaces))
+        if batch.entries:
+            self._partition = batch.entries[-1].seq // PARTITION_ENTRIES
+            self.surfaces.settle(batch.entries)
+
+    async def _save_entries(
+        self, connection: "type_connection", epoch: int, stored_seq: int, entries: Sequence[Entry]
+    ) -> None:
+        """The journal and all that follows from it, one statement a table."""
+        if entries[0].seq != stored_seq + 1:
+            raise StoreError(f"entry {entries[0].seq} does not follow {stored_seq}, the last one stored")
+        await self._make_partition(connection, entries[-1].seq)
+        rows = rows_of(entries, epoch)
+        await connection.copy_records_to_table(
+            "journal", records=rows.journal, columns=("seq", "epoch", "record", "digest")
+        )
+        columns: tuple[str, ...] = ("action_id", "player_id", "content_digest", "seq", "result")
+        if rows.answers:
+            await connection.copy_records_to_table("answers", records=rows.answers, columns=columns)
+        if rows.postings:
+            columns = ("seq", "place", "account_id", "amount", "balance")
+            await connection.copy_records_to_table("postings", records=rows.postings, columns=columns)
+            accounts = [(account, *row) for account, row in rows.accounts.items()]
+            await connection.execute(_SAVE_ACCOUNTS, *_columns(accounts))
+        await _save_parcels_and_holds(connection, rows)
+        last = entries[-1]
+        await connection.execute(_SET_LAST_SEQ, last.seq, last.digest, rows.last_parcel_id)
+
+    async def _make_partition(self, connection: "type_connection", seq: int) -> None:
+        """The journal's partition for an entry, if it is not there yet."""
+        number = seq // PARTITION_ENTRIES
+        if number <= self._partition:
+            return
+        start, end = number * PARTITION_ENTRIES, (number + 1) * PARTITION_ENTRIES
+        await connection.execute(
+            f"CREATE TABLE IF NOT EXISTS journal_{number} PARTITION OF journal FOR VALUES FROM ({start}) TO ({end})"
+        )
 
     async def recent_chat(self, limit: int) -> list[ChatLine]:
         """The last lines of every channel, oldest first; those with a recipient are for two players only."""
@@ -463,50 +529,78 @@ class Store:
             status = await connection.execute(_PRUNE_GUESTS, days_max, here, rows_max)
         return int(status.removeprefix("DELETE "))
 
-    async def edit_tiles(self, epoch: int, action: TileAction) -> str | None:
-        """Store an action once; None when this call did, the first answer (JSON) when it was stored before.
+    async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+        """Those of these actions that were done, by action_id."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(_FIND_ANSWERS, list(action_ids))
+        return {
+            row["action_id"]: StoredAnswer(row["player_id"], row["content_digest"], row["seq"], row["result"])
+            for row in rows
+        }
 
-        Its tiles become the next versions of their chunks. Raises ActionMismatch, Fenced, StoreUnavailable (nothing
-        written), CommitUnknown (all or nothing written: send the same again until it is known).
-        """
-        committing = False
-        try:
-            async with self._connection() as connection, connection.transaction():
-                _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
-                first = await connection.fetchrow(_FIND_ANSWER, action.action_id)
-                if first is not None:
-                    return _first_answer(first, action)
-                columns = [list(column) for column in zip(*action.edits, strict=True)]
-                await connection.execute(_EDIT_TILES, action.player_id, action.tick, *columns)
-                await connection.execute(
-                    _SAVE_ANSWER, action.action_id, action.player_id, action.content_digest, action.result
-                )
-                committing = True
-        except StoreUnavailable as error:
-            if committing:
-                raise CommitUnknown(str(error)) from error
-            raise
-        return None
+    async def player_names(self, player_ids: Sequence[int]) -> dict[int, str]:
+        """The names of those of these players that there are."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT player_id, name FROM players WHERE player_id = ANY($1::bigint[])", list(player_ids)
+            )
+        return {row["player_id"]: row["name"] for row in rows}
 
-    async def all_built(self, progress: Callable[[int], None]) -> list[Built]:
-        """All that stands, chunk by chunk. `progress` is told how many edits were read, page by page.
+    async def statement(self, account: int, before: int, limit: int) -> list[dict[str, Any]]:
+        """The newest postings of an account below a seq: seq, tick, kind, amount, balance."""
+        async with self._connection() as connection:
+            return [dict(row) for row in await connection.fetch(_PAGE_OF_POSTINGS, account, before, limit)]
 
-        The history is read in pages of EDITS_PAGE, so a world may be of any size, and no statement is long.
-        Raises StoreError for a gap in the versions.
-        """
-        built: list[Built] = []
-        after = (CHUNK_BEFORE_ALL, CHUNK_BEFORE_ALL, 0)
-        read = 0
+    async def entry(self, seq: int) -> tuple[str, bytes, bytes] | None:
+        """The record of an entry, its digest, and the digest before it."""
+        async with self._connection() as connection:
+            row = await connection.fetchrow(_READ_ENTRY, seq)
+        return None if row is None else (row["record"], row["digest"], row["before"])
+
+    async def books(self) -> Books:
+        """The journal's end and the ledger."""
+        async with self._connection() as connection, connection.transaction(isolation="repeatable_read"):
+            end = await connection.fetchrow(
+                "SELECT last_seq, last_digest, last_parcel_id FROM world WHERE id = 1"
+            )
+            assert end is not None
+            balances = await connection.fetch("SELECT account_id, balance FROM accounts ORDER BY account_id")
+            holds = await connection.fetch(
+                "SELECT hold_id, account_id, amount, why FROM holds ORDER BY hold_id"
+            )
+        return Books(
+            end["last_seq"],
+            end["last_digest"],
+            [tuple(row) for row in balances],
+            [Hold(*row) for row in holds],
+            end["last_parcel_id"],
+        )
+
+    async def parcels(self, progress: Callable[[int], None]) -> AsyncIterator[list[Parcel]]:
+        """All parcels by id, page by page; `progress` is told how many were read."""
+        after = read = 0
         while True:
             async with self._connection() as connection:
-                rows = await connection.fetch(_PAGE_OF_TILE_EDITS, *after, EDITS_PAGE)
-            for row in rows:
-                _take_in(built, row)
+                rows = await connection.fetch(_PAGE_OF_PARCELS, after, PARCELS_READ)
             if not rows:
-                return built
-            after = (rows[-1]["cx"], rows[-1]["cy"], rows[-1]["last"])
-            read += sum(len(row["tiles"]) for row in rows)
+                return
+            after, read = rows[-1]["parcel_id"], read + len(rows)
             progress(read)
+            yield [_decode_parcel(row["parcel"]) for row in rows]
+
+    async def all_built(self, progress: Callable[[int], None]) -> list[tuple[int, int, int, bytes]]:
+        """All that stands: cx, cy, version, packed CHUNK_EDIT records. `progress` is told how many chunks were read, page by page."""
+        built: list[tuple[int, int, int, bytes]] = []
+        after = (CHUNK_BEFORE_ALL, CHUNK_BEFORE_ALL)
+        while True:
+            async with self._connection() as connection:
+                rows = await connection.fetch(_PAGE_OF_SURFACES, *after, SURFACES_READ)
+            if not rows:
+                self.surfaces = Surfaces(built)
+                return built
+            built += [tuple(row) for row in rows]
+            after = (rows[-1]["cx"], rows[-1]["cy"])
+            progress(len(built))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["type_connection"]:
@@ -520,27 +614,30 @@ class Store:
                 await self._pool.release(connection)
 
 
+async def _save_parcels_and_holds(connection: "type_connection", rows: Rows) -> None:
+    freed = [parcel_id for parcel_id, parcel in rows.parcels.items() if parcel is None]
+    if freed:
+        await connection.execute(_FREE_PARCELS, freed)
+    parcels = [parcel for parcel in rows.parcels.values() if parcel is not None]
+    if parcels:
+        await connection.execute(_SAVE_PARCELS, *_columns(list(map(parcel_row, parcels))))
+    if rows.holds:
+        await connection.execute(_END_HOLDS, list(rows.holds))
+    pending = [(one.hold_id, one.account, one.amount, one.why) for one in rows.holds.values() if one.amount]
+    if pending:
+        await connection.execute(_SAVE_HOLDS, *_columns(pending))
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+_decode_parcel = msgspec.json.Decoder(Parcel).decode
+
+
 def _check_epoch(found: int | None, epoch: int) -> None:
     if found is None:
         raise Fenced(f"another server has opened this world since epoch {epoch}; this one must stop")
-
-
-def _take_in(built: list[Built], row: asyncpg.Record) -> None:
-    """Goes on with the last chunk of the page before, or begins the next. Raises StoreError."""
-    if not built or (built[-1].cx, built[-1].cy) != (row["cx"], row["cy"]):
-        built.append(Built(row["cx"], row["cy"]))
-    chunk = built[-1]
-    if (row["first"], row["last"]) != (chunk.version + 1, chunk.version + len(row["tiles"])):
-        raise StoreError(f"edits of chunk ({row['cx']}, {row['cy']}) are missing from tile_edits")
-    chunk.version = row["last"]
-    chunk.kinds.update(zip(row["tiles"], row["kinds"], strict=True))
-
-
-def _first_answer(row: asyncpg.Record, action: TileAction) -> str:
-    if (row["player_id"], row["content_digest"]) != (action.player_id, action.content_digest):
-        raise ActionMismatch("this action_id was used for another action")
-    answer: str = row["result"]
-    return answer
 
 
 def _chat_columns(chat: Sequence[tuple[int, ChatLine]]) -> tuple[list[Any], ...]:

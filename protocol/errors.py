@@ -39,6 +39,12 @@ class RefusalCode(MeaningInt):
     GUESTS_FORBIDDEN = 8, "this server wants a token"
     WRONG_VERSION = 9, "another protocol version"
     WORLD_FULL = 10, "no place left; try again later"
+    TAKEN = 11, "this land has an owner, or something stands there"
+    NOT_OWNER = 12, "this is not yours to do; the message says who can"
+    INSUFFICIENT_FUNDS = 13, "the wallet holds less than this costs"
+    LIMIT_REACHED = 14, "more than one player, or one parcel, may have"
+    CHANGED = 15, "no longer as you saw it; look again"
+    CUT_OFF = 16, "somebody's land would lose its way to open land"
 
 
 class CloseCode(MeaningInt):

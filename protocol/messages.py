@@ -32,6 +32,13 @@ TOKEN_CHARS_MAX = 2048
 WORLD_TILES_MAX = 2**20  # positions lie within +- this many tiles
 CHUNKS_MAX = WORLD_TILES_MAX // 32
 ACTION_ID_BYTES = 16
+PLOT_TILES = 16  # land is owned in plots of 16 x 16 tiles
+PARCEL_NAME_CHARS_MAX = 40
+DESCRIPTION_CHARS_MAX = 400
+MONEY_MAX = 10**15  # poisha; ten trillion BDT
+PARCELS_PAGE = 64  # in one answer
+POSTINGS_PAGE = 50
+LOOK_TILES_MAX = 512  # side of the rectangle that land_in looks at
 
 U8 = Annotated[int, Meta(ge=0, le=2**8 - 1)]
 U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
@@ -53,6 +60,15 @@ ActionId = Annotated[
         description="made by the client, at random; sent again, it gets the first answer and has no second effect",
     ),
 ]
+
+
+TileIndex = Annotated[int, Meta(ge=-WORLD_TILES_MAX, le=WORLD_TILES_MAX - 1, description="in whole tiles")]
+Side = Annotated[int, Meta(ge=1, le=2 * WORLD_TILES_MAX, description="in whole tiles")]
+ParcelId = Annotated[U32, Meta(description="which parcel")]
+Money = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="in poisha: 100 are 1 BDT")]
+Change = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, description="in poisha; below 0 it left")]
+ParcelName = Annotated[str, Meta(max_length=PARCEL_NAME_CHARS_MAX)]
+Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
 
 
 class MeaningStr(StrEnum):
@@ -93,6 +109,7 @@ class Rate(MeaningStr):
     CHAT = "chat", "talk"
     REQUEST = "request", "questions"
     CHUNK = "chunk", "ground"
+    ACTION = "action", "what is stored: land, money, building"
     PING = "ping", "measuring the line"
 
 
@@ -110,6 +127,29 @@ class Delivery(MeaningInt):
     CURRENT = 0, "the version you hold is the newest: nothing is sent"
     EDITS = 1, "a `chunk_edits` with what changed since your version comes before the `ok`"
     WHOLE = 2, "a `chunk`, and a `chunk_edits` with all that is built on it, come before the `ok`"
+
+
+class Standing(MeaningInt):
+    """What somebody may do on a parcel besides what everybody may; each may do all that those before it may."""
+
+    NONE = 0, "what everybody may"
+    VISITOR = 1, "enter"
+    BUILDER = 2, "build"
+    MANAGER = 3, "say who may enter and build, name it and describe it"
+    OWNER = 4, "everything"
+
+
+class Cut(MeaningInt):
+    """Which way a parcel is split."""
+
+    VERTICAL = 0, "along x = at: a western and an eastern part"
+    HORIZONTAL = 1, "along y = at: a northern and a southern part"
+
+
+class Trouble(MeaningInt):
+    """Which rule of a parcel turned somebody away."""
+
+    CLOSED = 0, "only those whom the owner lets in may enter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +204,122 @@ class PlayerFound(Result):
     player_id: PlayerId
     name: Name
     online: bool
+
+
+class Parcel(Result):
+    """A piece of land: a rectangle of whole plots with one owner."""
+
+    parcel_id: ParcelId
+    owner_id: Annotated[U32, Meta(description="player_id of the owner")]
+    owner_name: Name
+    x: TileIndex
+    y: TileIndex
+    width: Side
+    height: Side
+    name: ParcelName
+    description: Description
+    open_enter: Annotated[bool, Meta(description="whether everybody may enter")]
+    open_build: Annotated[bool, Meta(description="whether everybody may build")]
+    price: Annotated[Money | None, Meta(description="for sale at this; nil: not for sale")]
+    standing: Annotated[Standing | None, Meta(description="of who asks; nil in what goes to many")] = None
+
+
+class ParcelFound(Result, omit_defaults=True):
+    """The fields of a Parcel, or none of them where the land is nobody's; `price` is absent where it is not for sale."""
+
+    parcel_id: ParcelId | None = None
+    owner_id: PlayerId | None = None
+    owner_name: Name | None = None
+    x: TileIndex | None = None
+    y: TileIndex | None = None
+    width: Side | None = None
+    height: Side | None = None
+    name: ParcelName | None = None
+    description: Description | None = None
+    open_enter: Annotated[bool | None, Meta(description="whether everybody may enter")] = None
+    open_build: Annotated[bool | None, Meta(description="whether everybody may build")] = None
+    price: Money | None = None
+    standing: Annotated[Standing | None, Meta(description="of who asks")] = None
+
+
+class ParcelsFound(Result):
+    """A page of parcels."""
+
+    parcels: Annotated[list[Parcel], Meta(description="at most 64")]
+    more: Annotated[bool, Meta(description="ask on with `after`")]
+
+
+class Quoted(Result):
+    """What a claim would cost; it would be granted now."""
+
+    plots: Annotated[U32, Meta(description="how many plots of 16 x 16 tiles")]
+    price: Money
+
+
+class LandHeld(Result):
+    """The parcel is so now."""
+
+    parcel_id: ParcelId
+
+
+class LandClaimResult(Result):
+    """The land is yours."""
+
+    parcel_id: ParcelId
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what was paid, in poisha")]
+
+
+class LandDivided(Result):
+    """Two parcels now."""
+
+    parcel_id: Annotated[U32, Meta(description="the western or northern part, which keeps its id")]
+    other_id: Annotated[U32, Meta(description="the other part")]
+
+
+class Permit(Result):
+    """What one player may do on a parcel."""
+
+    player_id: PlayerId
+    name: Name
+    standing: Standing
+
+
+class PermitsFound(Result):
+    """Everybody with a standing on a parcel."""
+
+    permits: Annotated[list[Permit], Meta(description="by player_id")]
+
+
+class WalletFound(Result):
+    """Your money."""
+
+    balance: Money
+    held: Annotated[
+        int, Meta(ge=0, le=MONEY_MAX, description="set aside for what is not settled yet, in poisha")
+    ]
+
+
+class Posting(Result):
+    """One movement of your money."""
+
+    seq: Annotated[U64, Meta(description="its entry's place in the journal")]
+    time_ms: Annotated[U64, Meta(description="when, in world time")]
+    kind: Annotated[str, Meta(description="what happened: the name of the request, or of what the world did")]
+    amount: Change
+    balance: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="after it, in poisha")]
+
+
+class StatementFound(Result):
+    """A page of your postings, newest first."""
+
+    postings: Annotated[list[Posting], Meta(description="at most 50")]
+    more: Annotated[bool, Meta(description="ask on with `before`, the last seq of this page")]
+
+
+class ReceiptFound(Result):
+    """An entry of the journal, signed by the server; `landworld receipt` checks it offline."""
+
+    receipt: Annotated[bytes, Meta(description="JSON: entry, hash of the one before, signature, public key")]
 
 
 # --- from clients ------------------------------------------------------------------------------------------
@@ -238,7 +394,199 @@ class TileEdit(ClientMessage, tag=7):
             description="packed records, see what is built",
         ),
     ]
-    rule = Rule(State.PLAYING, Rate.REQUEST, Role.ADMIN, result=TilesEdited)
+    rule = Rule(State.PLAYING, Rate.ACTION, result=TilesEdited)
+
+
+class TileUndo(ClientMessage, tag=8):
+    """Takes back one's own last `tile_edit`; again, the one before it. Tiles that others changed since stay as they are."""
+
+    request_id: RequestId
+    action_id: ActionId
+    rule = Rule(State.PLAYING, Rate.ACTION, result=TilesEdited)
+
+
+class LandAt(ClientMessage, tag=9):
+    """Whose land is it at a place?"""
+
+    request_id: RequestId
+    x: Tiles
+    y: Tiles
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelFound)
+
+
+class LandIn(ClientMessage, tag=10):
+    """The parcels that touch a rectangle, by parcel_id; a page at a time."""
+
+    request_id: RequestId
+    x: TileIndex
+    y: TileIndex
+    width: Annotated[int, Meta(ge=1, le=LOOK_TILES_MAX, description="in whole tiles")]
+    height: Annotated[int, Meta(ge=1, le=LOOK_TILES_MAX, description="in whole tiles")]
+    after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+
+
+class LandMine(ClientMessage, tag=11):
+    """One's own parcels, by parcel_id; a page at a time."""
+
+    request_id: RequestId
+    after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+
+
+class LandForSale(ClientMessage, tag=12):
+    """Parcels for sale, those nearest to where one stands first; a page at a time."""
+
+    request_id: RequestId
+    skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+
+
+class LandQuote(ClientMessage, tag=13):
+    """What would a claim cost, or why would it be refused? Nothing is done."""
+
+    request_id: RequestId
+    x: TileIndex
+    y: TileIndex
+    width: Side
+    height: Side
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=Quoted)
+
+
+class LandClaim(ClientMessage, tag=14):
+    """Takes land that is nobody's, in whole plots, and pays for it."""
+
+    request_id: RequestId
+    action_id: ActionId
+    x: TileIndex
+    y: TileIndex
+    width: Side
+    height: Side
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandClaimResult)
+
+
+class LandDescribe(ClientMessage, tag=15):
+    """Names a parcel and describes it; managers may, too."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    name: ParcelName
+    description: Description
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandOpen(ClientMessage, tag=16):
+    """Says what everybody may do on a parcel; managers may, too."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    enter: Annotated[bool, Meta(description="everybody may enter")]
+    build: Annotated[bool, Meta(description="everybody may build")]
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandPermit(ClientMessage, tag=17):
+    """Gives one player a standing on a parcel, or takes it; managers may, too, up to builder."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    player_id: PlayerId
+    standing: Standing
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandPermits(ClientMessage, tag=18):
+    """Who has a standing on a parcel? Owner and managers may ask."""
+
+    request_id: RequestId
+    parcel_id: ParcelId
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=PermitsFound)
+
+
+class LandTransfer(ClientMessage, tag=19):
+    """Gives a parcel away; permits end with it."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    to: Annotated[U32, Meta(description="player_id of the new owner")]
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandSplit(ClientMessage, tag=20):
+    """Makes two parcels of one, along a line between plots."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    cut: Cut
+    at: Annotated[TileIndex, Meta(description="x or y of the line")]
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandDivided)
+
+
+class LandMerge(ClientMessage, tag=21):
+    """Makes one parcel of two neighbours of one owner that are a rectangle together; `other_id` ends."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    other_id: Annotated[U32, Meta(description="parcel_id of the neighbour")]
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandAbandon(ClientMessage, tag=22):
+    """Gives a parcel back to nobody, and what is built there with it. Nothing is paid back."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandOffer(ClientMessage, tag=23):
+    """Puts a parcel up for sale at a price, or takes it back."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    price: Annotated[Money | None, Meta(description="nil: not for sale any more")] = None
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandBuy(ClientMessage, tag=24):
+    """Buys a parcel that is for sale, at the price as seen; another is refused with CHANGED."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    price: Money
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class Wallet(ClientMessage, tag=25):
+    """How much money have I?"""
+
+    request_id: RequestId
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=WalletFound)
+
+
+class WalletStatement(ClientMessage, tag=26):
+    """The movements of one's own money, newest first; a page at a time."""
+
+    request_id: RequestId
+    before: Annotated[U64 | None, Meta(description="seq of the last of the page before")] = None
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=StatementFound)
+
+
+class ReceiptGet(ClientMessage, tag=27):
+    """A signed receipt of an entry of the journal that one has part in."""
+
+    request_id: RequestId
+    seq: Annotated[U64, Meta(description="the entry's place in the journal")]
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=ReceiptFound)
 
 
 # --- from the server ---------------------------------------------------------------------------------------
@@ -257,7 +605,7 @@ class Welcome(ServerMessage, tag=64):
     epoch: Annotated[U32, Meta(description="grows with each start of the server")]
     durable_seq: Annotated[
         U64,
-        Meta(description="everything up to this place in the journal is stored; 0 while there is no journal"),
+        Meta(description="everything up to this place in the journal is stored"),
     ]
     resume: Annotated[Token, Meta(description="signed; `hello` with it goes on where this session stopped")]
     settings: Annotated[dict[str, Any], Meta(description="see Settings in `welcome`")]
@@ -278,10 +626,7 @@ class Ok(ServerMessage, tag=66):
     request_id: RequestId
     seq: Annotated[
         U64,
-        Meta(
-            description="place in the journal; 0 while there is no journal, "
-            "also for a tile_edit, which is stored before its `ok`"
-        ),
+        Meta(description="place in the journal, and stored there; 0 where nothing durable happened"),
     ]
     result: Annotated[Any, Meta(description="named fields; listed with each request")]
 
@@ -377,6 +722,40 @@ class Closing(ServerMessage, tag=76):
     resume: Annotated[Token | None, Meta(description="a ticket that outlives a restart")] = None
 
 
+class LandClaimed(ServerMessage, tag=77):
+    """Land in your sight was nobody's and has an owner now."""
+
+    parcel: Annotated[Parcel, Meta(description="as it is now")]
+
+
+class LandChanged(ServerMessage, tag=78):
+    """A parcel in your sight is another than before: its owner, its shape, its name, or what everybody may do there."""
+
+    parcel: Annotated[Parcel, Meta(description="as it is now")]
+
+
+class LandFreed(ServerMessage, tag=79):
+    """A parcel in your sight is no more: the land is nobody's, or part of another parcel that `land_changed` tells of."""
+
+    parcel_id: ParcelId
+
+
+class EntryDenied(ServerMessage, tag=80):
+    """You were stopped at the border of a parcel; told once until you walk on."""
+
+    parcel_id: ParcelId
+    trouble: Trouble
+    message: Annotated[str, Meta(description="which rule of which parcel, and who can change it")]
+
+
+class WalletChanged(ServerMessage, tag=81):
+    """Your money is another than before; it is stored."""
+
+    balance: Money
+    held: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="set aside, in poisha")]
+    seq: Annotated[U64, Meta(description="place in the journal of what changed it")]
+
+
 def name_of(message: type[msgspec.Struct]) -> str:
     """The wire name of a message class: `ChatSay` is `chat_say`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", message.__name__).lower()
@@ -397,6 +776,26 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     ChatSay,
     PlayerFind,
     TileEdit,
+    TileUndo,
+    LandAt,
+    LandIn,
+    LandMine,
+    LandForSale,
+    LandQuote,
+    LandClaim,
+    LandDescribe,
+    LandOpen,
+    LandPermit,
+    LandPermits,
+    LandTransfer,
+    LandSplit,
+    LandMerge,
+    LandAbandon,
+    LandOffer,
+    LandBuy,
+    Wallet,
+    WalletStatement,
+    ReceiptGet,
 )
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     Welcome,
@@ -412,4 +811,10 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     View,
     Crowd,
     Closing,
+    LandClaimed,
+    LandChanged,
+    LandFreed,
+    EntryDenied,
+    WalletChanged,
 )
+DURABLE_MESSAGES = tuple(message for message in CLIENT_MESSAGES if "action_id" in message.__struct_fields__)

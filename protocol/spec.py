@@ -33,7 +33,12 @@ ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
     messages.Rate,
     messages.ChatChannel,
     messages.Delivery,
+    messages.Standing,
+    messages.Cut,
+    messages.Trouble,
 )
+
+SHAPES: tuple[type[msgspec.Struct], ...] = (messages.Parcel, messages.Permit, messages.Posting)
 
 _RECORD_TYPES = {"<u4": "u32", "<u2": "u16", "|u1": "u8", "<i4": "i32"}
 _EDIT_MEANINGS = {
@@ -53,6 +58,7 @@ def describe() -> dict[str, Any]:
         "subprotocol": messages.SUBPROTOCOL,
         "messages": rows,
         "enums": {enum.__name__: {member.name: member.value for member in enum} for enum in ENUMS},
+        "shapes": {shape.__name__: _fields(shape) for shape in SHAPES},
         "meanings": {enum.__name__: {member.name: member.meaning for member in enum} for enum in ENUMS},
         "records": {
             "snapshot.cells": snapshot_blocks(),
@@ -148,6 +154,17 @@ def _type(kind: inspect.Type) -> dict[str, Any]:
             return {"type": "bool"}
         case inspect.EnumType(cls=enum):
             return {"type": "enum", "enum": enum.__name__}
+        case _:
+            return _compound(kind)
+
+
+def _compound(kind: inspect.Type) -> dict[str, Any]:
+    """The type of a field that holds others."""
+    match kind:
+        case inspect.ListType(item_type=item):
+            return {"type": "list", "of": _type(item)}
+        case inspect.StructType(cls=struct):
+            return {"type": "map", "shape": struct.__name__}
         case inspect.DictType() | inspect.AnyType():
             return {"type": "map"}
         case _:

@@ -49,19 +49,21 @@ class Identity:
 
 
 def load_key(data: Path, given: str | None) -> bytes:
-    """The signing key: the one given, or the one in the data directory, made when there is none.
+    """The signing key: the one given, or the one in the data directory, as `load_secret` has it."""
+    return given.encode() if given else load_secret(data / KEY_FILE)
+
+
+def load_secret(path: Path) -> bytes:
+    """A key of KEY_BYTES in a file that only its owner reads, made when there is none.
 
     Raises OSError where it cannot be read or made, and for a file that is cut short: nothing may be signed with that.
     """
-    if given:
-        return given.encode()
-    path = data / KEY_FILE
     try:
         return _read_key(path)
     except FileNotFoundError:
         pass
-    data.mkdir(parents=True, exist_ok=True)
-    temporary = data / f"{KEY_FILE}.{os.getpid()}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(secrets.token_bytes(KEY_BYTES))
         file.flush()

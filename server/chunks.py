@@ -88,7 +88,7 @@ class Chunks:
         self._near: OrderedDict[int, None] = OrderedDict()
         self._ahead: OrderedDict[int, None] = OrderedDict()
         self._work = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, "terrain", _lowest_priority)
+        self.thread = ThreadPoolExecutor(1, "terrain", _lowest_priority)
         self._task: asyncio.Task[None] | None = None
         self.spawn_places = SpawnPlaces(terrain, kind_at, SystemRandom())
 
@@ -110,7 +110,7 @@ class Chunks:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.thread.shutdown(wait=False, cancel_futures=True)
 
     def get(self, key: int, ready: Ready) -> bool:
         """Calls `ready` with the framed `chunk` message, at once or when it is made; False when too much waits."""
@@ -211,7 +211,7 @@ class Chunks:
             if not batch:
                 self._work.clear()
                 continue
-            for made in await loop.run_in_executor(self._pool, self._make, batch):
+            for made in await loop.run_in_executor(self.thread, self._make, batch):
                 self._take_in(made)
 
     def _next_batch(self) -> list[int]:

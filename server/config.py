@@ -222,6 +222,8 @@ class RatesConfig(Section):
     """Questions and other requests."""
     chunk: Annotated[RateConfig, span("chunks a second")] = RateConfig(per_s=100, burst=400)
     """Chunks of ground asked for."""
+    action: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=20, burst=60)
+    """What is stored: land, money, building."""
     ping: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=5, burst=10)
     """Pings of the client's own."""
 
@@ -271,8 +273,10 @@ class LimitsConfig(Section):
     """Ground waiting to be made, for everyone; over it requests are refused with UNAVAILABLE."""
     sign_in_queue_max: Annotated[int, span("people", 1, 1_048_576)] = 1_024
     """Hellos waiting for the database; over it they are refused with UNAVAILABLE."""
-    edit_queue_max: Annotated[int, span("edits", 1, 1_048_576)] = 256
-    """Edits of tiles waiting for the database; over it they are refused with UNAVAILABLE."""
+    action_queue_max: Annotated[int, span("actions", 1, 1_048_576)] = 4_096
+    """What is to be stored and has not entered the tick, of everyone; over it requests are refused with UNAVAILABLE."""
+    question_queue_max: Annotated[int, span("questions", 1, 1_048_576)] = 1_024
+    """Questions waiting for the database or the ground; over it they are refused with UNAVAILABLE."""
     rates: RatesConfig = RatesConfig()
 
 
@@ -304,6 +308,30 @@ class ChatConfig(Section):
     """So many of them a player is told on entering."""
     keep_days: Annotated[float, span("days", 0, 3_650)] = 30.0
     """How long talk is stored."""
+
+
+class LandConfig(Section):
+    """Owned land. A plot is 16 x 16 tiles."""
+
+    plot_price: Annotated[int, span("poisha", 0, 10**12)] = 10_000
+    """What a plot costs at (0, 0). 100 poisha are 1 BDT."""
+    plot_price_min: Annotated[int, span("poisha", 0, 10**12)] = 500
+    """What a plot costs at least, however far away."""
+    plot_price_falloff_plots: Annotated[int, span("plots", 1, 65_536)] = 32
+    """So far away a plot costs half."""
+    parcel_plots_max: Annotated[int, span("plots", 1, 64)] = 64
+    """The largest parcel."""
+    player_parcels_max: Annotated[int, span("parcels", 1, 65_536)] = 64
+    """One player owns so many at most."""
+    player_plots_max: Annotated[int, span("plots", 1, 1_048_576)] = 512
+    """And so many plots, all together."""
+
+
+class EconomyConfig(Section):
+    """Money. Whole poisha, 100 of which are 1 BDT."""
+
+    starting_grant: Annotated[int, span("poisha", 0, 10**12)] = 100_000
+    """What the treasury gives each player; it is booked with the first thing they do that costs or brings money."""
 
 
 class PersistenceConfig(Section):
@@ -357,6 +385,8 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     session: SessionConfig = SessionConfig()
     chat: ChatConfig = ChatConfig()
+    land: LandConfig = LandConfig()
+    economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()
     log: LogConfig = LogConfig()
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from protocol import codec
 from protocol.errors import Refusal
-from protocol.messages import Appeared, ChatSaid, ChunkEdits, Ok, Refused, Role
+from protocol.messages import Appeared, ChatSaid, ChunkEdits, EntryDenied, Ok, Refused, Role, Trouble
 from world.commands import Line
 from world.grid import unpack
+from world.land import called, who_can_change
 from world.state import State
 from world.tick import Edited, Events, Heard, Joined, gather
 
@@ -49,8 +50,9 @@ class TickFrame(msgspec.Struct, array_like=True, gc=False):
     heard: list[tuple[bytes, list[int]]] = []  # message, the player_ids that hear it
     answers: list[tuple[int, int, bytes]] = []  # player_id, session that asked, message
     everyone: list[bytes] = []
-    casts: list[tuple[int, bytes]] = []  # cell, message for all who see it
+    casts: list[tuple[list[int], bytes]] = []  # cells, message for all who see one of them
     edits: list[tuple[int, bytes]] = []  # chunk, what was built there: packed CHUNK_EDIT records
+    durable_seq: int = 0  # the journal is stored up to here
 
 
 def encode(state: State, events: Events, step: int) -> TickFrame:
@@ -73,11 +75,13 @@ def encode(state: State, events: Events, step: int) -> TickFrame:
     frame.gone = [player_id for player_id, _, _ in events.left]
     for player_id, request_id, answer, session in events.answers:
         frame.answers.append((player_id, session, _answer(request_id, answer)))
+    for player_id, parcel_id in events.denied:
+        frame.heard.append((_entry_denied(state, parcel_id), [player_id]))
     for heard in events.heard:
         _spread(state, heard, frame)
     for edited in events.edited:
         frame.edits.append((edited.key, edited.edits))
-        frame.casts.append((edited.key, _chunk_edits(edited)))
+        frame.casts.append(([edited.key], _chunk_edits(edited)))
     return frame
 
 
@@ -119,6 +123,12 @@ def _answer(request_id: int, answer: object) -> bytes:
     if isinstance(answer, Refusal):
         return codec.encode(Refused(request_id, answer.code, answer.message, answer.retry_after_ms))
     return codec.encode(Ok(request_id, 0, answer))
+
+
+def _entry_denied(state: State, parcel_id: int) -> bytes:
+    parcel = state.parcels.by_id[parcel_id]
+    text = f"{called(parcel)} is closed: only those whom {who_can_change(parcel)} lets in may enter."
+    return codec.encode(EntryDenied(parcel_id, Trouble.CLOSED, text))
 
 
 def _chunk_edits(edited: Edited) -> bytes:

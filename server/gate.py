@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from protocol.errors import CloseCode, Refusal
-from protocol.messages import Closing, State, Welcome
+from protocol.messages import PLOT_TILES, Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
 from server.auth import Identity, Signer, now_s
 from server.config import SAME_HOST, Config
@@ -53,7 +53,6 @@ from server.seam import (
 
 CHUNK_RADIUS_MAX = 6  # chunks around one's own that may be asked for
 SLOW_RETRY_MS = 5_000  # when who was cut off for not reading may come back
-NO_JOURNAL = 0  # durable_seq: there is no journal yet, and what is durable is stored before its `ok`
 TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 38\r\n\r\nToo many connections from this address"
 NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
@@ -92,7 +91,7 @@ class Gate:
         self.loop = asyncio.get_running_loop()
         self.players: dict[int, Connection] = {}  # welcomed, or about to be
         self.listeners: list[asyncio.Server] = []
-        self.tick = 0
+        self.tick = self.durable_seq = 0
         self.chunk_radius_max = CHUNK_RADIUS_MAX
         self.ground_id = premises.ground_id
         self.websocket_logger = logging.getLogger("landworld.websocket")
@@ -225,7 +224,7 @@ class Gate:
 
     def publish(self, tick_frame: TickFrame) -> None:
         """Everything a tick has to tell, in one write per client."""
-        self.tick = tick_frame.tick
+        self.tick, self.durable_seq = tick_frame.tick, tick_frame.durable_seq
         interest = self.interest
         interest.take(tick_frame)
         for arrival in tick_frame.arrivals:
@@ -238,8 +237,8 @@ class Gate:
                 interest.tell(player_id, framed)
         for key, edits in tick_frame.edits:
             self.ground.build(key, edits)
-        for key, message in tick_frame.casts:
-            interest.cast(key, frame(message))
+        for keys, message in tick_frame.casts:
+            interest.cast(keys, frame(message))
         if tick_frame.everyone:
             interest.tell_everyone(frame(*tick_frame.everyone))
         interest.write(tick_frame.tick)
@@ -268,7 +267,7 @@ class Gate:
                 self.tick,
                 self.config.world.tick_hz,
                 self._premises.epoch,
-                NO_JOURNAL,
+                self.durable_seq,
                 self._ticket(connection),
                 self._settings(),
             )
@@ -294,6 +293,7 @@ class Gate:
             "ping_interval_s": config.limits.ping_interval_s,
             "chunk_radius_max": self.chunk_radius_max,
             "ground_id": self.ground_id,
+            "plot_tiles": PLOT_TILES,
         }
 
     def _close_slow(self) -> None:

@@ -24,21 +24,23 @@ import numpy as np
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Role
-from server.builder import Builder
+from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory, Newcomer
 from server.frames import TickFrame
 from server.proxies import Proxies
+from server.questions import Questions
 from server.seam import (
     HTTP_NO_ROOM,
     HTTP_TOO_MANY,
     RESTART_RETRY_MS,
     TRY_AGAIN,
+    Acting,
     Admitted,
     AnyDown,
     AnyUp,
-    Building,
+    Asking,
     CloseAll,
     Closed,
     Cut,
@@ -60,6 +62,7 @@ from server.seam import (
 )
 from server.session import Bucket, Buckets
 from server.telemetry import Counts
+from server.withheld import Withheld
 from world.commands import STEER, Detach, Inbox, Join, Leave, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
@@ -94,6 +97,8 @@ class Caller:
     number: int
     address: str
     player_id: int = 0
+    name: str = ""
+    role: Role = Role.GUEST
     ending: bool = False
 
 
@@ -106,14 +111,17 @@ class Hub:
         inbox: Inbox,
         chunks: Chunks,
         directory: Directory,
-        builder: Builder,
+        actions: Actions,
+        questions: Questions,
         counts: Counts,
     ) -> None:
         self.config = config
         self.inbox = inbox
         self.chunks = chunks
         self.directory = directory
-        self.builder = builder
+        self.actions = actions
+        self.questions = questions
+        self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
         self.lines: list[Line] = []
@@ -256,6 +264,7 @@ class Hub:
         ):
             self._turn_away(caller, BUSY)
         else:
+            caller.role = Role(row.role)
             self._enter(caller, row.player_id, row.key, row.name)
 
     def _enter(self, caller: Caller, player_id: int, key: str, name: str) -> None:
@@ -265,7 +274,7 @@ class Hub:
             if not older.ending:
                 older.line.outdated[player_id] = older.number
             older.line.send(Replaced(older.number))
-        caller.player_id = player_id
+        caller.player_id, caller.name = player_id, name
         self.players[player_id] = caller
         self._bodies.add(player_id)
         caller.line.send(Entering(caller.number, player_id, key, name))
@@ -313,16 +322,31 @@ class Hub:
         except Refusal as refusal:
             self._answer(caller, request.request_id, refusal)
 
-    def _build(self, _: Line, message: Building) -> None:
+    def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
 
-        def answer(result: object) -> None:
-            self._answer(caller, request.request_id, result)
+        def answer(outcome: Ok | Refusal) -> None:
+            self._answer(caller, request.request_id, outcome)
 
         try:
-            self.builder.edit(caller.player_id, caller.number, request, answer)
+            self.actions.ask(caller.player_id, caller.name, caller.role, caller.number, request, answer)
         except Refusal as refusal:
             answer(refusal)
+
+    def _ask(self, _: Line, message: Asking) -> None:
+        caller, request = self._callers[message.number], message.request
+
+        def answer(outcome: object, seq: int) -> None:
+            if isinstance(outcome, Refusal) or not seq:
+                self._answer(caller, request.request_id, outcome)
+            else:
+                told = caller.player_id, caller.number, codec.encode(Ok(request.request_id, 0, outcome))
+                self.withheld.put(seq, TickFrame(0, 0, answers=[told]))
+
+        try:
+            self.questions.ask(caller.player_id, request, answer)
+        except Refusal as refusal:
+            answer(refusal, 0)
 
     def _want(self, line: Line, message: Wanted) -> None:
         key = message.key
@@ -335,7 +359,7 @@ class Hub:
             self.counts.refused[answer.code.name] += 1
             told = codec.encode(Refused(request_id, answer.code, answer.message, answer.retry_after_ms))
         else:
-            told = codec.encode(Ok(request_id, 0, answer))
+            told = codec.encode(answer if isinstance(answer, Ok) else Ok(request_id, 0, answer))
         caller.line.send(Told(caller.number, told))
 
     # --- the tick --------------------------------------------------------------------------------------------------------------
@@ -380,6 +404,7 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     Steering: Hub._steer,
     Saying: Hub._say,
     Finding: Hub._find,
-    Building: Hub._build,
+    Acting: Hub._act,
+    Asking: Hub._ask,
     Wanted: Hub._want,
 }

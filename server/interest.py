@@ -10,7 +10,7 @@ client. Far cells come less often first, then the radius shrinks, then crowds co
 loop never skips a step, it is only late.
 """
 
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -166,15 +166,19 @@ class Interest:
             viewer.outbox.put(framed)
         self._waiting.update(self._viewers.values())
 
-    def cast(self, key: int, framed: bytes) -> None:
-        """The same for all who see a cell, however slow they are: what is cast is not said again."""
+    def cast(self, keys: Sequence[int], framed: bytes) -> None:
+        """The same for all who see one of these cells, however slow they are: what is cast is not said again."""
+        for viewer in dict.fromkeys(viewer for key in keys for viewer in self._who_see(key)):
+            viewer.outbox.put(framed)
+            self._waiting.add(viewer)
+
+    def _who_see(self, key: int) -> Iterator[Viewer]:
         for near in around(key, self.settings.radius_cells):
             place = self._places.get(near)
             for row in self._fanout.viewers_at(place.row) if place is not None else ():
                 viewer = self._by_row[row]
                 if key in self._sight(near, viewer.step):
-                    viewer.outbox.put(framed)
-                    self._waiting.add(viewer)
+                    yield viewer
 
     def take(self, tick_frame: TickFrame) -> None:
         """Takes in who is where and what changed."""

@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 
 from persistence.flusher import Flusher
+from persistence.journal import Journal
 from persistence.store import ChatLine
 from protocol.errors import Refusal
 from server.chunks import Chunks
@@ -83,6 +84,7 @@ class Loop:
         hub: Hub,
         chunks: Chunks,
         flusher: Flusher,
+        journal: Journal,
         recorder: Recorder | None,
         counts: Counts,
         on_broken: Broken,
@@ -94,6 +96,7 @@ class Loop:
         self._hub = hub
         self._chunks = chunks
         self._flusher = flusher
+        self._journal = journal
         self._recorder = recorder
         self._counts = counts
         self._on_broken = on_broken
@@ -140,13 +143,16 @@ class Loop:
     def _tick(self, late_s: float) -> None:
         marks = [time.perf_counter()]
         tick = self.state.tick + 1
-        commands = self._inbox.drain()
+        commands = [*self._inbox.drain(), *self._hub.actions.admit()]
         if self._recorder is not None:
             self._recorder.write(tick, commands)
         events = step(self.state, commands, tick)
         self._count_refusals(events)
         marks.append(time.perf_counter())
         tick_frame = encode(self.state, events, self.overload.step)
+        self._journal.put(events.entries, self._loop.time())
+        self._hub.withheld.take(self.state, events)
+        self._hub.withheld.release(self._journal.durable_seq, tick_frame)
         marks.append(time.perf_counter())
         self._hub.publish(tick_frame)
         marks.append(time.perf_counter())

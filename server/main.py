@@ -27,13 +27,12 @@ import uvloop
 
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
+from persistence.journal import Journal
 from persistence.migrations import migrate
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
-from protocol.edits import CHUNK_EDIT
-from protocol.edits import pack as pack_edits
 from protocol.messages import ChatChannel
+from server.actions import Actions
 from server.auth import Signer, load_key
-from server.builder import Builder
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
@@ -45,16 +44,19 @@ from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
 from server.loop import Loop
 from server.numbers import World, show
+from server.questions import Questions
+from server.receipts import Notary
 from server.recorder import Recorder
 from server.seam import Premises, Surfaces, Whole
+from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
-from world.commands import Inbox, Line, Recall, RecallTiles
+from world.building import kind_at
+from world.commands import Inbox, Line, Recall, RecallBooks, RecallParcels, RecallTiles
 from world.grid import pack
-from world.state import Rules, State
+from world.state import LandRules, Rules, State
 from world.terrain import Terrain
 from world.tick import warm_up
-from world.tiles import Build
 
 HEALTHY_TICK_S = 2.0
 FILES_SPARE = 256  # open files beside connections: the database, logs, gateways
@@ -166,8 +168,14 @@ class Server:
         config = self.config
         compiling = asyncio.create_task(asyncio.to_thread(_compile), name="compile")
         store, row = await self._database(stack)
+        journal = Journal(row.last_seq)
         flusher = Flusher(
-            store, row.epoch, self._fenced, config.persistence.flush_interval_ms, config.chat.keep_days
+            store,
+            journal,
+            row.epoch,
+            self._fenced,
+            config.persistence.flush_interval_ms,
+            config.chat.keep_days,
         )
         state = State(_rules(config))
         state.tick = row.tick
@@ -179,6 +187,7 @@ class Server:
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
         built = await self._recall_built(store, inbox)
+        await self._recall_land(store, inbox)
         key = load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
         directory = Directory(
             store,
@@ -190,13 +199,16 @@ class Server:
             config.server.guests_allowed,
             config.limits.sign_in_queue_max,
         )
-        builder = Builder(store, inbox, row.epoch, lambda: state.tick, config.limits.edit_queue_max)
-        hub = Hub(config, inbox, chunks, directory, builder, self.counts)
-        loop = Loop(state, inbox, hub, chunks, flusher, recorder, self.counts, self._broken)
-        for task in (flusher.start(), *directory.start(), builder.start()):
+        survey = Survey(chunks.terrain, chunks.thread)
+        actions = Actions(store, journal, survey, state, config.limits.action_queue_max)
+        notary = await asyncio.to_thread(Notary.of, config.data)
+        questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
+        hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
+        loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
+        for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, chunks, hub, loop, inbox)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
         premises = Premises(row.epoch, http_port, _ground_id(row), key)
         if config.server.gateways:
             await self._open_gateways(stack, world, premises)
@@ -262,7 +274,7 @@ class Server:
         chunks = Chunks(
             terrain,
             inbox,
-            partial(_kind_at, state),
+            partial(kind_at, state),
             config.limits.chunk_cache_bytes_max,
             config.limits.chunk_queue_max,
             config.world.chunks_loaded_max,
@@ -275,13 +287,22 @@ class Server:
     async def _recall_built(self, store: Store, inbox: Inbox) -> Surfaces:
         """What stands, from the database into the world; returned for those who answer for chunks."""
         self._wait_for("reading what was built")
-        built = await store.all_built(lambda read: self._wait_for(f"reading what was built: {read:,} edits"))
-        surfaces = [
-            (one.cx, one.cy, one.version, pack_edits(sorted(one.kinds.items()), CHUNK_EDIT)) for one in built
-        ]
+        surfaces = await store.all_built(
+            lambda read: self._wait_for(f"reading what was built: {read:,} chunks")
+        )
         for start in range(0, len(surfaces), RECALL_CHUNKS):
             inbox.put_always([RecallTiles(surfaces[start : start + RECALL_CHUNKS])])
         return [(pack(cx, cy), newest, edits) for cx, cy, newest, edits in surfaces]
+
+    async def _recall_land(self, store: Store, inbox: Inbox) -> None:
+        """Journal, money and land, from the database into the world, which checks them."""
+        self._wait_for("reading land and money")
+        books = await store.books()
+        inbox.put_always([RecallBooks(books.seq, books.digest, books.balances, books.holds)])
+        pages = store.parcels(lambda read: self._wait_for(f"reading land: {read:,} parcels"))
+        inbox.put_always([RecallParcels([], books.last_parcel_id)])
+        async for page in pages:
+            inbox.put_always([RecallParcels(page, books.last_parcel_id)])
 
     def _recorder(self, stack: AsyncExitStack, state: State) -> Recorder | None:
         if self.record is None:
@@ -315,7 +336,7 @@ class Server:
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
         world.hub.close_all("The server restarts; your client comes back by itself.")
-        for stop in (world.hub.directory.stop, world.hub.builder.stop):
+        for stop in (world.hub.directory.stop, world.hub.actions.stop, world.hub.questions.stop):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
         saved = await world.flusher.drain(self._left_s(SAVE_SHARE))
@@ -369,12 +390,6 @@ def _compile() -> None:
     Terrain.warm_up()
 
 
-def _kind_at(state: State, key: int, tile: int) -> int:
-    """The Build on a tile."""
-    surface = state.chunks.surfaces.get(key)
-    return Build.NOTHING if surface is None else surface.kinds.get(tile, Build.NOTHING)
-
-
 def _whole(world: World) -> Whole:
     """The world as it is now."""
     surfaces = [
@@ -393,6 +408,15 @@ def _rules(config: Config) -> Rules:
         chat_chars_max=config.chat.text_chars_max,
         chat_lines_max=config.chat.history_messages_max,
         chat_lines_on_enter=config.chat.history_on_enter,
+        land=LandRules(
+            starting_grant=config.economy.starting_grant,
+            plot_price=config.land.plot_price,
+            plot_price_min=config.land.plot_price_min,
+            plot_price_falloff=config.land.plot_price_falloff_plots,
+            parcel_plots_max=config.land.parcel_plots_max,
+            player_parcels_max=config.land.player_parcels_max,
+            player_plots_max=config.land.player_plots_max,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from persistence.flusher import Flusher
+from persistence.journal import Journal
 from persistence.store import WorldRow
 from server.chunks import Chunks
 from server.gateways import Gateways
@@ -12,6 +13,7 @@ from server.hub import Hub
 from server.loop import Loop
 from server.telemetry import Telemetry
 from world.commands import Inbox
+from world.ledger import HOUSE, TREASURY
 from world.state import State
 
 
@@ -22,6 +24,7 @@ class World:
     row: WorldRow
     state: State
     flusher: Flusher
+    journal: Journal
     chunks: Chunks
     hub: Hub
     loop: Loop
@@ -54,7 +57,29 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_epoch", "How often this world was opened.", lambda w: w.row.epoch),
     ("landworld_inbox_commands", "Commands waiting for the next tick.", lambda w: len(w.inbox)),
     ("landworld_sign_ins_waiting", "Hellos waiting for the database.", lambda w: w.hub.directory.waiting),
-    ("landworld_edits_waiting", "Edits of tiles waiting for the database.", lambda w: w.hub.builder.waiting),
+    (
+        "landworld_actions_waiting",
+        "Durable requests that have not entered the tick.",
+        lambda w: w.hub.actions.waiting,
+    ),
+    ("landworld_journal_entries", "Entries of the journal not known to be stored.", lambda w: len(w.journal)),
+    ("landworld_journal_bytes", "Bytes of those entries.", lambda w: w.journal.bytes),
+    (
+        "landworld_journal_lag_seconds",
+        "How long the oldest of them has waited.",
+        lambda w: w.journal.lag_s(w.hub.now_s()),
+    ),
+    ("landworld_journal_seq", "The last entry of the journal.", lambda w: w.state.seq),
+    ("landworld_journal_durable_seq", "The last entry that is stored.", lambda w: w.journal.durable_seq),
+    ("landworld_withheld", "What is told once its entry is stored.", lambda w: len(w.hub.withheld)),
+    ("landworld_parcels", "Parcels with an owner.", lambda w: len(w.state.parcels)),
+    ("landworld_accounts", "Accounts of the ledger.", lambda w: len(w.state.ledger.balances)),
+    ("landworld_house_poisha", "What the house holds.", lambda w: w.state.ledger.balance(HOUSE)),
+    (
+        "landworld_granted_poisha",
+        "What the treasury has given out.",
+        lambda w: -w.state.ledger.balance(TREASURY),
+    ),
     ("landworld_chunks_loaded", "Chunks of ground in the world.", lambda w: len(w.chunks)),
     ("landworld_chunks_waiting", "Chunks of ground to be made.", lambda w: w.chunks.waiting),
     ("landworld_ladder_step", "The server's step of the ladder.", lambda w: w.loop.overload.step),
@@ -69,11 +94,16 @@ TOTALS: tuple[Row, ...] = (
         "Gateways that died, or had to.",
         lambda w: w.gateways.restarts if w.gateways else 0,
     ),
-    ("landworld_tile_edits", "Tiles that were built on.", lambda w: w.hub.builder.tiles_total),
+    ("landworld_journal_written", "Entries of the journal.", lambda w: w.journal.entries_total),
+    (
+        "landworld_admitted_actions",
+        "Durable requests that entered the tick.",
+        lambda w: w.hub.actions.admitted_total,
+    ),
     (
         "landworld_repeated_actions",
         "Actions sent again that were stored before.",
-        lambda w: w.hub.builder.repeated_total,
+        lambda w: w.hub.actions.repeated_total,
     ),
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
     ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),

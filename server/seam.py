@@ -9,7 +9,7 @@ A connection is known by its number, which no other connection of this server ev
     up                                              down
     Opened, Forwarded   may they?                   Admitted, Rejected
     SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
-    Saying, Finding, Building                       Told, or an answer in the tick's frame
+    Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
@@ -23,14 +23,37 @@ from typing import Self, Union
 import msgspec
 
 from protocol.errors import RefusalCode
-from protocol.messages import Hello, PlayerFind, TileEdit
+from protocol.messages import (
+    Hello,
+    LandAt,
+    LandForSale,
+    LandIn,
+    LandMine,
+    LandPermits,
+    LandQuote,
+    PlayerFind,
+    ReceiptGet,
+    Wallet,
+    WalletStatement,
+)
 from server.frames import TickFrame
-from world.commands import Say
+from world.commands import AnyDurable, Say
 
 RESTART_RETRY_MS = 1_000  # when clients shall come back after a restart
 HTTP_TOO_MANY, HTTP_NO_ROOM = 429, 503  # of Rejected
 TRY_AGAIN = "The server has much to do; try again in a moment."  # either side may have too much waiting
 
+AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to the questions that there are
+    LandAt,
+    LandIn,
+    LandMine,
+    LandForSale,
+    LandQuote,
+    LandPermits,
+    Wallet,
+    WalletStatement,
+    ReceiptGet,
+]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
 
@@ -121,11 +144,11 @@ class Finding(Up, tag=6):
     request: PlayerFind
 
 
-class Building(Up, tag=7):
-    """Somebody builds."""
+class Acting(Up, tag=7):
+    """Somebody wants something durable done."""
 
     number: int
-    request: TileEdit
+    request: AnyDurable
 
 
 class Wanted(Up, tag=8):
@@ -162,6 +185,13 @@ class Counted(Up, tag=13):
     """The counts of this moment, about once a second."""
 
     tally: Tally
+
+
+class Asking(Up, tag=15):
+    """Somebody has a question about land or money."""
+
+    number: int
+    request: AnyQuestion
 
 
 class Listening(Up, tag=14):
@@ -271,7 +301,8 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Steering,
     Saying,
     Finding,
-    Building,
+    Acting,
+    Asking,
     Wanted,
     Ending,
     Closed,

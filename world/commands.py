@@ -12,11 +12,44 @@ from typing import Union
 import msgspec
 import numpy as np
 
-from protocol.messages import ChatChannel, Role
+from protocol.messages import (
+    ChatChannel,
+    LandAbandon,
+    LandBuy,
+    LandClaim,
+    LandDescribe,
+    LandMerge,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandSplit,
+    LandTransfer,
+    Role,
+    TileEdit,
+    TileUndo,
+)
+from world.ledger import Hold
+from world.parcels import Parcel
 
 STEER = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("dx", "<f8"), ("dy", "<f8")])
 INTENT = Struct("<IIdd")  # one STEER
 assert INTENT.size == STEER.itemsize
+
+
+AnyDurable = Union[  # noqa: UP007 (also read at run time); a test holds it to protocol's DURABLE_MESSAGES
+    TileEdit,
+    TileUndo,
+    LandClaim,
+    LandDescribe,
+    LandOpen,
+    LandPermit,
+    LandTransfer,
+    LandSplit,
+    LandMerge,
+    LandAbandon,
+    LandOffer,
+    LandBuy,
+]
 
 
 class Command(msgspec.Struct, array_like=True, gc=False):
@@ -97,13 +130,24 @@ class Recall(Command, tag=8):
     lines: list[Line]
 
 
-class EditTiles(Command, tag=9):
-    """A player builds: packed TILE_EDIT records that were checked and are stored. `session` as in Say."""
+class Act(Command, tag=9):
+    """A player asks for something durable. What the rule needs and cannot know was looked up before: `other_name` of whom the request
+    names (None: nobody), `dry_plots` of the land it names. `content` is a digest of the request but for its ids.
+    """
 
     player_id: int
-    request_id: int
-    edits: bytes
-    session: int = 0
+    name: str
+    role: Role
+    session: int
+    request: AnyDurable
+    content: bytes
+    other_name: str | None = None
+    dry_plots: int = 0
+
+    @property
+    def action_id(self) -> bytes:
+        """What makes it happen once."""
+        return self.request.action_id
 
 
 class RecallTiles(Command, tag=10):
@@ -112,8 +156,35 @@ class RecallTiles(Command, tag=10):
     surfaces: list[tuple[int, int, int, bytes]]
 
 
+class RecallBooks(Command, tag=11):
+    """The journal's end and the ledger, as they were stored: seq and digest of the last entry, balances by account."""
+
+    seq: int
+    digest: bytes
+    balances: list[tuple[int, int]]
+    holds: list[Hold]
+
+
+class RecallParcels(Command, tag=12):
+    """Parcels as they were stored; `last_id` is the highest that was ever given."""
+
+    parcels: list[Parcel]
+    last_id: int
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
-    Join, Leave, Detach, Steers, Say, LoadChunk, UnloadChunk, Recall, EditTiles, RecallTiles
+    Join,
+    Leave,
+    Detach,
+    Steers,
+    Say,
+    LoadChunk,
+    UnloadChunk,
+    Recall,
+    Act,
+    RecallTiles,
+    RecallBooks,
+    RecallParcels,
 ]
 
 
@@ -167,7 +238,7 @@ class Inbox:
             self._run.clear()
 
     def put_always(self, commands: Iterable[AnyCommand]) -> None:
-        """Queues what must not be refused: leaving and detaching, at most one a player, and edits, at most one a commit."""
+        """Queues what must not be refused: leaving and detaching, at most one a player, and what a start recalls."""
         for command in commands:
             self._append(command)
 

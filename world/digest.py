@@ -13,7 +13,9 @@ from world.state import State
 
 
 def digest(state: State) -> str:
-    """BLAKE2b over tick, players by player_id, the sums of the hashes of ground and surfaces, and talk; 32 hexadecimal digits."""
+    """BLAKE2b over tick, players by player_id, the journal's end (which stands for land and money), the sums of the hashes of
+    ground and surfaces, and talk; 32 hexadecimal digits.
+    """
     summary = hashlib.blake2b(digest_size=16)
     summary.update(state.tick.to_bytes(8, "little"))
     players, chunks = state.players, state.chunks
@@ -28,11 +30,15 @@ def digest(state: State) -> str:
         players.leave_tick,
         players.seq,
         players.steered_tick,
+        players.passes,
+        players.denied,
     ):
         summary.update(column[order].tobytes())
     summary.update(
         msgspec.msgpack.encode([(players.names[slot], players.roles[slot]) for slot in order.tolist()])
     )
+    summary.update(state.seq.to_bytes(8, "little") + state.digest + len(state.parcels).to_bytes(8, "little"))
+    summary.update(sum(state.ledger.balances.values()).to_bytes(16, "little", signed=True))
     for key in chunks.slot_of.keys() - chunks.ground_hashes.keys():
         chunks.ground_hashes[key] = _hash((key, chunks.walk[chunks.slot_of[key]].tobytes()))
     for key in chunks.surfaces.keys() - chunks.surface_hashes.keys():

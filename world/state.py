@@ -9,24 +9,42 @@ move, so that nothing on the hot path is an object per player. The arrays double
     leave_tick      i64   the tick at which a detached player leaves; NEVER while the line stands
     seq             u32   of the newest intent
     steered_tick    i64   when it was taken
+    passes          bool  enters closed parcels, too
+    denied          i64   the closed parcel that turned them away in their last step, or parcels.OPEN
 """
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.messages import ChatChannel, Role
+from protocol.messages import ChatChannel, Result, Role
 from protocol.snapshot import CELL_TILES
 from world.commands import Line
 from world.grid import NOBODY, Grid, Ints, pack
+from world.ledger import Ledger
 from world.movement import NEVER
+from world.parcels import OPEN, Parcels
 from world.tiles import Surface, lay
 
 SLOTS_AT_START = 256
+ANSWERS_KEPT_S = 60  # longer than any look into the database takes, so that nothing falls between the two
+
+
+@dataclass(frozen=True, slots=True)
+class LandRules:
+    """Those of land and money. What stands here is a world where land costs next to nothing and nobody is given anything."""
+
+    starting_grant: int = 0  # poisha
+    plot_price: int = 1  # poisha, at (0, 0)
+    plot_price_min: int = 1  # poisha, far away
+    plot_price_falloff: int = 1  # plots; so far away it is half
+    parcel_plots_max: int = 64
+    player_parcels_max: int = 64
+    player_plots_max: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,7 @@ class Rules:
     chat_chars_max: int
     chat_lines_max: int  # lines of each channel kept in memory
     chat_lines_on_enter: int
+    land: LandRules = LandRules()
 
     def __post_init__(self) -> None:
         if not 0 < self.walk_speed < self.tick_hz:
@@ -84,6 +103,7 @@ class Players:
         self.stop(slot)
         self.leave_tick[slot] = NEVER
         self.seq[slot], self.steered_tick[slot] = 0, NEVER
+        self.denied[slot] = OPEN
         self.by_id.enter(slot, player_id)
         self.grid.enter(slot, pack(int(x // CELL_TILES), int(y // CELL_TILES)))
         self._linked = None
@@ -113,6 +133,8 @@ class Players:
         self.leave_tick: NDArray[np.int64] = np.full(capacity, NEVER, np.int64)
         self.seq: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
         self.steered_tick: NDArray[np.int64] = np.full(capacity, NEVER, np.int64)
+        self.passes: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self.denied: NDArray[np.int64] = np.full(capacity, OPEN, np.int64)
         self.grid = Grid(capacity)
         self.by_id = Grid(capacity)  # by player_id instead of cell
         self.names += [""] * (capacity - len(self.names))
@@ -134,6 +156,8 @@ class Players:
             "leave_tick",
             "seq",
             "steered_tick",
+            "passes",
+            "denied",
         ):
             getattr(self, name)[:size] = old[name]
         self._free = list(range(size, 2 * size))
@@ -204,6 +228,18 @@ class Chunks:
             self._free.append(slot)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to an action; `content` tells one request from another."""
+
+    player_id: int
+    content: bytes
+    seq: int
+    result: Result
+    tick: int
+
+
+Undo = list[tuple[int, int, int, int]]  # chunk, tile, Build before and after
 EVERYONE = 0  # the one key of world talk
 Entry = tuple[int, Line]  # the line's number in the order of all that was said
 
@@ -267,6 +303,22 @@ class State:
         self.chunks = Chunks(rules.chunks_max)
         self.talk = Talk(rules.chat_lines_max)
         self.detached: set[int] = set()  # player_ids whose line is lost
+        self.ledger = Ledger()
+        self.parcels = Parcels(rules.chunks_max)
+        self.seq = 0  # of the journal's last entry
+        self.digest = bytes(32)  # that chains all entries (entries.py)
+        self.answers: OrderedDict[bytes, Answer] = (
+            OrderedDict()
+        )  # by action_id, those of the last ANSWERS_KEPT_S
+        self.undo: dict[int, deque[Undo]] = {}  # by player_id: what may be taken back
+
+    def remember(self, action_id: bytes, answer: Answer) -> None:
+        """Keeps an answer, for who asks the same again; the older ones are in the database, and asked for there."""
+        answers = self.answers
+        answers[action_id] = answer
+        oldest = self.tick - ANSWERS_KEPT_S * self.rules.tick_hz
+        while next(iter(answers.values())).tick < oldest:
+            answers.popitem(last=False)
 
     def time_ms(self, tick: int) -> int:
         """World time of a tick, in milliseconds."""

@@ -11,29 +11,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.errors import Refusal
-from protocol.messages import ChatChannel, Role, Said, TilesEdited
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import ChatChannel, Result, Role, Said, name_of
 from protocol.snapshot import CELL_TILES, RECORD
-from world import chat, movement, tiles
+from world import building, chat, entries, land, movement
 from world.commands import (
     STEER,
+    Act,
     AnyCommand,
     Detach,
-    EditTiles,
     Join,
     Leave,
     Line,
     LoadChunk,
     Recall,
+    RecallBooks,
+    RecallParcels,
     RecallTiles,
     Say,
     Steers,
     UnloadChunk,
     steer,
 )
+from world.entries import Built, Entry, Outcome
 from world.grid import Ints, Keys, around, pack
 from world.movement import NEVER
+from world.parcels import plots_of_cell
 from world.state import Rules, State
+
+PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
+RULES = {**land.RULES, **building.RULES}
+ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
 MOVED = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("x", "<f8"), ("y", "<f8")])
@@ -73,6 +81,17 @@ class Edited:
 
 
 @dataclass(slots=True)
+class Reply:
+    """The answer to an action, good as soon as entry `seq` is stored; `session` as in Say."""
+
+    seq: int
+    player_id: int
+    request_id: int
+    session: int
+    result: Result
+
+
+@dataclass(slots=True)
 class Events:
     """What came of one tick. A player is in `joined` or in `left`, by where the tick's last command left them, never in both."""
 
@@ -85,6 +104,9 @@ class Events:
     answers: list[tuple[int, int, Any, int]] = field(
         default_factory=list
     )  # player_id, request_id, a result or a Refusal, session
+    entries: list[Entry] = field(default_factory=list)  # to be stored
+    replies: list[Reply] = field(default_factory=list)  # to be given once that is done
+    denied: list[tuple[int, int]] = field(default_factory=list)  # player_id, the parcel that stopped them
     rejected_chunks: list[tuple[int, int]] = field(default_factory=list)  # no room for the ground of (cx, cy)
     unloaded_chunks: list[tuple[int, int]] = field(default_factory=list)
     edited: list[Edited] = field(default_factory=list)
@@ -128,6 +150,7 @@ def _join(state: State, command: Join, events: Events, touched: list[int], _: St
     if slot is None:
         slot = players.add(command.player_id, command.name, command.role, command.look, command.x, command.y)
     players.roles[slot] = command.role  # who still stood here may have lost theirs
+    players.passes[slot] = command.role in PASSING
     players.stop(slot)
     players.leave_tick[slot] = NEVER
     players.steered_tick[slot] = NEVER  # a newer line counts its intents anew
@@ -172,6 +195,7 @@ def _remove(state: State, player_id: int, events: Events, touched: list[int]) ->
     touched.append(int(players.grid.keys[slot]))
     events.left.append((player_id, float(players.x[slot]), float(players.y[slot])))
     state.detached.discard(player_id)
+    state.undo.pop(player_id, None)
     players.remove(player_id)
 
 
@@ -219,8 +243,12 @@ def _say(state: State, command: Say, events: Events, *_: Any) -> None:
 
 
 def _load_chunk(state: State, command: LoadChunk, events: Events, *_: Any) -> None:
-    if not state.chunks.load(pack(command.cx, command.cy), command.walk):
+    key = pack(command.cx, command.cy)
+    if not state.chunks.load(key, command.walk):
         events.rejected_chunks.append((command.cx, command.cy))
+        return
+    for plot in plots_of_cell(key):
+        entries.set_gate(state, state.chunks.slot_of[key], plot)
 
 
 def _unload_chunk(state: State, command: UnloadChunk, events: Events, *_: Any) -> None:
@@ -235,23 +263,53 @@ def _recall(state: State, command: Recall, *_: Any) -> None:
         state.talk.add(line)
 
 
-def _edit_tiles(state: State, command: EditTiles, events: Events, *_: Any) -> None:
-    records = tiles.check(command.edits)
-    for key, edits in tiles.by_chunk(records).items():
-        _edit(state, key, edits, events)
-    events.answers.append((command.player_id, command.request_id, TilesEdited(len(records)), command.session))
+def _act(state: State, command: Act, events: Events, *_: Any) -> None:
+    """Done once: asked again, the first answer is given again."""
+    request = command.request
+    try:
+        known = state.answers.get(command.action_id)
+        if known is None:
+            outcome = RULES[type(request)](state, command, request)
+            _enter(state, name_of(type(request)), outcome, command, events)
+            known = state.answers[command.action_id]
+        elif (known.player_id, known.content) != (command.player_id, command.content):
+            raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)
+    except Refusal as refusal:
+        events.answers.append((command.player_id, request.request_id, refusal, command.session))
+        return
+    events.replies.append(
+        Reply(known.seq, command.player_id, request.request_id, command.session, known.result)
+    )
+
+
+def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, events: Events) -> None:
+    """An entry of the journal. What is built is seen at once; all else is told when it is stored."""
+    if command is not None and type(command.request) in building.RULES:
+        building.remember(state, command, outcome.changes)
+    for change in outcome.changes:
+        if isinstance(change, Built):
+            key = pack(change.cx, change.cy)
+            events.edited.append(Edited(key, entries.version_of(state, key), change.version, change.edits))
+    events.entries.append(entries.write(state, kind, outcome, command))
+
+
+def _recall_books(state: State, command: RecallBooks, *_: Any) -> None:
+    state.seq, state.digest = command.seq, command.digest
+    state.ledger.balances.update(command.balances)
+    for hold in command.holds:
+        state.ledger.apply(hold)
+
+
+def _recall_parcels(state: State, command: RecallParcels, *_: Any) -> None:
+    for parcel in command.parcels:
+        entries.apply(state, parcel)
+    state.parcels.last_id = command.last_id
 
 
 def _recall_tiles(state: State, command: RecallTiles, *_: Any) -> None:
     """Nobody is there to be told."""
     for cx, cy, version, edits in command.surfaces:
         state.chunks.recall(pack(cx, cy), version, edits)
-
-
-def _edit(state: State, key: int, edits: bytes, events: Events) -> None:
-    surface = state.chunks.surfaces.get(key)
-    before = tiles.VERSION_BARE if surface is None else surface.version
-    events.edited.append(Edited(key, before, state.chunks.edit(key, edits).version, edits))
 
 
 _APPLY: dict[type, Apply] = {
@@ -263,8 +321,10 @@ _APPLY: dict[type, Apply] = {
     LoadChunk: _load_chunk,
     UnloadChunk: _unload_chunk,
     Recall: _recall,
-    EditTiles: _edit_tiles,
+    Act: _act,
     RecallTiles: _recall_tiles,
+    RecallBooks: _recall_books,
+    RecallParcels: _recall_parcels,
 }
 
 
@@ -288,12 +348,10 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
     players, chunks = state.players, state.chunks
     grid, ground = players.grid, chunks.grid
     capacity = len(players.x)
-    cells, crossed, left = (
-        np.empty(capacity, np.int64),
-        np.empty(capacity, np.int32),
-        np.empty(capacity, np.int64),
-    )
-    touches, crossings = movement.advance(
+    cells, left = np.empty((2, capacity), np.int64)
+    crossed, stopped = np.empty((2, capacity), np.int32)
+    gates = state.parcels.gates
+    touches, crossings, stops = movement.advance(
         state.rules.walk_speed / state.rules.tick_hz,
         players.moving,
         players.x,
@@ -308,10 +366,20 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
         ground.next,
         ground.keys,
         chunks.walk,
+        players.player_id,
+        players.passes,
+        players.denied,
+        gates.closed,
+        gates.permits.head,
+        gates.permits.next,
+        gates.permits.keys,
         cells,
         crossed,
         left,
+        stopped,
     )
+    for slot in stopped[:stops].tolist():
+        events.denied.append((int(players.player_id[slot]), int(players.denied[slot])))
     slots = crossed[:crossings]
     came = grid.keys[slots]
     events.crossed = list(zip(players.player_id[slots].tolist(), came.tolist(), strict=True))

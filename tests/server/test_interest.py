@@ -103,8 +103,8 @@ class SmallWorld:
         for message, hearers in tick_frame.heard:
             for player_id in hearers:
                 self.interest.tell(player_id, frame(message))
-        for key, message in tick_frame.casts:
-            self.interest.cast(key, frame(message))
+        for keys, message in tick_frame.casts:
+            self.interest.cast(keys, frame(message))
         self.interest.write(self.now)
         self._changed, self._shuffled, self._placed, self._gone, self._watch = set(), set(), {}, [], []
         for player_id, eyes in self.eyes.items():
@@ -593,8 +593,8 @@ def heard_of(eyes: Eyes) -> list[int]:
     return [message.version for message in eyes.heard if isinstance(message, ChunkEdits)]
 
 
-def cast(version: int, cx: int = 0, cy: int = 0) -> list[tuple[int, bytes]]:
-    return [(pack(cx, cy), codec.encode(ChunkEdits(cx, cy, version - 1, version, b"\x00\x00\x01")))]
+def cast(version: int, cx: int = 0, cy: int = 0) -> list[tuple[list[int], bytes]]:
+    return [([pack(cx, cy)], codec.encode(ChunkEdits(cx, cy, version - 1, version, b"\x00\x00\x01")))]
 
 
 def test_a_cast_reaches_all_who_see_the_cell_and_nobody_else_in_that_ticks_write() -> None:

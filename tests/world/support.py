@@ -1,13 +1,16 @@
 """Small worlds for tests: rules, ground drawn with characters, and one-line looks at what is there."""
 
+import itertools
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
-from protocol.messages import WORLD_TILES_MAX, Role
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import WORLD_TILES_MAX, LandPermit, LandTransfer, Result, Role
 from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
-from world.commands import AnyCommand, Join, LoadChunk
+from world.commands import Act, AnyCommand, AnyDurable, Join, LoadChunk
 from world.grid import unpack
 from world.state import Rules, State
 from world.tick import Events, step
@@ -111,3 +114,37 @@ def coordinates(reach: int = WORLD_TILES_MAX) -> st.SearchStrategy[float]:
     return (exact | beside | st.floats(-100.0, 100.0) | st.floats(-reach, reach)).filter(
         lambda place: abs(place) <= reach
     )
+
+
+# --- land and money ---
+
+ADA, BEA, CAL = 1, 2, 3
+PEOPLE = {ADA: "Ada", BEA: "Bea", CAL: "Cal"}
+_numbers = itertools.count(1)
+
+
+def ids() -> tuple[int, bytes]:
+    """A request_id and an action_id that nothing else had."""
+    number = next(_numbers)
+    return number, number.to_bytes(16)
+
+
+def act(player_id: int, request: AnyDurable, role: Role = Role.USER, dry_plots: int = 1) -> Act:
+    """A request with what the server looks up before: whoever is named is one of PEOPLE, or nobody."""
+    other = {LandTransfer: "to", LandPermit: "player_id"}.get(type(request))
+    named = PEOPLE.get(getattr(request, other)) if other else None
+    return Act(player_id, PEOPLE[player_id], role, 0, request, content_of(request), named, dry_plots)
+
+
+def content_of(request: AnyDurable) -> bytes:
+    """What tells one request from another, whatever its ids."""
+    return msgspec.msgpack.encode((type(request).__name__, msgspec.structs.astuple(request)[2:]))
+
+
+def outcome(events: Events) -> Result | RefusalCode:
+    """What a tick with one action answered."""
+    for _, _, answer, _ in events.answers:
+        assert isinstance(answer, Refusal)
+        return answer.code
+    (reply,) = events.replies
+    return reply.result

@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from persistence.flusher import Flusher
+from persistence.journal import Journal
 from persistence.store import Entrant, PlayerRow
 from protocol.snapshot import CELL_TILES, RECORD
+from server.actions import Actions
 from server.auth import Signer
-from server.builder import Builder
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
@@ -33,10 +35,13 @@ from server.frames import whole
 from server.gateways import Gateways, hold
 from server.hub import Hub
 from server.loop import Loop
+from server.questions import Questions
+from server.receipts import Notary
 from server.seam import (
     Premises,
     Whole,
 )
+from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import TICK_BUCKETS_S, Counts
 from tools.bench.held import Target
@@ -166,17 +171,28 @@ class _Simulation:
         cache_bytes_max, queue_max = config.limits.chunk_cache_bytes_max, config.limits.chunk_queue_max
         self._state = State(rules)
         self._counts = Counts()
-        self._flusher = Flusher(store, 1, lambda _: None, config.persistence.flush_interval_ms, 30.0)
+        journal = Journal(0)
+        self._flusher = Flusher(store, journal, 1, lambda _: None, config.persistence.flush_interval_ms, 30.0)
         self._chunks = Chunks(
             Terrain(seed), inbox, lambda _, __: 0, cache_bytes_max, queue_max, loaded_max, ahead
         )
         self._directory = Directory(
             store, self._flusher, self._chunks, SIGNER, 1, config.world.spawn_radius, True, SIGN_INS_MAX
         )
-        builder = Builder(store, inbox, 1, lambda: self._state.tick, 1)
-        self._hub = Hub(config, inbox, self._chunks, self._directory, builder, self._counts)
+        survey = Survey(self._chunks.terrain, self._chunks.thread)
+        actions = Actions(store, journal, survey, self._state, 1)
+        questions = Questions(store, actions, Notary(Ed25519PrivateKey.generate()), self._state, 1)
+        self._hub = Hub(config, inbox, self._chunks, self._directory, actions, questions, self._counts)
         self._loop = Loop(
-            self._state, inbox, self._hub, self._chunks, self._flusher, None, self._counts, self._break
+            self._state,
+            inbox,
+            self._hub,
+            self._chunks,
+            self._flusher,
+            journal,
+            None,
+            self._counts,
+            self._break,
         )
 
     def _break(self, part: str, error: BaseException) -> None:

@@ -31,6 +31,26 @@ export const MESSAGES = {
   chat_say: { code: 5, direction: "client", required: 3, fields: ["request_id", "channel", "text", "to"] },
   player_find: { code: 6, direction: "client", required: 2, fields: ["request_id", "name"] },
   tile_edit: { code: 7, direction: "client", required: 3, fields: ["request_id", "action_id", "edits"] },
+  tile_undo: { code: 8, direction: "client", required: 2, fields: ["request_id", "action_id"] },
+  land_at: { code: 9, direction: "client", required: 3, fields: ["request_id", "x", "y"] },
+  land_in: { code: 10, direction: "client", required: 5, fields: ["request_id", "x", "y", "width", "height", "after"] },
+  land_mine: { code: 11, direction: "client", required: 1, fields: ["request_id", "after"] },
+  land_for_sale: { code: 12, direction: "client", required: 1, fields: ["request_id", "skip"] },
+  land_quote: { code: 13, direction: "client", required: 5, fields: ["request_id", "x", "y", "width", "height"] },
+  land_claim: { code: 14, direction: "client", required: 6, fields: ["request_id", "action_id", "x", "y", "width", "height"] },
+  land_describe: { code: 15, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "name", "description"] },
+  land_open: { code: 16, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "enter", "build"] },
+  land_permit: { code: 17, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "player_id", "standing"] },
+  land_permits: { code: 18, direction: "client", required: 2, fields: ["request_id", "parcel_id"] },
+  land_transfer: { code: 19, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "to"] },
+  land_split: { code: 20, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "cut", "at"] },
+  land_merge: { code: 21, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "other_id"] },
+  land_abandon: { code: 22, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
+  land_offer: { code: 23, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id", "price"] },
+  land_buy: { code: 24, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "price"] },
+  wallet: { code: 25, direction: "client", required: 1, fields: ["request_id"] },
+  wallet_statement: { code: 26, direction: "client", required: 1, fields: ["request_id", "before"] },
+  receipt_get: { code: 27, direction: "client", required: 2, fields: ["request_id", "seq"] },
   welcome: { code: 64, direction: "server", required: 11, fields: ["player_id", "name", "role", "x", "y", "tick", "tick_hz", "epoch", "durable_seq", "resume", "settings"] },
   refused: { code: 65, direction: "server", required: 3, fields: ["request_id", "code", "message", "retry_after_ms"] },
   ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
@@ -44,6 +64,11 @@ export const MESSAGES = {
   view: { code: 74, direction: "server", required: 5, fields: ["step", "radius_cells", "near_hz", "far_hz", "crowds"] },
   crowd: { code: 75, direction: "server", required: 4, fields: ["tick", "cx", "cy", "count"] },
   closing: { code: 76, direction: "server", required: 2, fields: ["code", "message", "retry_after_ms", "resume"] },
+  land_claimed: { code: 77, direction: "server", required: 1, fields: ["parcel"] },
+  land_changed: { code: 78, direction: "server", required: 1, fields: ["parcel"] },
+  land_freed: { code: 79, direction: "server", required: 1, fields: ["parcel_id"] },
+  entry_denied: { code: 80, direction: "server", required: 3, fields: ["parcel_id", "trouble", "message"] },
+  wallet_changed: { code: 81, direction: "server", required: 3, fields: ["balance", "held", "seq"] },
 };
 
 export const RefusalCode = Object.freeze({
@@ -57,6 +82,12 @@ export const RefusalCode = Object.freeze({
   GUESTS_FORBIDDEN: 8, // this server wants a token
   WRONG_VERSION: 9, // another protocol version
   WORLD_FULL: 10, // no place left; try again later
+  TAKEN: 11, // this land has an owner, or something stands there
+  NOT_OWNER: 12, // this is not yours to do; the message says who can
+  INSUFFICIENT_FUNDS: 13, // the wallet holds less than this costs
+  LIMIT_REACHED: 14, // more than one player, or one parcel, may have
+  CHANGED: 15, // no longer as you saw it; look again
+  CUT_OFF: 16, // somebody's land would lose its way to open land
 });
 
 export const CloseCode = Object.freeze({
@@ -95,6 +126,7 @@ export const Rate = Object.freeze({
   CHAT: "chat", // talk
   REQUEST: "request", // questions
   CHUNK: "chunk", // ground
+  ACTION: "action", // what is stored: land, money, building
   PING: "ping", // measuring the line
 });
 
@@ -108,6 +140,23 @@ export const Delivery = Object.freeze({
   CURRENT: 0, // the version you hold is the newest: nothing is sent
   EDITS: 1, // a `chunk_edits` with what changed since your version comes before the `ok`
   WHOLE: 2, // a `chunk`, and a `chunk_edits` with all that is built on it, come before the `ok`
+});
+
+export const Standing = Object.freeze({
+  NONE: 0, // what everybody may
+  VISITOR: 1, // enter
+  BUILDER: 2, // build
+  MANAGER: 3, // say who may enter and build, name it and describe it
+  OWNER: 4, // everything
+});
+
+export const Cut = Object.freeze({
+  VERTICAL: 0, // along x = at: a western and an eastern part
+  HORIZONTAL: 1, // along y = at: a northern and a southern part
+});
+
+export const Trouble = Object.freeze({
+  CLOSED: 0, // only those whom the owner lets in may enter
 });
 
 export const Ground = Object.freeze({

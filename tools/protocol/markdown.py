@@ -47,7 +47,8 @@ _TYPES = [
     ("bin", "bin", "bytes"),
     ("bool", "bool", ""),
     ("enum", "integer or str", "one of the values listed under that name below"),
-    ("map", "map", "keys are str"),
+    ("map", "map", "keys are str; a name beside it is listed under Shapes"),
+    ("list", "array", ""),
 ]
 
 
@@ -59,6 +60,7 @@ def render(protocol: Mapping[str, Any]) -> str:
         _framing(protocol),
         _messages(protocol, "client"),
         _messages(protocol, "server"),
+        _shapes(protocol),
         _codes(protocol),
         _walking(protocol),
         _blocks(protocol),
@@ -232,8 +234,18 @@ def _fields(fields: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _type(field: Mapping[str, Any]) -> str:
-    kind = f"enum [{field['enum']}](#{field['enum'].lower()})" if field["type"] == "enum" else field["type"]
+    kind = _kind(field)
     return f"{kind}, optional" if field.get("optional") else kind
+
+
+def _kind(field: Mapping[str, Any]) -> str:
+    if field["type"] == "enum":
+        return f"enum [{field['enum']}](#{field['enum'].lower()})"
+    if field["type"] == "list":
+        return f"list of {_kind(field['of'])}"
+    if "shape" in field:
+        return f"map [{field['shape']}](#{field['shape'].lower()})"
+    return str(field["type"])
 
 
 def _range(field: Mapping[str, Any]) -> str:
@@ -253,6 +265,12 @@ def _number(value: int) -> str:
             if abs(value) == number:
                 return f"-{text}" if value < 0 else text
     return str(value)
+
+
+def _shapes(protocol: Mapping[str, Any]) -> str:
+    intro = "## Shapes\n\nMaps that stand inside of messages and results, with named fields.\n"
+    tables = [f"### {name}\n\n{_fields(fields)}" for name, fields in protocol["shapes"].items()]
+    return "\n".join([intro, *tables])
 
 
 def _codes(protocol: Mapping[str, Any]) -> str:
@@ -293,7 +311,8 @@ tick_hz` s:
 
 Where the tile at the end of the step is blocked (`walk` 0, a chunk the server has not loaded, the end of the world), the
 x part alone is tried, then the y part alone, else one stays. Who stands on blocked ground walks out of it at half speed.
-Players are points and do not block each other.
+The border of a parcel whose `open_enter` is false is such an end, too, for whoever has no standing there, unless one is inside
+already; whom it stopped is told by [`entry_denied`](#entry_denied). Players are points and do not block each other.
 
 A client that draws itself ahead of the server's answer does the same sum, keeps its inputs by `seq`, and on `moved
 {seq, tick, x, y}` starts again from that place with the inputs after `seq`. `moved` comes at most once a tick and

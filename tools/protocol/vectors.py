@@ -30,6 +30,22 @@ U32_MAX = 2**32 - 1
 U63_MAX = 2**63 - 1
 JS_INTEGER_MAX = 2**53 - 1
 TICKET = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmVk"
+ACTION = bytes(range(16))
+PARCEL: Fields = {
+    "parcel_id": 1,
+    "owner_id": 9,
+    "owner_name": "Robin",
+    "x": -32,
+    "y": 16,
+    "width": 16,
+    "height": 32,
+    "name": "By the river",
+    "description": "",
+    "open_enter": True,
+    "open_build": False,
+    "price": None,
+    "standing": None,
+}
 NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
 NOT_NAMED = bytes.fromhex("780200080010ffff0000")  # two in the cell to the west
 EMPTY = bytes.fromhex("9780")  # nobody to the north-east
@@ -63,6 +79,40 @@ MESSAGES: list[tuple[str, Fields]] = [
         {"request_id": 9, "action_id": bytes(range(16)), "edits": bytes.fromhex("ffffffff0700000004")},
     ),
     ("tile_edit", {"request_id": U32_MAX, "action_id": b"\xff" * 16, "edits": bytes(576)}),
+    ("tile_undo", {"request_id": 10, "action_id": ACTION}),
+    ("land_at", {"request_id": 11, "x": -0.5, "y": 1048576.0}),
+    ("land_in", {"request_id": 12, "x": -1048576, "y": 1048575, "width": 1, "height": 512}),
+    ("land_in", {"request_id": 12, "x": 0, "y": 0, "width": 512, "height": 1, "after": U32_MAX}),
+    ("land_mine", {"request_id": 13}),
+    ("land_mine", {"request_id": 13, "after": 64}),
+    ("land_for_sale", {"request_id": 14}),
+    ("land_for_sale", {"request_id": 14, "skip": 64}),
+    ("land_quote", {"request_id": 15, "x": -32, "y": 16, "width": 16, "height": 32}),
+    ("land_claim", {"request_id": 16, "action_id": ACTION, "x": -32, "y": 16, "width": 16, "height": 32}),
+    (
+        "land_describe",
+        {
+            "request_id": 17,
+            "action_id": ACTION,
+            "parcel_id": 1,
+            "name": "নদীর ধারে",
+            "description": "d" * 400,
+        },
+    ),
+    ("land_open", {"request_id": 18, "action_id": ACTION, "parcel_id": 1, "enter": False, "build": True}),
+    ("land_permit", {"request_id": 19, "action_id": ACTION, "parcel_id": 1, "player_id": 2, "standing": 3}),
+    ("land_permits", {"request_id": 20, "parcel_id": U32_MAX}),
+    ("land_transfer", {"request_id": 21, "action_id": ACTION, "parcel_id": 1, "to": U32_MAX}),
+    ("land_split", {"request_id": 22, "action_id": ACTION, "parcel_id": 1, "cut": 1, "at": -16}),
+    ("land_merge", {"request_id": 23, "action_id": ACTION, "parcel_id": 1, "other_id": 2}),
+    ("land_abandon", {"request_id": 24, "action_id": ACTION, "parcel_id": 1}),
+    ("land_offer", {"request_id": 25, "action_id": ACTION, "parcel_id": 1}),
+    ("land_offer", {"request_id": 25, "action_id": ACTION, "parcel_id": 1, "price": 10**15}),
+    ("land_buy", {"request_id": 26, "action_id": ACTION, "parcel_id": 1, "price": 0}),
+    ("wallet", {"request_id": 27}),
+    ("wallet_statement", {"request_id": 28}),
+    ("wallet_statement", {"request_id": 28, "before": U63_MAX}),
+    ("receipt_get", {"request_id": 29, "seq": JS_INTEGER_MAX}),
     (
         "welcome",
         {
@@ -137,6 +187,13 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("closing", {"code": 4000, "message": "You signed in elsewhere."}),
     ("closing", {"code": 1001, "message": "Back soon.", "retry_after_ms": 500, "resume": TICKET}),
     ("closing", {"code": 1001, "message": "Back soon.", "resume": TICKET}),
+    ("ok", {"request_id": 11, "seq": 0, "result": PARCEL}),
+    ("ok", {"request_id": 12, "seq": 0, "result": {"parcels": [PARCEL, PARCEL], "more": False}}),
+    ("land_claimed", {"parcel": PARCEL}),
+    ("land_changed", {"parcel": {**PARCEL, "price": 10**15, "name": "", "open_build": True}}),
+    ("land_freed", {"parcel_id": U32_MAX}),
+    ("entry_denied", {"parcel_id": 1, "trouble": 0, "message": "Ada lets nobody in."}),
+    ("wallet_changed", {"balance": 10**15, "held": 0, "seq": JS_INTEGER_MAX}),
 ]
 
 ALTERNATIVES: list[tuple[str, Fields, str, str]] = [

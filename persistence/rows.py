@@ -1,0 +1,137 @@
+"""Entries as rows of the tables: what one flush writes, statement by statement.
+
+The journal gets every entry; the projections only how each thing is at the end of the batch, however often it changed. Of what is
+built the whole surface of a chunk is written, so what the disk has of it is kept here, too (`Surfaces`): the world is ahead of the
+disk.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.edits import CHUNK_EDIT, unpack
+from protocol.snapshot import CELL_TILES
+from world.entries import Built, Entry
+from world.ledger import Hold, Post
+from world.parcels import Freed, Parcel
+from world.tiles import VERSION_BARE
+
+NEVER_EDITED = 255
+
+Key = tuple[int, int]  # cx, cy
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Surface:
+    """What stands on a chunk: a byte a tile, NEVER_EDITED where nobody ever built."""
+
+    version: int
+    kinds: NDArray[np.uint8]
+
+    @classmethod
+    def bare(cls) -> Self:
+        """Nobody ever built there."""
+        return cls(VERSION_BARE, np.full(CELL_TILES * CELL_TILES, NEVER_EDITED, np.uint8))
+
+    def take(self, built: Built) -> None:
+        """Tiles were built on."""
+        records = unpack(built.edits, CHUNK_EDIT)
+        self.kinds[records["tile"]] = records["kind"]
+        self.version = built.version
+
+    def edits(self) -> bytes:
+        """Each edited tile once, as packed CHUNK_EDIT records."""
+        edited = np.flatnonzero(self.kinds != NEVER_EDITED)
+        records = np.empty(len(edited), CHUNK_EDIT)
+        records["tile"], records["kind"] = edited, self.kinds[edited]
+        return records.tobytes()
+
+
+class Surfaces:
+    """What stands on each chunk that was ever built on, as the disk has it."""
+
+    def __init__(self, stored: Iterable[tuple[int, int, int, bytes]]) -> None:
+        self._stored: dict[Key, Surface] = {}
+        for cx, cy, version, edits in stored:
+            self._take(self._stored, Built(cx, cy, version, edits))
+
+    def after(self, entries: Iterable[Entry]) -> list[tuple[int, int, int, bytes]]:
+        """Rows (cx, cy, version, edits) of the chunks that these entries build on, as they will be when they are stored."""
+        changed: dict[Key, Surface] = {}
+        for built in _built(entries):
+            self._take(changed, built)
+        return [(*key, surface.version, surface.edits()) for key, surface in changed.items()]
+
+    def settle(self, entries: Iterable[Entry]) -> None:
+        """They are stored."""
+        for built in _built(entries):
+            self._take(self._stored, built)
+
+    def _take(self, surfaces: dict[Key, Surface], built: Built) -> None:
+        key = built.cx, built.cy
+        if key not in surfaces:
+            stored = self._stored.get(key)
+            surfaces[key] = Surface(stored.version, stored.kinds.copy()) if stored else Surface.bare()
+        surfaces[key].take(built)
+
+
+def _built(entries: Iterable[Entry]) -> Iterator[Built]:
+    return (change for entry in entries for change in entry.changes if isinstance(change, Built))
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows of a batch of entries, by table."""
+
+    journal: list[tuple[int, int, str, bytes]] = field(default_factory=list)
+    answers: list[tuple[bytes, int, bytes, int, str]] = field(default_factory=list)
+    postings: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    accounts: dict[int, tuple[int, int]] = field(default_factory=dict)  # balance, seq
+    holds: dict[int, Hold] = field(default_factory=dict)
+    parcels: dict[int, Parcel | None] = field(default_factory=dict)  # None: freed
+    last_parcel_id: int = 0
+
+
+def rows_of(entries: Sequence[Entry], epoch: int) -> Rows:
+    """All rows of a batch."""
+    rows = Rows()
+    for entry in entries:
+        rows.journal.append((entry.seq, epoch, entry.record.decode(), entry.digest))
+        if entry.action_id is not None:
+            answer = _encode(entry.result).decode()
+            rows.answers.append((entry.action_id, entry.player_id, entry.content, entry.seq, answer))
+        for place, change in enumerate(entry.changes):
+            _add(rows, entry.seq, place, change)
+    return rows
+
+
+def _add(rows: Rows, seq: int, place: int, change: Any) -> None:
+    match change:
+        case Post(account, amount, balance):
+            rows.postings.append((seq, place, account, amount, balance))
+            rows.accounts[account] = balance, seq
+        case Parcel():
+            rows.parcels[change.parcel_id] = change
+            rows.last_parcel_id = max(rows.last_parcel_id, change.parcel_id)
+        case Freed():
+            rows.parcels[change.parcel_id] = None
+        case Hold(hold_id):
+            rows.holds[hold_id] = change
+
+
+def parcel_row(parcel: Parcel) -> tuple[int, int, int, int, int, int, str]:
+    """parcel_id, owner_id, px, py, pw, ph, the whole as JSON."""
+    return (
+        parcel.parcel_id,
+        parcel.owner_id,
+        parcel.px,
+        parcel.py,
+        parcel.pw,
+        parcel.ph,
+        _encode(parcel).decode(),
+    )

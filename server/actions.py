@@ -1,0 +1,237 @@
+"""Durable requests on their way into the tick, and the questions that the database answers.
+
+    ask      a request comes; it waits in one bounded queue, in order
+    look up  was it done before? who is meant? is there land? - one statement for all that wait
+    admit    once a tick: as many as fit into the journal with their worst case, as `Act` commands
+
+What was done before is answered with its first answer. What waits longer than OVERDUE_S is refused as UNAVAILABLE and was not done, and
+so is whatever comes while the journal's oldest entry is that old: then the database is away. What has entered the tick is never refused
+here: its answer waits for the disk (withheld.py).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+
+from persistence.journal import ENTRY_BYTES_MAX, JOURNAL_AGE_S, Journal
+from persistence.store import Store, StoredAnswer, StoreError
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import (
+    PLOT_TILES,
+    LandAbandon,
+    LandClaim,
+    LandPermit,
+    LandSplit,
+    LandTransfer,
+    Ok,
+    Role,
+    TileEdit,
+    TileUndo,
+)
+from server.survey import Survey
+from world.commands import Act, AnyDurable
+from world.state import State
+from world.tick import ANOTHER_ACTION
+
+OVERDUE_S = 1.5
+RETRY_S = 0.25  # between looks at a database that is away
+RETRY_AFTER_MS = 2_000
+LOOK_UP_MAX = 1_000  # actions in one statement
+# What the entry of a request takes at most; a test makes the largest of each.
+WORST_BYTES: dict[type, int] = {
+    TileEdit: 4_096,
+    TileUndo: 4_096,
+    LandClaim: 4_096,
+    LandSplit: 65_536,
+    LandAbandon: ENTRY_BYTES_MAX,
+}
+WORST_BYTES_OTHERWISE = 32_768
+
+log = structlog.get_logger()
+
+Answer = Callable[[Ok | Refusal], None]
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A request that has not entered the tick."""
+
+    act: Act
+    answer: Answer
+    asked_s: float
+    ready: bool = False  # all is known that the rule needs
+    answered: bool = False
+
+
+class Actions:
+    """All methods are for the loop's thread."""
+
+    def __init__(self, store: Store, journal: Journal, survey: Survey, state: State, queue_max: int) -> None:
+        self.repeated_total = 0  # requests that had been done before
+        self.admitted_total = 0
+        self._store = store
+        self._journal = journal
+        self._survey = survey
+        self._state = state
+        self._queue_max = queue_max
+        self._queue: deque[Waiting] = deque()
+        self._unknown: deque[Waiting] = deque()  # those of the queue that nobody has looked up
+        self._work = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have not entered the tick."""
+        return len(self._queue)
+
+    @property
+    def available(self) -> bool:
+        """Whether the disk keeps up."""
+        return self._journal.lag_s(self._loop.time()) <= JOURNAL_AGE_S
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Begins to look things up; returns the work, to be supervised."""
+        self._tasks = [asyncio.create_task(self._serve(), name="actions")]
+        return self._tasks
+
+    async def stop(self) -> None:
+        """Ends. What waits is not done."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def ask(
+        self, player_id: int, name: str, role: Role, session: int, request: AnyDurable, answer: Answer
+    ) -> None:
+        """Does it, or answers why not; the answer to what is done comes with the tick's frame.
+
+        Raises Refusal for what can be said at once.
+        """
+        if not self.available or len(self._queue) >= self._queue_max:
+            raise unavailable()
+        act = Act(player_id, name, role, session, request, content_of(request))
+        waiting = Waiting(act, answer, self._loop.time())
+        self._queue.append(waiting)
+        if request.action_id in self._state.answers:
+            waiting.ready = True  # the rule gives the first answer again
+        else:
+            self._unknown.append(waiting)
+            self._work.set()
+
+    def admit(self) -> list[Act]:
+        """What enters this tick."""
+        now_s = self._loop.time()
+        entries, size = self._journal.room(now_s)
+        acts: list[Act] = []
+        queue = self._queue
+        while queue:
+            first = queue[0]
+            worst = WORST_BYTES.get(type(first.act.request), WORST_BYTES_OTHERWISE)
+            if first.answered:
+                queue.popleft()
+            elif first.ready and entries > 0 and size >= worst:
+                queue.popleft()
+                acts.append(first.act)
+                entries, size = entries - 1, size - worst
+            elif now_s - first.asked_s > OVERDUE_S:
+                queue.popleft()
+                self._settle(first, unavailable())
+            else:
+                break
+        self.admitted_total += len(acts)
+        return acts
+
+    def _settle(self, waiting: Waiting, answer: Ok | Refusal) -> None:
+        if not waiting.answered:
+            waiting.answered = True
+            waiting.answer(answer)
+
+    async def _serve(self) -> None:
+        while True:
+            await self._work.wait()
+            batch = [self._unknown.popleft() for _ in range(min(len(self._unknown), LOOK_UP_MAX))]
+            batch = [waiting for waiting in batch if not waiting.answered]
+            if not batch:
+                self._work.clear()
+                continue
+            try:
+                await self._look_up(batch)
+            except StoreError as error:
+                log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))
+                for waiting in batch:
+                    self._settle(waiting, unavailable())
+                await asyncio.sleep(RETRY_S)
+
+    async def _look_up(self, batch: list[Waiting]) -> None:
+        """Everything that the rules of these will need."""
+        done = await self._store.find_answers([waiting.act.action_id for waiting in batch])
+        others = {other for waiting in batch if (other := _other(waiting.act.request)) is not None}
+        names = await self._store.player_names(list(others)) if others else {}
+        for waiting in batch:
+            before = done.get(waiting.act.action_id)
+            if before is not None:
+                self.repeated_total += 1
+                self._settle(waiting, _first_answer(waiting.act, before))
+                continue
+            await self._complete(waiting, names)
+            waiting.ready = True
+
+    async def _complete(self, waiting: Waiting, names: dict[int, str]) -> None:
+        request = waiting.act.request
+        other = _other(request)
+        if other is not None:
+            waiting.act.other_name = names.get(other)
+        if isinstance(request, LandClaim):
+            waiting.act.dry_plots = await self.dry_plots(request.x, request.y, request.width, request.height)
+
+    async def dry_plots(self, x: int, y: int, width: int, height: int) -> int:
+        """Plots with land of a rectangle of tiles; 0 for one that no rule would take."""
+        px, py, pw, ph = (value // PLOT_TILES for value in (x, y, width, height))
+        if pw * ph > self._state.rules.land.parcel_plots_max:
+            return 0
+        try:
+            return await self._survey.dry_plots(px, py, pw, ph)
+        except ValueError:  # outside the world
+            return 0
+
+
+def content_of(request: AnyDurable) -> bytes:
+    """A digest of what is asked, whatever ids it carries."""
+    fields = msgspec.structs.astuple(request)
+    packed = msgspec.msgpack.encode((type(request).__name__, fields[2:]))
+    return hashlib.blake2b(packed, digest_size=16).digest()
+
+
+def _other(request: AnyDurable) -> int | None:
+    """The player whom a request names."""
+    match request:
+        case LandTransfer():
+            return request.to
+        case LandPermit():
+            return request.player_id
+    return None
+
+
+def _first_answer(act: Act, before: StoredAnswer) -> Ok | Refusal:
+    if (before.player_id, before.content) != (act.player_id, act.content):
+        return Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)
+    result: Any = msgspec.json.decode(before.result)
+    return Ok(act.request.request_id, before.seq, result)
+
+
+def unavailable() -> Refusal:
+    """The database is away, or slow, or too much waits for it."""
+    return Refusal(
+        RefusalCode.UNAVAILABLE,
+        "The database does not keep up just now, so nothing was done; try again in a moment.",
+        RETRY_AFTER_MS,
+    )

@@ -1,0 +1,335 @@
+"""The rules of land as tables: who asks for what, and what is answered, line by line in one world."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.edits import TILE_EDIT, pack
+from protocol.errors import RefusalCode
+from protocol.messages import (
+    PLOT_TILES,
+    Cut,
+    LandAbandon,
+    LandAt,
+    LandBuy,
+    LandClaim,
+    LandClaimResult,
+    LandDescribe,
+    LandDivided,
+    LandHeld,
+    LandIn,
+    LandMerge,
+    LandMine,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandSplit,
+    LandTransfer,
+    ParcelFound,
+    Result,
+    Role,
+    Standing,
+    TileEdit,
+    TilesEdited,
+)
+from tests.world.support import ADA, BEA, CAL, World, act, ids, outcome
+from world import queries
+from world.commands import AnyDurable
+from world.land import price_of
+from world.ledger import HOUSE, TREASURY
+from world.parcels import plots_in
+from world.state import LandRules, Rules
+from world.tiles import Build
+
+Row = tuple[int, AnyDurable, Result | RefusalCode]
+GRANT = 1_500
+LAND = LandRules(
+    starting_grant=GRANT,
+    plot_price=100,
+    plot_price_min=100,
+    plot_price_falloff=32,
+    parcel_plots_max=12,
+    player_parcels_max=4,
+    player_plots_max=20,
+)
+
+
+def rules(land: LandRules = LAND) -> Rules:
+    return Rules(20, 4.0, 3, 64, 24.0, 20, 8, 5, land)
+
+
+def run(rows: Iterable[Row], world: World | None = None) -> World:
+    """Every line of a table, one tick each."""
+    world = world or World(rules=rules())
+    for number, (who, request, expected) in enumerate(rows, 1):
+        got = outcome(world.do(act(who, request)))
+        assert got == expected, f"line {number}: {request}"
+        world.state.ledger.check()
+    return world
+
+
+def claim(x: int, y: int, width: int = 1, height: int = 1) -> LandClaim:
+    return LandClaim(*ids(), *(value * PLOT_TILES for value in (x, y, width, height)))
+
+
+def got(parcel_id: int, price: int) -> LandClaimResult:
+    return LandClaimResult(parcel_id, price)
+
+
+def held(parcel_id: int) -> LandHeld:
+    return LandHeld(parcel_id)
+
+
+def split(parcel_id: int, cut: Cut, at: int) -> LandSplit:
+    return LandSplit(*ids(), parcel_id, cut, at * PLOT_TILES)
+
+
+NO = RefusalCode
+
+TABLES: dict[str, list[Row]] = {
+    "a claim takes whole plots of nobody's land, for money": [
+        (ADA, claim(0, 0, 2, 1), got(1, 200)),
+        (BEA, claim(1, 0), NO.TAKEN),
+        (BEA, claim(2, 0), got(2, 100)),
+        (ADA, LandClaim(*ids(), 8, 0, 16, 16), NO.BAD_REQUEST),
+        (ADA, LandClaim(*ids(), 2**20 - 16, 0, 32, 16), NO.BAD_REQUEST),
+    ],
+    "nobody owns more than the limits": [
+        (ADA, claim(0, 0, 13, 1), NO.LIMIT_REACHED),
+        (ADA, claim(100, 100, 4, 3), got(1, 1200)),
+        (ADA, claim(200, 0, 3, 3), NO.LIMIT_REACHED),
+        *((ADA, claim(200 + 2 * number, 0), got(2 + number, 100)) for number in range(3)),
+        (ADA, claim(300, 0), NO.LIMIT_REACHED),
+        (BEA, LandTransfer(*ids(), 1, CAL), NO.NOT_OWNER),
+        (BEA, claim(0, 300), got(5, 100)),
+        (BEA, LandTransfer(*ids(), 5, ADA), NO.LIMIT_REACHED),
+    ],
+    "a wallet is never overdrawn": [
+        (ADA, claim(0, 0, 4, 3), got(1, 1_200)),
+        (ADA, claim(10, 0, 4, 1), NO.INSUFFICIENT_FUNDS),
+        (ADA, claim(10, 0, 3, 1), got(2, 300)),
+    ],
+    "only owners and managers change a parcel": [
+        (ADA, claim(0, 0), got(1, 100)),
+        (BEA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
+        (ADA, LandPermit(*ids(), 1, BEA, Standing.MANAGER), held(1)),
+        (BEA, LandDescribe(*ids(), 1, "Ours", "A place."), held(1)),
+        (BEA, LandOpen(*ids(), 1, False, False), held(1)),
+        (BEA, LandPermit(*ids(), 1, CAL, Standing.BUILDER), held(1)),
+        (BEA, LandPermit(*ids(), 1, CAL, Standing.MANAGER), NO.NOT_OWNER),
+        (BEA, LandPermit(*ids(), 1, BEA, Standing.NONE), NO.NOT_OWNER),
+        (CAL, LandPermit(*ids(), 1, CAL, Standing.MANAGER), NO.NOT_OWNER),
+        (ADA, LandPermit(*ids(), 1, ADA, Standing.VISITOR), NO.BAD_REQUEST),
+        (ADA, LandPermit(*ids(), 1, BEA, Standing.OWNER), NO.BAD_REQUEST),
+        (ADA, LandPermit(*ids(), 1, 99, Standing.VISITOR), NO.NOT_FOUND),
+        (BEA, LandTransfer(*ids(), 1, BEA), NO.NOT_OWNER),
+        (BEA, LandAbandon(*ids(), 1), NO.NOT_OWNER),
+        (ADA, LandPermit(*ids(), 1, BEA, Standing.NONE), held(1)),
+        (BEA, LandDescribe(*ids(), 1, "Ours", ""), NO.NOT_OWNER),
+    ],
+    "who gives a parcel away gives all of it": [
+        (ADA, claim(0, 0), got(1, 100)),
+        (ADA, LandPermit(*ids(), 1, CAL, Standing.MANAGER), held(1)),
+        (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
+        (ADA, LandTransfer(*ids(), 1, 99), NO.NOT_FOUND),
+        (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
+        (ADA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
+        (CAL, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
+        (BEA, LandDescribe(*ids(), 1, "Bea's", ""), held(1)),
+        (ADA, LandDescribe(*ids(), 9, "Mine", ""), NO.NOT_FOUND),
+    ],
+    "split and merge": [
+        (ADA, claim(0, 0, 3, 2), got(1, 600)),
+        (ADA, split(1, Cut.VERTICAL, 0), NO.BAD_REQUEST),
+        (ADA, split(1, Cut.VERTICAL, 3), NO.BAD_REQUEST),
+        (ADA, LandSplit(*ids(), 1, Cut.VERTICAL, 8), NO.BAD_REQUEST),
+        (ADA, split(1, Cut.VERTICAL, 2), LandDivided(1, 2)),
+        (ADA, split(1, Cut.HORIZONTAL, 1), LandDivided(1, 3)),
+        (ADA, LandMerge(*ids(), 1, 2), NO.BAD_REQUEST),
+        (ADA, LandMerge(*ids(), 1, 1), NO.BAD_REQUEST),
+        (ADA, LandMerge(*ids(), 3, 1), held(3)),
+        (ADA, LandMerge(*ids(), 1, 2), NO.NOT_FOUND),
+        (ADA, LandMerge(*ids(), 3, 2), held(3)),
+        (BEA, split(3, Cut.VERTICAL, 1), NO.NOT_OWNER),
+    ],
+    "selling": [
+        (ADA, claim(0, 0, 2, 1), got(1, 200)),
+        (BEA, LandBuy(*ids(), 1, 500), NO.CHANGED),
+        (ADA, LandOffer(*ids(), 1, 500), held(1)),
+        (ADA, split(1, Cut.VERTICAL, 1), NO.NOT_ALLOWED),
+        (BEA, LandBuy(*ids(), 1, 499), NO.CHANGED),
+        (ADA, LandBuy(*ids(), 1, 500), NO.BAD_REQUEST),
+        (BEA, LandOffer(*ids(), 1, 1), NO.NOT_OWNER),
+        (BEA, LandBuy(*ids(), 1, 500), held(1)),
+        (CAL, LandBuy(*ids(), 1, 500), NO.CHANGED),
+        (BEA, LandOffer(*ids(), 1, 5_000), held(1)),
+        (ADA, LandBuy(*ids(), 1, 5_000), NO.INSUFFICIENT_FUNDS),
+        (BEA, LandOffer(*ids(), 1, None), held(1)),
+        (ADA, LandBuy(*ids(), 1, 5_000), NO.CHANGED),
+    ],
+    "a claim must not enclose open land": [
+        (ADA, claim(-1, -1, 3, 1), got(1, 300)),
+        (ADA, claim(-1, 1, 3, 1), got(2, 300)),
+        (BEA, claim(-1, 0), got(3, 100)),
+        (BEA, claim(1, 0), NO.CUT_OFF),
+        (BEA, claim(0, 0, 2, 1), got(4, 200)),
+    ],
+    "a claim must not take a neighbour's last way": [
+        (ADA, claim(0, 0), got(1, 100)),
+        (BEA, claim(-1, -1, 3, 1), got(2, 300)),
+        (BEA, claim(-1, 0, 1, 2), got(3, 200)),
+        (BEA, claim(0, 1), got(4, 100)),
+        (CAL, claim(1, 0), NO.CUT_OFF),
+        (CAL, claim(1, 1), got(5, 100)),
+    ],
+    "a split must leave each part a way": [
+        (ADA, claim(0, 0, 3, 1), got(1, 300)),
+        (BEA, claim(0, -1, 2, 1), got(2, 200)),
+        (BEA, claim(-1, 0), got(3, 100)),
+        (CAL, claim(0, 1, 2, 1), got(4, 200)),
+        (ADA, split(1, Cut.VERTICAL, 1), NO.CUT_OFF),
+        (ADA, split(1, Cut.VERTICAL, 2), NO.CUT_OFF),
+    ],
+}
+
+
+@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES)
+def test_the_rules_line_by_line(rows: list[Row]) -> None:
+    run(rows)
+
+
+@pytest.mark.parametrize(
+    ("plots", "price"),
+    [
+        ((0, 0, 1, 1), 1_000),
+        ((31, 0, 2, 1), 1_000),
+        ((-33, 0, 2, 1), 1_000),
+        ((0, 95, 2, 2), 1_000),
+        ((9_999, 0, 1, 1), 100),
+    ],
+)
+def test_land_is_dear_in_the_middle_and_never_free(plots: tuple[int, int, int, int], price: int) -> None:
+    """Half at 32 plots from (0, 0), a quarter at 96."""
+    assert price_of(LandRules(plot_price=1_000, plot_price_min=100, plot_price_falloff=32), plots) == price
+
+
+def test_there_must_be_land_in_a_claim() -> None:
+    world = World(rules=rules())
+    assert outcome(world.do(act(ADA, claim(0, 0), dry_plots=0))) is NO.BAD_REQUEST
+
+
+def test_money_goes_from_the_treasury_over_wallets_to_the_house() -> None:
+    world = run(
+        [
+            (ADA, claim(0, 0), got(1, 100)),
+            (ADA, LandOffer(*ids(), 1, 300), held(1)),
+            (BEA, LandBuy(*ids(), 1, 300), held(1)),
+        ]
+    )
+    balances = world.state.ledger.balances
+    assert balances == {TREASURY: -2 * GRANT, HOUSE: 100, ADA: GRANT + 200, BEA: GRANT - 300}
+
+
+# --- building ---
+
+
+def build(*tiles: tuple[int, int, int]) -> TileEdit:
+    return TileEdit(*ids(), pack(tiles, TILE_EDIT))
+
+
+def test_who_may_build_where() -> None:
+    world = run(
+        [
+            (ADA, build((0, 0, Build.WALL)), NO.NOT_OWNER),
+            (ADA, claim(0, 0), got(1, 100)),
+            (ADA, build((0, 0, Build.WALL), (1, 0, Build.PATH)), TilesEdited(2)),
+            (ADA, build((0, 0, Build.NOTHING), (16, 0, Build.WALL)), NO.NOT_OWNER),
+            (BEA, build((0, 0, Build.NOTHING)), NO.NOT_OWNER),
+            (ADA, LandPermit(*ids(), 1, BEA, Standing.VISITOR), held(1)),
+            (BEA, build((0, 0, Build.NOTHING)), NO.NOT_OWNER),
+            (ADA, LandPermit(*ids(), 1, BEA, Standing.BUILDER), held(1)),
+            (BEA, build((0, 0, Build.NOTHING)), TilesEdited(1)),
+            (CAL, build((0, 0, Build.FENCE)), NO.NOT_OWNER),
+            (ADA, LandOpen(*ids(), 1, True, True), held(1)),
+            (CAL, build((0, 0, Build.FENCE)), TilesEdited(1)),
+        ]
+    )
+    assert outcome(world.do(act(CAL, build((99, 99, Build.WALL)), role=Role.ADMIN))) == TilesEdited(1)
+    assert outcome(world.do(act(BEA, claim(6, 6)))) is NO.TAKEN
+
+
+def test_what_is_abandoned_is_bare_and_may_be_claimed() -> None:
+    world = run(
+        [
+            (ADA, claim(0, 0), got(1, 100)),
+            (ADA, build((0, 0, Build.WALL), (15, 15, Build.PATH)), TilesEdited(2)),
+            (ADA, LandAbandon(*ids(), 1), held(1)),
+            (BEA, claim(0, 0), got(2, 100)),
+        ]
+    )
+    (surface,) = world.state.chunks.surfaces.values()
+    assert set(surface.kinds.values()) == {Build.NOTHING}
+
+
+# --- questions ---
+
+
+def test_land_is_found_at_a_place_in_a_rectangle_and_by_owner() -> None:
+    world = run([(ADA, claim(0, 0, 2, 1), got(1, 200)), (BEA, claim(-1, 0), got(2, 100))])
+    state = world.state
+    assert queries.land_at(state, BEA, LandAt(1, 31.9, 15.9)).parcel_id == 1
+    assert queries.land_at(state, BEA, LandAt(1, 31.9, 15.9)).standing is Standing.NONE
+    assert queries.land_at(state, BEA, LandAt(1, -0.1, 0.0)).standing is Standing.OWNER
+    assert queries.land_at(state, BEA, LandAt(1, 32.0, 0.0)) == ParcelFound()
+    found = queries.land_in(state, ADA, LandIn(1, -16, 0, 17, 1))
+    assert [parcel.parcel_id for parcel in found.parcels] == [1, 2]
+    assert [one.parcel_id for one in queries.land_in(state, ADA, LandIn(1, 0, 0, 1, 1)).parcels] == [1]
+    assert [one.parcel_id for one in queries.land_in(state, ADA, LandIn(1, -9, 0, 99, 1, 1)).parcels] == [2]
+    assert [one.parcel_id for one in queries.land_mine(state, BEA, LandMine(1)).parcels] == [2]
+
+
+# --- against a plain model ---
+
+PLOTS = st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.integers(1, 3), st.integers(1, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(PLOTS, st.booleans()), max_size=25))
+def test_open_land_stays_one_piece_and_every_parcel_beside_it(
+    wanted: list[tuple[tuple[int, int, int, int], bool]],
+) -> None:
+    """Whatever is claimed and abandoned: walked by brute force. Guards: each of the three refusals in _check_open_land."""
+    rich = LandRules(starting_grant=10**9, player_parcels_max=10**6, player_plots_max=10**6)
+    world = World(rules=rules(rich))
+    for place, gives_back in wanted:
+        world.do(act(ADA, claim(*place)))
+        parcel = world.state.parcels.on(next(plots_in(*place)))
+        if gives_back and parcel is not None:
+            world.do(act(ADA, LandAbandon(*ids(), parcel.parcel_id)))
+    taken = world.state.parcels.by_plot
+    square = {(x, y) for x in range(-8, 9) for y in range(-8, 9)}
+    open_land = {(x, y) for x, y in square if next(plots_in(x, y, 1, 1)) not in taken}
+    reached = walked(open_land, (-8, -8))
+    assert reached == open_land
+    for parcel in world.state.parcels.by_id.values():
+        inside = [
+            (x, y)
+            for x in range(parcel.px, parcel.px + parcel.pw)
+            for y in range(parcel.py, parcel.py + parcel.ph)
+        ]
+        assert any(
+            (x + dx, y + dy) in reached for x, y in inside for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
+        )
+
+
+def walked(open_land: set[tuple[int, int]], start: tuple[int, int]) -> set[tuple[int, int]]:
+    seen, frontier = {start}, [start]
+    while frontier:
+        x, y = frontier.pop()
+        for step in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)):
+            if step in open_land and step not in seen:
+                seen.add(step)
+                frontier.append(step)
+    return seen

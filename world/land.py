@@ -1,0 +1,447 @@
+"""The rules of land: who may claim, change, divide, give and sell what.
+
+Each rule reads the state and answers with an Outcome or a Refusal (see entries.py); what a player is told names the rule, the parcel
+and who can change it.
+
+Land is claimed in whole plots. The price of a plot falls with the distance from (0, 0); claims are paid to the house. Open land is one
+piece: whoever walks it reaches every parcel. So nothing may be claimed that would divide it, enclose a part of it, or take from a
+neighbour the last plot of open land beside theirs; and a parcel may be split only so that each part has open land beside it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from math import isqrt
+from typing import Any
+
+from msgspec.structs import replace
+
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import (
+    PLOT_TILES,
+    WORLD_TILES_MAX,
+    Cut,
+    LandAbandon,
+    LandBuy,
+    LandClaim,
+    LandClaimResult,
+    LandDescribe,
+    LandDivided,
+    LandHeld,
+    LandMerge,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandQuote,
+    LandSplit,
+    LandTransfer,
+    Quoted,
+    Standing,
+)
+from world.building import anything_stands, cleared
+from world.chat import clean
+from world.commands import Act
+from world.entries import Change, Outcome
+from world.grid import pack
+from world.ledger import HOUSE, TREASURY, in_words
+from world.parcels import Parcel, Permit, freed, plots_in
+from world.state import LandRules, State
+
+PERMITS_MAX = 64  # on one parcel
+SEARCH_PLOTS_MAX = 1_024  # open land as large as this counts as all of it
+PLOTS_EDGE = WORLD_TILES_MAX // PLOT_TILES  # plots of the world reach from - this to this - 1
+STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+
+Rectangle = tuple[int, int, int, int]  # px, py, pw, ph
+
+
+# --- money ---
+
+
+def legs_with_grant(state: State, player_id: int, legs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Postings that touch a player's wallet, behind the starting grant if it is their first."""
+    grant = state.rules.land.starting_grant
+    if player_id in state.ledger.balances or not grant:
+        return list(legs)
+    return [(TREASURY, -grant), (player_id, grant), *legs]
+
+
+def spendable(state: State, player_id: int) -> int:
+    """What a player could pay now: their wallet, or the grant that it will begin with."""
+    if player_id in state.ledger.balances:
+        return state.ledger.balances[player_id]
+    return state.rules.land.starting_grant
+
+
+def price_of(rules: LandRules, rectangle: Rectangle) -> int:
+    """What a claim of these plots costs, by the distance of its middle from (0, 0)."""
+    px, py, pw, ph = rectangle
+    twice_x, twice_y = 2 * px + pw, 2 * py + ph
+    away = isqrt(twice_x * twice_x + twice_y * twice_y) // 2
+    near = rules.plot_price_falloff
+    return pw * ph * max(rules.plot_price_min, rules.plot_price * near // (near + away))
+
+
+# --- claiming ---
+
+
+def quote(state: State, player_id: int, request: LandQuote, dry_plots: int) -> Quoted:
+    """What a claim would cost. Raises Refusal where it would be refused, but for the money."""
+    rectangle = _rectangle(request.x, request.y, request.width, request.height)
+    _check_claim(state, player_id, rectangle, dry_plots)
+    return Quoted(rectangle[2] * rectangle[3], price_of(state.rules.land, rectangle))
+
+
+def claim(state: State, act: Act, request: LandClaim) -> Outcome:
+    """Nobody's land becomes somebody's."""
+    rectangle = _rectangle(request.x, request.y, request.width, request.height)
+    _check_claim(state, act.player_id, rectangle, act.dry_plots)
+    price = price_of(state.rules.land, rectangle)
+    posts = state.ledger.posted(
+        legs_with_grant(state, act.player_id, [(act.player_id, -price), (HOUSE, price)])
+    )
+    parcel_id = state.parcels.last_id + 1
+    parcel = Parcel(parcel_id, act.player_id, act.name, *rectangle, seq=state.seq + 1)
+    return Outcome(LandClaimResult(parcel_id, price), [*posts, parcel])
+
+
+def _rectangle(x: int, y: int, width: int, height: int) -> Rectangle:
+    """Tiles as plots. Raises Refusal for what is not whole plots, or not of this world."""
+    if any(value % PLOT_TILES for value in (x, y, width, height)):
+        px, py = x // PLOT_TILES, y // PLOT_TILES
+        pw, ph = -(-(x + width) // PLOT_TILES) - px, -(-(y + height) // PLOT_TILES) - py
+        around = ", ".join(str(value * PLOT_TILES) for value in (px, py, pw, ph))
+        raise Refusal(
+            RefusalCode.BAD_REQUEST,
+            f"Land comes in plots of {PLOT_TILES} x {PLOT_TILES} tiles; the next that hold this are x, y, width, height = {around}.",
+        )
+    px, py, pw, ph = (value // PLOT_TILES for value in (x, y, width, height))
+    if px + pw > PLOTS_EDGE or py + ph > PLOTS_EDGE:
+        raise Refusal(RefusalCode.BAD_REQUEST, "A part of this lies outside the world.")
+    return px, py, pw, ph
+
+
+def _check_claim(state: State, player_id: int, rectangle: Rectangle, dry_plots: int) -> None:
+    rules, parcels = state.rules.land, state.parcels
+    _, _, pw, ph = rectangle
+    _check_size(rules, rectangle)
+    _check_count(state, player_id, pw * ph)
+    for plot in plots_in(*rectangle):
+        there = parcels.on(plot)
+        if there is not None:
+            raise Refusal(RefusalCode.TAKEN, f"{called(there)} lies there; ask {there.owner_name}.")
+    if not dry_plots:
+        raise Refusal(
+            RefusalCode.BAD_REQUEST, "There is only water here; a parcel needs some land to stand on."
+        )
+    if anything_stands(state, rectangle):
+        raise Refusal(RefusalCode.TAKEN, "Something is built here that is not yours.")
+    _check_open_land(state, rectangle)
+
+
+def _check_size(rules: LandRules, rectangle: Rectangle) -> None:
+    if rectangle[2] * rectangle[3] > rules.parcel_plots_max:
+        raise Refusal(
+            RefusalCode.LIMIT_REACHED, f"A parcel has {rules.parcel_plots_max} plots at most; take less."
+        )
+
+
+def _check_count(state: State, player_id: int, plots: int, parcels: int = 1) -> None:
+    """May somebody own so much more?"""
+    rules, owned = state.rules.land, state.parcels.of(player_id)
+    if len(owned) + parcels > rules.player_parcels_max:
+        raise Refusal(
+            RefusalCode.LIMIT_REACHED, f"One player owns {rules.player_parcels_max} parcels at most."
+        )
+    have = sum(one.pw * one.ph for one in map(state.parcels.by_id.__getitem__, owned))
+    if have + plots > rules.player_plots_max:
+        text = f"One player owns {rules.player_plots_max} plots at most; {have} are owned already."
+        raise Refusal(RefusalCode.LIMIT_REACHED, text)
+
+
+# --- open land ---
+
+
+def ring(rectangle: Rectangle) -> list[tuple[int, int]]:
+    """The plots around a rectangle, corners too, one after the other clockwise."""
+    px, py, pw, ph = rectangle
+    left, top, right, bottom = px - 1, py - 1, px + pw, py + ph
+    return [
+        *((x, top) for x in range(left, right)),
+        *((right, y) for y in range(top, bottom)),
+        *((x, bottom) for x in range(right, left, -1)),
+        *((left, y) for y in range(bottom, top, -1)),
+    ]
+
+
+def _is_open(state: State, px: int, py: int) -> bool:
+    inside = -PLOTS_EDGE <= px < PLOTS_EDGE and -PLOTS_EDGE <= py < PLOTS_EDGE
+    return inside and pack(px, py) not in state.parcels.by_plot
+
+
+def _beside(rectangle: Rectangle) -> Iterator[tuple[int, int]]:
+    """The plots that share an edge with a rectangle."""
+    px, py, pw, ph = rectangle
+    for x in range(px, px + pw):
+        yield x, py - 1
+        yield x, py + ph
+    for y in range(py, py + ph):
+        yield px - 1, y
+        yield px + pw, y
+
+
+def _check_open_land(state: State, rectangle: Rectangle) -> None:
+    """Raises Refusal where open land would not be one piece any more, or somebody would have none beside theirs."""
+    taken = set(plots_in(*rectangle))
+    if not has_way_out(state, rectangle, taken):
+        raise Refusal(RefusalCode.CUT_OFF, "There is no open land beside this: nobody could get there.")
+    neighbours = {state.parcels.by_plot.get(pack(*plot)) for plot in _beside(rectangle)} - {None}
+    for parcel_id in sorted(one for one in neighbours if one is not None):
+        parcel = state.parcels.by_id[parcel_id]
+        if not has_way_out(state, (parcel.px, parcel.py, parcel.pw, parcel.ph), taken):
+            raise Refusal(
+                RefusalCode.CUT_OFF, f"This would take the last way to {called(parcel)}; leave a plot free."
+            )
+    if _divides(state, rectangle, taken):
+        raise Refusal(
+            RefusalCode.CUT_OFF, "This would enclose open land, so that nobody could get there; leave a gap."
+        )
+
+
+def has_way_out(state: State, rectangle: Rectangle, taken: set[int]) -> bool:
+    """Whether a plot of open land that is not `taken` shares an edge with a rectangle."""
+    return any(_is_open(state, *plot) and pack(*plot) not in taken for plot in _beside(rectangle))
+
+
+def _divides(state: State, rectangle: Rectangle, taken: set[int]) -> bool:
+    """Whether open land around a rectangle would fall into pieces.
+
+    As long as the open plots of the ring around it follow each other in one run, whoever went through goes around. Else the pieces are
+    walked: each must be large, or meet one that was found to be.
+    """
+    starts = _runs(state, ring(rectangle))
+    if len(starts) < 2:
+        return False
+    large: set[int] = set()
+    return any(not _is_large(state, start, taken, large) for start in starts)
+
+
+def _runs(state: State, around: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """One plot of each run of open plots in a ring."""
+    opened = [_is_open(state, *plot) for plot in around]
+    if all(opened):
+        return around[:1]
+    return [plot for index, plot in enumerate(around) if opened[index] and not opened[index - 1]]
+
+
+def _is_large(state: State, start: tuple[int, int], taken: set[int], large: set[int]) -> bool:
+    """Whether one can walk from a plot of open land to SEARCH_PLOTS_MAX others, or to a plot in `large`; adds to it what was found."""
+    seen, frontier = {pack(*start)}, [start]
+    for px, py in frontier:  # it grows meanwhile: the nearest come first
+        for dx, dy in STEPS:
+            plot, key = (px + dx, py + dy), pack(px + dx, py + dy)
+            if key in seen or key in taken or not _is_open(state, *plot):
+                continue
+            if key in large or len(seen) >= SEARCH_PLOTS_MAX:
+                large |= seen
+                return True
+            seen.add(key)
+            frontier.append(plot)
+    return False
+
+
+# --- what owners do ---
+
+
+def describe(state: State, act: Act, request: LandDescribe) -> Outcome:
+    """A name and a description."""
+    parcel = _managed(state, act, request.parcel_id, Standing.MANAGER)
+    return _changed(state, parcel, name=clean(request.name), description=clean(request.description))
+
+
+def open_up(state: State, act: Act, request: LandOpen) -> Outcome:
+    """What everybody may do."""
+    parcel = _managed(state, act, request.parcel_id, Standing.MANAGER)
+    return _changed(state, parcel, open_enter=request.enter, open_build=request.build)
+
+
+def permit(state: State, act: Act, request: LandPermit) -> Outcome:
+    """What one player may do."""
+    parcel = _managed(state, act, request.parcel_id, Standing.MANAGER)
+    mine, theirs = parcel.standing(act.player_id), parcel.standing(request.player_id)
+    if request.standing >= Standing.OWNER or theirs is Standing.OWNER:
+        raise Refusal(RefusalCode.BAD_REQUEST, "A parcel has one owner; land_transfer makes another.")
+    if mine is not Standing.OWNER and max(request.standing, theirs) >= mine:
+        raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.owner_name} makes and unmakes managers here.")
+    others = [one for one in parcel.permits if one.player_id != request.player_id]
+    if request.standing is not Standing.NONE:
+        if len(others) >= PERMITS_MAX:
+            raise Refusal(
+                RefusalCode.LIMIT_REACHED, f"{PERMITS_MAX} players at most have a standing on a parcel."
+            )
+        others.append(Permit(request.player_id, _name(act), request.standing))
+    permits = tuple(sorted(others, key=lambda one: one.player_id))
+    return _changed(state, parcel, permits=permits)
+
+
+def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:
+    """To somebody else, for nothing."""
+    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
+    if request.to == act.player_id:
+        raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
+    _check_count(state, request.to, parcel.pw * parcel.ph)
+    return _changed(state, parcel, owner_id=request.to, owner_name=_name(act), permits=(), price=None)
+
+
+def split(state: State, act: Act, request: LandSplit) -> Outcome:
+    """Two of one; permits and what everybody may do hold for both."""
+    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
+    _check_not_for_sale(parcel)
+    _check_count(state, act.player_id, 0)
+    first, second = _halves(parcel, request)
+    for part in (first, second):
+        if not has_way_out(state, part, set()):
+            text = (
+                "One part would have no open land beside it: nobody could get there. Divide it another way."
+            )
+            raise Refusal(RefusalCode.CUT_OFF, text)
+    seq, other_id = state.seq + 1, state.parcels.last_id + 1
+    return Outcome(
+        LandDivided(parcel.parcel_id, other_id),
+        [_shaped(parcel, first, seq), replace(_shaped(parcel, second, seq), parcel_id=other_id)],
+    )
+
+
+def _halves(parcel: Parcel, request: LandSplit) -> tuple[Rectangle, Rectangle]:
+    px, py, pw, ph = parcel.px, parcel.py, parcel.pw, parcel.ph
+    at, rest = divmod(request.at, PLOT_TILES)
+    start, size = (px, pw) if request.cut is Cut.VERTICAL else (py, ph)
+    if rest or not start < at < start + size:
+        lines = ", ".join(str(line * PLOT_TILES) for line in range(start + 1, start + size))
+        text = f"Divide it between plots, at one of: {lines}." if lines else "It is a single plot that way."
+        raise Refusal(RefusalCode.BAD_REQUEST, text)
+    if request.cut is Cut.VERTICAL:
+        return (px, py, at - px, ph), (at, py, px + pw - at, ph)
+    return (px, py, pw, at - py), (px, at, pw, py + ph - at)
+
+
+def merge(state: State, act: Act, request: LandMerge) -> Outcome:
+    """One of two; name, permits and what everybody may do are those of the first."""
+    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
+    other = _managed(state, act, request.other_id, Standing.OWNER)
+    for one in (parcel, other):
+        _check_not_for_sale(one)
+    rectangle = _together(parcel, other)
+    _check_size(state.rules.land, rectangle)
+    return Outcome(LandHeld(parcel.parcel_id), [freed(other), _shaped(parcel, rectangle, state.seq + 1)])
+
+
+def _together(one: Parcel, other: Parcel) -> Rectangle:
+    """The rectangle that two parcels make. Raises Refusal where they make none."""
+    px, py = min(one.px, other.px), min(one.py, other.py)
+    pw = max(one.px + one.pw, other.px + other.pw) - px
+    ph = max(one.py + one.ph, other.py + other.ph) - py
+    if one.parcel_id == other.parcel_id or pw * ph != one.pw * one.ph + other.pw * other.ph:
+        raise Refusal(
+            RefusalCode.BAD_REQUEST,
+            "These two are no rectangle together; merge neighbours with a common side.",
+        )
+    return px, py, pw, ph
+
+
+def abandon(state: State, act: Act, request: LandAbandon) -> Outcome:
+    """Nobody's again, and bare."""
+    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
+    bare: list[Change] = list(cleared(state, (parcel.px, parcel.py, parcel.pw, parcel.ph)))
+    return Outcome(LandHeld(parcel.parcel_id), [*bare, freed(parcel)])
+
+
+def offer(state: State, act: Act, request: LandOffer) -> Outcome:
+    """For sale, or not any more."""
+    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
+    return _changed(state, parcel, price=request.price)
+
+
+def buy(state: State, act: Act, request: LandBuy) -> Outcome:
+    """Money one way, land the other."""
+    parcel = _parcel(state, request.parcel_id)
+    if parcel.price is None:
+        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} is not for sale.")
+    if parcel.price != request.price:
+        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} costs {in_words(parcel.price)} now.")
+    if parcel.owner_id == act.player_id:
+        raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
+    _check_count(state, act.player_id, parcel.pw * parcel.ph)
+    legs = legs_with_grant(state, act.player_id, [(act.player_id, -parcel.price)])
+    posts = state.ledger.posted(
+        [*legs, *legs_with_grant(state, parcel.owner_id, [(parcel.owner_id, parcel.price)])]
+    )
+    sold = replace(
+        parcel, owner_id=act.player_id, owner_name=act.name, permits=(), price=None, seq=state.seq + 1
+    )
+    return Outcome(LandHeld(parcel.parcel_id), [*posts, sold])
+
+
+# --- common ---
+
+
+def called(parcel: Parcel) -> str:
+    """A parcel for people."""
+    return (
+        f"“{parcel.name}”" if parcel.name else f"The land of {parcel.owner_name} (parcel {parcel.parcel_id})"
+    )
+
+
+def who_can_change(parcel: Parcel) -> str:
+    """Who lets people in or build, for people."""
+    managers = [one.name for one in parcel.permits if one.standing is Standing.MANAGER]
+    return " or ".join([parcel.owner_name, *managers[:2]])
+
+
+def _parcel(state: State, parcel_id: int) -> Parcel:
+    parcel = state.parcels.by_id.get(parcel_id)
+    if parcel is None:
+        raise Refusal(RefusalCode.NOT_FOUND, "There is no such parcel, or no more.")
+    return parcel
+
+
+def _managed(state: State, act: Act, parcel_id: int, least: Standing) -> Parcel:
+    """The parcel, if the player's standing there is enough. Raises Refusal."""
+    parcel = _parcel(state, parcel_id)
+    if parcel.standing(act.player_id) < least:
+        who = parcel.owner_name if least is Standing.OWNER else who_can_change(parcel)
+        raise Refusal(RefusalCode.NOT_OWNER, f"{called(parcel)} is not yours; {who} can do this.")
+    return parcel
+
+
+def _check_not_for_sale(parcel: Parcel) -> None:
+    if parcel.price is not None:
+        raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is for sale; take it off the market first.")
+
+
+def _name(act: Act) -> str:
+    """The name of whom the request names, who was looked up before."""
+    if act.other_name is None:
+        raise Refusal(RefusalCode.NOT_FOUND, "There is no such player; look them up with player_find.")
+    return act.other_name
+
+
+def _shaped(parcel: Parcel, rectangle: Rectangle, seq: int) -> Parcel:
+    px, py, pw, ph = rectangle
+    return replace(parcel, px=px, py=py, pw=pw, ph=ph, seq=seq)
+
+
+def _changed(state: State, parcel: Parcel, **fields: Any) -> Outcome:
+    return Outcome(LandHeld(parcel.parcel_id), [replace(parcel, **fields, seq=state.seq + 1)])
+
+
+RULES: dict[type, Callable[[State, Act, Any], Outcome]] = {
+    LandClaim: claim,
+    LandDescribe: describe,
+    LandOpen: open_up,
+    LandPermit: permit,
+    LandTransfer: transfer,
+    LandSplit: split,
+    LandMerge: merge,
+    LandAbandon: abandon,
+    LandOffer: offer,
+    LandBuy: buy,
+}

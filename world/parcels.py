@@ -1,0 +1,246 @@
+"""Who owns which land: parcels, rectangles of plots, no two on one plot.
+
+A plot is PLOT_TILES x PLOT_TILES tiles and is named as cells are (grid.pack). Found are parcels by id, by plot and by owner, each in a
+dictionary; a rectangle is looked up plot by plot.
+
+For the walkers' kernel there are two arrays more (movement.py): each loaded chunk knows of its four plots which closed parcel they
+belong to, and a hash grid holds who may enter which of those.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.messages import PLOT_TILES, Standing
+from protocol.snapshot import CELL_TILES
+from world.grid import Grid, pack, unpack
+
+PLOTS_PER_CHUNK = CELL_TILES // PLOT_TILES  # a side
+PERMITS_AT_START = 256
+OPEN = 0  # no parcel has this id
+PERMIT_SHIFT = 2**31  # so that parcel_id, a u32, fits the upper half of a signed number
+
+
+class Permit(msgspec.Struct, frozen=True, gc=False):
+    """What one player may do on a parcel besides what everybody may."""
+
+    player_id: int
+    name: str
+    standing: Standing
+
+
+class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
+    """A piece of land as it is from entry `seq` on. The rectangle is in plots."""
+
+    parcel_id: int
+    owner_id: int
+    owner_name: str
+    px: int
+    py: int
+    pw: int
+    ph: int
+    name: str = ""
+    description: str = ""
+    open_enter: bool = True
+    open_build: bool = False
+    price: int | None = None
+    permits: tuple[Permit, ...] = ()  # by player_id
+    seq: int = 0
+
+    def standing(self, player_id: int) -> Standing:
+        """What a player may do here besides what everybody may."""
+        if player_id == self.owner_id:
+            return Standing.OWNER
+        for permit in self.permits:
+            if permit.player_id == player_id:
+                return permit.standing
+        return Standing.NONE
+
+    def plots(self) -> Iterator[int]:
+        """The keys of its plots, row by row."""
+        return plots_in(self.px, self.py, self.pw, self.ph)
+
+    def cells(self) -> list[int]:
+        """The keys of the cells it lies in."""
+        return cells_of(self.plots())
+
+    def bounds(self) -> tuple[int, int, int, int]:
+        """x, y, width and height in tiles."""
+        return self.px * PLOT_TILES, self.py * PLOT_TILES, self.pw * PLOT_TILES, self.ph * PLOT_TILES
+
+
+class Freed(msgspec.Struct, frozen=True, tag="freed", gc=False):
+    """A parcel is no more."""
+
+    parcel_id: int
+    px: int
+    py: int
+    pw: int
+    ph: int
+
+    def cells(self) -> list[int]:
+        """The keys of the cells it lay in."""
+        return cells_of(plots_in(self.px, self.py, self.pw, self.ph))
+
+
+def cells_of(plots: Iterable[int]) -> list[int]:
+    """The keys of the cells that plots lie in."""
+    return list(dict.fromkeys(map(cell_of_plot, plots)))
+
+
+def freed(parcel: Parcel) -> Freed:
+    """The end of a parcel."""
+    return Freed(parcel.parcel_id, parcel.px, parcel.py, parcel.pw, parcel.ph)
+
+
+def plots_in(px: int, py: int, pw: int, ph: int) -> Iterator[int]:
+    """The keys of the plots of a rectangle, row by row."""
+    return (pack(x, y) for y in range(py, py + ph) for x in range(px, px + pw))
+
+
+def plot_at(x: float, y: float) -> int:
+    """The key of the plot at a place, in tiles."""
+    return pack(int(x // PLOT_TILES), int(y // PLOT_TILES))
+
+
+def cell_of_plot(key: int) -> int:
+    """The key of the cell that a plot lies in."""
+    px, py = unpack(key)
+    return pack(px // PLOTS_PER_CHUNK, py // PLOTS_PER_CHUNK)
+
+
+def plots_of_cell(key: int) -> Iterator[int]:
+    """The keys of the plots of a cell."""
+    cx, cy = unpack(key)
+    return plots_in(cx * PLOTS_PER_CHUNK, cy * PLOTS_PER_CHUNK, PLOTS_PER_CHUNK, PLOTS_PER_CHUNK)
+
+
+class Gates:
+    """What the kernel knows of closed land.
+
+    closed    i64[chunks, 2, 2]   of each plot of a loaded chunk the closed parcel there, OPEN where anybody may walk
+    permits   hash grid           of (parcel, player) pairs that may enter; `key_of_permit` names a pair
+    """
+
+    def __init__(self, chunks_max: int) -> None:
+        self.closed: NDArray[np.int64] = np.zeros((chunks_max, PLOTS_PER_CHUNK, PLOTS_PER_CHUNK), np.int64)
+        self.permits = Grid(PERMITS_AT_START)
+        self._slots: dict[int, int] = {}  # key of a pair -> slot
+        self._free = list(range(PERMITS_AT_START - 1, -1, -1))
+
+    def admit(self, parcel_id: int, player_id: int) -> None:
+        """Somebody may enter."""
+        key = key_of_permit(parcel_id, player_id)
+        if key in self._slots:
+            return
+        if not self._free:
+            self._grow()
+        slot = self._slots[key] = self._free.pop()
+        self.permits.enter(slot, key)
+
+    def dismiss(self, parcel_id: int, player_id: int) -> None:
+        """Somebody may not enter any more."""
+        slot = self._slots.pop(key_of_permit(parcel_id, player_id), None)
+        if slot is not None:
+            self.permits.leave(slot)
+            self._free.append(slot)
+
+    def _grow(self) -> None:
+        size = len(self.permits.keys)
+        self.permits = Grid(2 * size)
+        for key, slot in self._slots.items():
+            self.permits.enter(slot, key)
+        self._free = list(range(2 * size - 1, size - 1, -1))
+
+
+def key_of_permit(parcel_id: int, player_id: int) -> int:
+    """The pair as one signed 64-bit number."""
+    return pack(parcel_id - PERMIT_SHIFT, player_id)
+
+
+class Parcels:
+    """All owned land."""
+
+    def __init__(self, chunks_max: int) -> None:
+        self.by_id: dict[int, Parcel] = {}
+        self.by_plot: dict[int, int] = {}  # key of a plot -> parcel_id
+        self.by_owner: dict[int, tuple[int, ...]] = {}  # player_id -> parcel_ids, ascending
+        self.for_sale: dict[int, None] = {}
+        self.gates = Gates(chunks_max)
+        self.last_id = 0
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def at(self, x: float, y: float) -> Parcel | None:
+        """The parcel at a place, in tiles."""
+        return self.on(plot_at(x, y))
+
+    def on(self, plot: int) -> Parcel | None:
+        """The parcel that a plot belongs to."""
+        parcel_id = self.by_plot.get(plot)
+        return None if parcel_id is None else self.by_id[parcel_id]
+
+    def of(self, player_id: int) -> tuple[int, ...]:
+        """The parcel_ids of a player, ascending."""
+        return self.by_owner.get(player_id, ())
+
+    def put(self, parcel: Parcel) -> list[int]:
+        """Takes a parcel as it is now; returns the keys of plots whose gate may be another."""
+        old = self.by_id.get(parcel.parcel_id)
+        changed = [] if old is None else self._take_out(old)
+        self.by_id[parcel.parcel_id] = parcel
+        self.last_id = max(self.last_id, parcel.parcel_id)
+        plots = list(parcel.plots())
+        for plot in plots:
+            self.by_plot[plot] = parcel.parcel_id
+        if old is None or old.owner_id != parcel.owner_id:
+            if old is not None:
+                self._remove_from(old.owner_id, old.parcel_id)
+            self._add_to(parcel.owner_id, parcel.parcel_id)
+        if parcel.price is not None:
+            self.for_sale[parcel.parcel_id] = None
+        if not parcel.open_enter:
+            for player_id in entering(parcel):
+                self.gates.admit(parcel.parcel_id, player_id)
+        return changed + plots
+
+    def free(self, parcel_id: int) -> list[int]:
+        """A parcel is no more; returns the keys of its plots."""
+        old = self.by_id.pop(parcel_id)
+        self._remove_from(old.owner_id, parcel_id)
+        return self._take_out(old)
+
+    def gate_of(self, plot: int) -> int:
+        """The closed parcel that a plot belongs to, or OPEN."""
+        parcel = self.on(plot)
+        return OPEN if parcel is None or parcel.open_enter else parcel.parcel_id
+
+    def _take_out(self, old: Parcel) -> list[int]:
+        """Forgets where it was, whether it was for sale, and who might enter."""
+        plots = list(old.plots())
+        for plot in plots:
+            if self.by_plot.get(plot) == old.parcel_id:
+                del self.by_plot[plot]
+        self.for_sale.pop(old.parcel_id, None)
+        if not old.open_enter:
+            for player_id in entering(old):
+                self.gates.dismiss(old.parcel_id, player_id)
+        return plots
+
+    def _add_to(self, player_id: int, parcel_id: int) -> None:
+        self.by_owner[player_id] = tuple(sorted((*self.of(player_id), parcel_id)))
+
+    def _remove_from(self, player_id: int, parcel_id: int) -> None:
+        left = tuple(one for one in self.of(player_id) if one != parcel_id)
+        if left:
+            self.by_owner[player_id] = left
+        else:
+            self.by_owner.pop(player_id, None)
+
+
+def entering(parcel: Parcel) -> list[int]:
+    """The player_ids that may enter a closed parcel."""
+    return [parcel.owner_id, *(permit.player_id for permit in parcel.permits)]

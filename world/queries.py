@@ -1,0 +1,122 @@
+"""Questions about land and money that memory answers: nothing is changed, and nobody waits for the database.
+
+What is answered may not be stored yet, and must not be told before it is: whoever asks here holds the answer back until the journal is
+durable up to where the world was then.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from protocol import messages
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import (
+    PARCELS_PAGE,
+    PLOT_TILES,
+    LandAt,
+    LandForSale,
+    LandIn,
+    LandMine,
+    LandPermits,
+    ParcelFound,
+    ParcelsFound,
+    PermitsFound,
+    Result,
+    Standing,
+    Wallet,
+    WalletFound,
+)
+from world.land import spendable
+from world.parcels import Parcel, plots_in
+from world.state import State
+
+
+def seen(parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
+    """A parcel as one player sees it; None: as many do."""
+    standing = None if player_id is None else parcel.standing(player_id)
+    return messages.Parcel(
+        parcel.parcel_id,
+        parcel.owner_id,
+        parcel.owner_name,
+        *parcel.bounds(),
+        parcel.name,
+        parcel.description,
+        parcel.open_enter,
+        parcel.open_build,
+        parcel.price,
+        standing,
+    )
+
+
+def land_at(state: State, player_id: int, request: LandAt) -> ParcelFound:
+    """Whose land is it?"""
+    parcel = state.parcels.at(request.x, request.y)
+    if parcel is None:
+        return ParcelFound()
+    whole = seen(parcel, player_id)
+    return ParcelFound(**{name: getattr(whole, name) for name in whole.__struct_fields__})
+
+
+def land_in(state: State, player_id: int, request: LandIn) -> ParcelsFound:
+    """The parcels that touch a rectangle."""
+    px, py = request.x // PLOT_TILES, request.y // PLOT_TILES
+    pw = (request.x + request.width - 1) // PLOT_TILES - px + 1
+    ph = (request.y + request.height - 1) // PLOT_TILES - py + 1
+    by_plot = state.parcels.by_plot
+    found = {by_plot[plot] for plot in plots_in(px, py, pw, ph) if plot in by_plot}
+    return _page(state, player_id, sorted(found), request.after)
+
+
+def land_mine(state: State, player_id: int, request: LandMine) -> ParcelsFound:
+    """One's own."""
+    return _page(state, player_id, state.parcels.of(player_id), request.after)
+
+
+def _page(state: State, player_id: int, parcel_ids: Iterable[int], after: int | None) -> ParcelsFound:
+    later = (parcel_id for parcel_id in parcel_ids if parcel_id > (after or 0))
+    return _found(state, player_id, later)
+
+
+def _found(state: State, player_id: int, parcel_ids: Iterator[int]) -> ParcelsFound:
+    page = list(islice(parcel_ids, PARCELS_PAGE + 1))
+    parcels = [seen(state.parcels.by_id[parcel_id], player_id) for parcel_id in page[:PARCELS_PAGE]]
+    return ParcelsFound(parcels, len(page) > PARCELS_PAGE)
+
+
+def land_for_sale(state: State, player_id: int, request: LandForSale) -> ParcelsFound:
+    """The nearest to where one stands."""
+    players, by_id = state.players, state.parcels.by_id
+    slot = players.slot_of.get(player_id)
+    here_x, here_y = (0.0, 0.0) if slot is None else (float(players.x[slot]), float(players.y[slot]))
+
+    def distance(parcel_id: int) -> tuple[float, int]:
+        x, y, width, height = by_id[parcel_id].bounds()
+        return (x + width / 2 - here_x) ** 2 + (y + height / 2 - here_y) ** 2, parcel_id
+
+    nearest = sorted(state.parcels.for_sale, key=distance)
+    return _found(state, player_id, iter(nearest[request.skip or 0 :]))
+
+
+def land_permits(state: State, player_id: int, request: LandPermits) -> PermitsFound:
+    """Who has a standing."""
+    parcel = state.parcels.by_id.get(request.parcel_id)
+    if parcel is None:
+        raise Refusal(RefusalCode.NOT_FOUND, "There is no such parcel, or no more.")
+    if parcel.standing(player_id) < Standing.MANAGER:
+        raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.owner_name} and the managers may know this.")
+    return PermitsFound([messages.Permit(one.player_id, one.name, one.standing) for one in parcel.permits])
+
+
+def wallet(state: State, player_id: int, _: Wallet) -> WalletFound:
+    """One's own money. Who never had any may spend the starting grant: it is booked with their first action."""
+    return WalletFound(spendable(state, player_id), state.ledger.held.get(player_id, 0))
+
+
+QUERIES: dict[type, Callable[[State, int, Any], Result]] = {
+    LandAt: land_at,
+    LandIn: land_in,
+    LandMine: land_mine,
+    LandForSale: land_for_sale,
+    LandPermits: land_permits,
+    Wallet: wallet,
+}
