@@ -42,6 +42,6 @@ class Survey:
     def _look(self, cell: int) -> tuple[tuple[bool, ...], ...]:
         ground = self._terrain.generate(*unpack(cell)).ground
         dry = ~np.isin(ground, WATER)
-        plots: NDArray[np.bool_] = dry.reshape(PLOTS_PER_CHUNK, PLOT_TILES, PLOTS_PER_CHUNK, PLOT_TILES).any(axis=(1, 3))
-        rows: list[list[bool]] = plots.tolist()
-        return tuple(map(tuple, rows))
+        by_plot = dry.reshape(PLOTS_PER_CHUNK, PLOT_TILES, PLOTS_PER_CHUNK, PLOT_TILES)
+        plots: NDArray[np.bool_] = np.logical_or.reduce(by_plot, axis=(1, 3))
+        return tuple(map(tuple, plots.tolist()))
