@@ -28,6 +28,7 @@ from protocol.messages import (
     LandAbandon,
     LandClaim,
     LandPermit,
+    LandQuote,
     LandSplit,
     LandTransfer,
     Ok,
@@ -37,6 +38,7 @@ from protocol.messages import (
 )
 from server.survey import Survey
 from world.commands import Act, AnyDurable
+from world.land import Rectangle
 from world.state import State
 from world.tick import ANOTHER_ACTION
 
@@ -176,32 +178,39 @@ class Actions:
         done = await self._store.find_answers([waiting.act.action_id for waiting in batch])
         others = {other for waiting in batch if (other := _other(waiting.act.request)) is not None}
         names = await self._store.player_names(list(others)) if others else {}
+        dry = await self._dry_plots(batch)
         for waiting in batch:
             before = done.get(waiting.act.action_id)
             if before is not None:
                 self.repeated_total += 1
                 self._settle(waiting, _first_answer(waiting.act, before))
                 continue
-            await self._complete(waiting, names)
+            other = _other(waiting.act.request)
+            waiting.act.other_name = None if other is None else names.get(other)
+            waiting.act.dry_plots = dry.get(waiting, 0)
             waiting.ready = True
 
-    async def _complete(self, waiting: Waiting, names: dict[int, str]) -> None:
-        request = waiting.act.request
-        other = _other(request)
-        if other is not None:
-            waiting.act.other_name = names.get(other)
-        if isinstance(request, LandClaim):
-            waiting.act.dry_plots = await self.dry_plots(request.x, request.y, request.width, request.height)
+    async def _dry_plots(self, batch: list[Waiting]) -> dict[Waiting, int]:
+        """Of each claim, all looked at together."""
+        claims = [
+            (waiting, self._plots(waiting.act.request))
+            for waiting in batch
+            if isinstance(waiting.act.request, LandClaim)
+        ]
+        if not claims:
+            return {}
+        counts = await self._survey.dry_plots([plots for _, plots in claims])
+        return {waiting: count for (waiting, _), count in zip(claims, counts, strict=True)}
 
-    async def dry_plots(self, x: int, y: int, width: int, height: int) -> int:
-        """Plots with land of a rectangle of tiles; 0 for one that no rule would take."""
-        px, py, pw, ph = (value // PLOT_TILES for value in (x, y, width, height))
-        if pw * ph > self._state.rules.land.parcel_plots_max:
-            return 0
-        try:
-            return await self._survey.dry_plots(px, py, pw, ph)
-        except ValueError:  # outside the world
-            return 0
+    def _plots(self, land: LandClaim | LandQuote) -> Rectangle:
+        """The plots of a piece of land; none where it is too large for any rule."""
+        px, py, pw, ph = (value // PLOT_TILES for value in (land.x, land.y, land.width, land.height))
+        return (px, py, pw, ph) if pw * ph <= self._state.rules.land.parcel_plots_max else (0, 0, 0, 0)
+
+    async def dry_plots(self, land: LandQuote) -> int:
+        """How many plots have something else than water."""
+        (count,) = await self._survey.dry_plots([self._plots(land)])
+        return count
 
 
 def content_of(request: AnyDurable) -> bytes:

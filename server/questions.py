@@ -102,8 +102,7 @@ class Questions:
             asked.answer(answer, self._state.seq if isinstance(asked.request, LandQuote) else 0)
 
     async def _quote(self, player_id: int, request: LandQuote) -> Result:
-        dry_plots = await self._actions.dry_plots(request.x, request.y, request.width, request.height)
-        return land.quote(self._state, player_id, request, dry_plots)
+        return land.quote(self._state, player_id, request, await self._actions.dry_plots(request))
 
     async def _statement(self, player_id: int, request: WalletStatement) -> Result:
         before = SEQ_MAX if request.before is None else request.before

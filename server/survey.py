@@ -4,6 +4,7 @@ Asked off the tick, in the ground's own thread; chunks that were looked at latel
 """
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from protocol.messages import PLOT_TILES
 from world.grid import unpack
+from world.land import PLOTS_EDGE, Rectangle
 from world.parcels import PLOTS_PER_CHUNK, cell_of_plot, plots_in
 from world.terrain import Ground, Terrain
 
@@ -27,13 +29,18 @@ class Survey:
         self._terrain = terrain
         self._dry_of = lru_cache(CHUNKS_REMEMBERED_MAX)(self._look)
 
-    async def dry_plots(self, px: int, py: int, pw: int, ph: int) -> int:
-        """How many plots of a rectangle have a tile that is not water."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._count, px, py, pw, ph)
+    async def dry_plots(self, rectangles: Sequence[Rectangle]) -> list[int]:
+        """How many plots of each rectangle have a tile that is not water; 0 for one that is not of this world."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: [self._count(*rectangle) for rectangle in rectangles]
+        )
 
     def _count(self, px: int, py: int, pw: int, ph: int) -> int:
         """In the thread."""
         count = 0
+        edges = px, py, px + pw - 1, py + ph - 1
+        if min(edges) < -PLOTS_EDGE or max(edges) >= PLOTS_EDGE:
+            return 0
         for plot in plots_in(px, py, pw, ph):
             plot_x, plot_y = unpack(plot)
             count += self._dry_of(cell_of_plot(plot))[plot_y % PLOTS_PER_CHUNK][plot_x % PLOTS_PER_CHUNK]
