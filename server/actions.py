@@ -97,7 +97,11 @@ class Actions:
     @property
     def available(self) -> bool:
         """Whether the disk keeps up."""
-        return self._journal.lag_s(self._loop.time()) <= JOURNAL_AGE_S
+        return self._journal.lag_s(self.now_s()) <= JOURNAL_AGE_S
+
+    def now_s(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begins to look things up; returns the work, to be supervised."""
@@ -121,7 +125,7 @@ class Actions:
         if not self.available or len(self._queue) >= self._queue_max:
             raise unavailable()
         act = Act(player_id, name, role, session, request, content_of(request))
-        waiting = Waiting(act, answer, self._loop.time())
+        waiting = Waiting(act, answer, self.now_s())
         self._queue.append(waiting)
         if request.action_id in self._state.answers:
             waiting.ready = True  # the rule gives the first answer again
@@ -131,7 +135,7 @@ class Actions:
 
     def admit(self) -> list[Act]:
         """What enters this tick."""
-        now_s = self._loop.time()
+        now_s = self.now_s()
         entries, size = self._journal.room(now_s)
         acts: list[Act] = []
         queue = self._queue

@@ -89,17 +89,19 @@ class Questions:
 
     async def _serve(self) -> None:
         while True:
-            asked = await self._queue.get()
-            try:
-                answer: Result | Refusal = await _ANSWERS[type(asked.request)](
-                    self, asked.player_id, asked.request
-                )
-            except Refusal as refusal:
-                answer = refusal
-            except StoreError as error:
-                log.warning("question_not_answered", error=str(error))
-                answer = unavailable()
-            asked.answer(answer, self._state.seq if isinstance(asked.request, LandQuote) else 0)
+            await self._answer(await self._queue.get())
+
+    async def _answer(self, asked: Asked) -> None:
+        try:
+            answer: Result | Refusal = await _ANSWERS[type(asked.request)](
+                self, asked.player_id, asked.request
+            )
+        except Refusal as refusal:
+            answer = refusal
+        except StoreError as error:
+            log.warning("question_not_answered", error=str(error))
+            answer = unavailable()
+        asked.answer(answer, self._state.seq if isinstance(asked.request, LandQuote) else 0)
 
     async def _quote(self, player_id: int, request: LandQuote) -> Result:
         return land.quote(self._state, player_id, request, await self._actions.dry_plots(request))

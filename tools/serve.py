@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from persistence.embedded import DatabaseStartError, DirectoryError
-from persistence.store import StoreError
 from server.config import Config, ConfigError, load_config
 
 BOTS_STOP_S = 0.5  # they have nothing to save
@@ -42,6 +41,7 @@ def serve(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     # Only now: this takes a second (numba, aiohttp, SQLAlchemy), and who mistyped a setting should not wait for it.
+    from persistence.store import StoreError
     from server.http import ListenError
     from server.main import run
 

@@ -19,6 +19,7 @@ from protocol.errors import CloseCode, ProtocolError
 from tests.protocol.support import CLASSES, VECTORS
 
 DESCRIPTION = spec.describe()
+SHAPES: dict[str, type[Any]] = {shape.__name__: shape for shape in spec.SHAPES}
 FRAME_BYTES_MAX = 4096
 
 
@@ -38,6 +39,8 @@ def _values(field: dict[str, Any]) -> st.SearchStrategy[Any]:
             values = st.booleans()
         case "bin":
             values = st.binary(min_size=field.get("bytes_min", 0), max_size=field.get("bytes_max", 64))
+        case "map" if "shape" in field:
+            values = _built(SHAPES[field["shape"]], DESCRIPTION["shapes"][field["shape"]])
         case "map":
             values = st.dictionaries(
                 st.text(max_size=8), st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8)
@@ -48,7 +51,11 @@ def _values(field: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def _message(row: dict[str, Any]) -> st.SearchStrategy[Any]:
-    return st.builds(CLASSES[row["name"]], **{field["name"]: _values(field) for field in row["fields"]})
+    return _built(CLASSES[row["name"]], row["fields"])
+
+
+def _built(kind: type[Any], fields: list[dict[str, Any]]) -> st.SearchStrategy[Any]:
+    return st.builds(kind, **{field["name"]: _values(field) for field in fields})
 
 
 def _messages(direction: str) -> st.SearchStrategy[Any]:

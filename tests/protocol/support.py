@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from protocol.codec import decode_client, decode_server
-from protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, ClientMessage, ServerMessage, name_of
+from protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, ClientMessage, Parcel, ServerMessage, name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES: dict[str, type[Any]] = {
     name_of(message): message for message in (*CLIENT_MESSAGES, *SERVER_MESSAGES)
 }
+MAPS: dict[str, type[Any]] = {"parcel": Parcel}  # fields that are maps with a class of their own
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
     (ROOT / "tests/vectors/codec.json").read_text(encoding="utf-8")
 )
@@ -18,7 +19,7 @@ VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
 
 def message(row: dict[str, Any]) -> ClientMessage | ServerMessage:
     """The message of a vector, built by its class and not by a decoder."""
-    fields = {name: _value(value) for name, value in row["fields"].items()}
+    fields = {name: _value(name, value) for name, value in row["fields"].items()}
     built: ClientMessage | ServerMessage = CLASSES[row["name"]](**fields)
     return built
 
@@ -30,7 +31,9 @@ def decode(row: dict[str, Any], data: bytes) -> list[Any]:
     return list(decode_server(data))
 
 
-def _value(value: Any) -> Any:
+def _value(name: str, value: Any) -> Any:
+    if name in MAPS:
+        return MAPS[name](**value)
     if isinstance(value, dict) and list(value) == ["bin"]:
         return bytes.fromhex(value["bin"])
     return value

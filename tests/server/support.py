@@ -3,15 +3,18 @@
 import contextlib
 import itertools
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.frames import Frame, Opcode
 
-from persistence.store import PlayerRow
+from persistence.journal import Journal
+from persistence.store import PlayerRow, StoredAnswer
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
@@ -27,18 +30,23 @@ from protocol.messages import (
     State,
     View,
 )
+from server.actions import Actions
 from server.config import Config
 from server.connection import Connection
 from server.directory import Newcomer
 from server.frames import encode
 from server.gate import Gate
 from server.hub import Hub
+from server.questions import Questions
+from server.receipts import Notary
 from server.seam import Premises
 from server.telemetry import Counts
 from tests.sight import Cells, forget, take_in
 from world.commands import AnyCommand, Inbox
+from world.entries import BEGINNING, Entry, read
 from world.grid import around, pack
-from world.state import Rules
+from world.ledger import Post
+from world.state import LandRules, Rules
 from world.state import State as World
 from world.tick import step
 
@@ -217,16 +225,80 @@ class Elsewhere:
         ready(b"\x82\x00")
         return True
 
+    async def dry_plots(self, _: int, __: int, pw: int, ph: int) -> int:
+        return pw * ph
+
+
+class Stored:
+    """What actions and questions ask the database, over the entries that were given to it; nobody waits. The world has everybody."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.answers: dict[bytes, StoredAnswer] = {}
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.entries[entry.seq] = entry
+            if entry.action_id is not None:
+                result = msgspec.json.encode(entry.result).decode()
+                self.answers[entry.action_id] = StoredAnswer(
+                    entry.player_id, entry.content, entry.seq, result
+                )
+
+    async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+        return {one: self.answers[one] for one in action_ids if one in self.answers}
+
+    async def player_names(self, player_ids: Sequence[int]) -> dict[int, str]:
+        return {player_id: f"p{player_id}" for player_id in player_ids}
+
+    async def statement(self, account: int, before: int, limit: int) -> list[dict[str, Any]]:
+        rows = [
+            {
+                "seq": seq,
+                "tick": read(entry.record).tick,
+                "kind": entry.kind,
+                "amount": change.amount,
+                "balance": change.balance,
+            }
+            for seq, entry in sorted(self.entries.items(), reverse=True)
+            for change in reversed(entry.changes)
+            if seq < before and isinstance(change, Post) and change.account == account
+        ]
+        return rows[:limit]
+
+    async def entry(self, seq: int) -> tuple[str, bytes, bytes] | None:
+        found = self.entries.get(seq)
+        if found is None:
+            return None
+        before = self.entries[seq - 1].digest if seq > 1 else BEGINNING
+        return found.record.decode(), found.digest, before
+
+
+def at_once(work: Coroutine[Any, Any, None]) -> None:
+    """Runs what finds all it waits for."""
+    with contextlib.suppress(StopIteration):
+        work.send(None)
+        raise AssertionError("it waits")
+
+
+LAND = LandRules(starting_grant=10_000, plot_price=100, plot_price_min=10, plot_price_falloff=32)
+
 
 class House:
-    """Everything between the socket and the database, driven by hand."""
+    """Everything between the socket and the database, driven by hand. While it is `stalled`, nothing becomes durable."""
 
     def __init__(self, **settings: Any) -> None:
         config, self.elsewhere = Config.model_validate(settings), Elsewhere()
-        self.world = World(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5))
+        self.world = World(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
+        self.stored, self.journal, self.stalled = Stored(), Journal(0), False
         elsewhere: Any = self.elsewhere
+        stored: Any = self.stored
         self.inbox = Inbox(65_536, 32)
-        self.hub = Hub(config, self.inbox, elsewhere, elsewhere, elsewhere, Counts())
+        self.actions = Actions(stored, self.journal, elsewhere, self.world, config.limits.action_queue_max)
+        self.actions.now_s = lambda: self.now_s  # type: ignore[method-assign]
+        notary = Notary(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+        self.questions = Questions(stored, self.actions, notary, self.world, config.limits.question_queue_max)
+        self.hub = Hub(config, self.inbox, elsewhere, elsewhere, self.actions, self.questions, Counts())
         line = self.hub.attach(lambda message: self.gate.take(message), lambda: self.gate.tally())  # noqa: PLW0108
         premises = Premises(1, 8080, "ground", b"k" * 32)
         self.gate = Gate(
@@ -239,10 +311,29 @@ class House:
         self.commands: list[AnyCommand] = []
 
     def tick(self) -> None:
-        """One tick, as server/loop.py does it."""
-        self.commands = self.inbox.drain()
+        """One tick, as server/loop.py does it, before which the database answers and after which it has stored everything."""
+        self._look_up()
+        self.commands = [*self.inbox.drain(), *self.actions.admit()]
         events = step(self.world, self.commands, self.world.tick + 1)
-        self.hub.publish(encode(self.world, events, 0))
+        tick_frame = encode(self.world, events, 0)
+        self.journal.put(events.entries, self.now_s)
+        self.hub.withheld.take(self.world, events)
+        if not self.stalled:
+            self._flush()
+        self.hub.withheld.release(self.journal.durable_seq, tick_frame)
+        self.hub.publish(tick_frame)
+
+    def _look_up(self) -> None:
+        unknown, asked = self.actions._unknown, self.questions._queue
+        if unknown:
+            at_once(self.actions._look_up([unknown.popleft() for _ in range(len(unknown))]))
+        while not asked.empty():
+            at_once(self.questions._answer(asked.get_nowait()))
+
+    def _flush(self) -> None:
+        batch = self.journal.next_batch(len(self.journal))
+        self.stored.take(batch)
+        self.journal.settle(self.world.seq)
 
     def rest(self) -> None:
         """An hour goes by without a tick: the buckets that all share are full again."""

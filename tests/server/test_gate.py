@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from protocol import codec
-from protocol.edits import TILE_EDIT, pack
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     ChatChannel,
@@ -14,6 +13,7 @@ from protocol.messages import (
     ChatSay,
     Closing,
     Hello,
+    LandClaim,
     Move,
     Moved,
     Ok,
@@ -29,7 +29,7 @@ from server.connection import Connection
 from server.gate import TOO_LATE, TOO_MANY
 from server.hub import FORGET_GUESTS_S
 from tests.server.support import HANDSHAKE, HELLO, House, frame, messages, payloads
-from world.commands import EditTiles, Join, Leave
+from world.commands import Act, Join, Leave
 
 CLOSE_FRAME = 8
 
@@ -240,12 +240,14 @@ def test_an_answer_goes_to_the_connection_that_asked_and_not_to_the_one_after_it
     older, _ = house.player()
     asked = codec.encode(ChatSay(1, ChatChannel.WORLD, "who hears this?"))
     older.data_received(frame(asked))
-    edit = EditTiles(older.session.player_id, 2, pack([(0, 0, 1)], TILE_EDIT), older.session.number)
+    older.data_received(frame(codec.encode(LandClaim(2, bytes(16), 0, 0, 16, 16))))
+    house.stalled = True
     house.elsewhere.ids = iter([older.session.player_id])
     newer, transport = house.connect()
     newer.data_received(HANDSHAKE + frame(HELLO))
     house.tick()
-    house.inbox.put_always([edit])  # its commit took until now
+    assert Act in map(type, house.commands)
+    house.stalled = False  # its commit took until now
     newer.data_received(frame(codec.encode(ChatSay(1, ChatChannel.NEARBY, "and this?"))))
     house.tick()
     told = messages(transport.take().partition(b"\r\n\r\n")[2])

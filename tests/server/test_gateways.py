@@ -56,7 +56,7 @@ class Simulation:
     def __init__(self) -> None:
         nothing: Any = Elsewhere()
         self.config, self.state, self.inbox = Config(), State(RULES), Inbox(8, 8)
-        self.hub = Hub(self.config, self.inbox, nothing, nothing, nothing, Counts())
+        self.hub = Hub(self.config, self.inbox, nothing, nothing, nothing, nothing, Counts())
         held = [socket.create_server(("127.0.0.1", 0), reuse_port=True)]
         self.gateways = Gateways(self.config, self.hub, PREMISES, self.whole, held)
         self.process = FakeProcess()
@@ -93,7 +93,9 @@ async def test_a_gateway_that_does_not_keep_up_puts_the_server_up_the_ladder(
 ) -> None:
     """Guards: Hub.share in Loop._measure; `share` and the ticks behind in Gateway._take. The simulation itself has nothing to do."""
     nothing: Any = None
-    loop = Loop(simulation.state, simulation.inbox, simulation.hub, nothing, nothing, None, Counts(), nothing)
+    loop = Loop(
+        simulation.state, simulation.inbox, simulation.hub, nothing, nothing, nothing, None, Counts(), nothing
+    )
     for _ in range(loop.overload._hold_ticks + late):
         simulation.tick()
         simulation.says(Progress(simulation.state.tick - late, share))

@@ -100,7 +100,7 @@ class Town:
         elsewhere: Any = self.elsewhere
         self.inbox = Inbox(65_536, 32)
         self.world = World(Rules(20, 4.0, 20, 4, 24.0, 300, 10, 5))
-        self.hub = Hub(self.config, self.inbox, elsewhere, elsewhere, elsewhere, Counts())
+        self.hub = Hub(self.config, self.inbox, elsewhere, elsewhere, elsewhere, elsewhere, Counts())
         self.sides = [Side(self.hub, self.config), Side(self.hub, self.config)]
         self.hub.spread = self._spread
         self.commands: list[AnyCommand] = []

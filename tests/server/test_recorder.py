@@ -13,26 +13,30 @@ import numpy as np
 import pytest
 import structlog
 
-from protocol.messages import ChatChannel, Role
+from protocol.messages import ChatChannel, LandClaim, LandDescribe, Role, Standing
 from server import recorder as module
 from server.recorder import DIGEST_TICKS, FORMAT, Recorder, Row, read, rules_of
 from tests.server import recordings
 from tests.world.support import RULES, join, plain
 from world.commands import (
+    Act,
     AnyCommand,
     Detach,
-    EditTiles,
     Join,
     Leave,
     Line,
     LoadChunk,
     Recall,
+    RecallBooks,
+    RecallParcels,
     RecallTiles,
     Say,
     UnloadChunk,
     steer,
 )
 from world.digest import digest
+from world.ledger import Hold
+from world.parcels import Parcel, Permit
 from world.state import State
 from world.tick import step
 
@@ -47,8 +51,14 @@ EVERY_COMMAND: list[AnyCommand] = [
     LoadChunk(-32768, 32767, bytes(range(256)) * 4),
     UnloadChunk(-1, 0),
     Recall([Line(ChatChannel.NEARBY, 1, "a", "b", 2**62, 0.5, -0.5, None)]),
-    EditTiles(7, 8, bytes(range(18))),
+    Act(7, "নদী", Role.USER, 2**40, LandClaim(1, bytes(16), -16, 0, 16, 16), b"what", None, 1),
+    Act(7, "a", Role.ADMIN, 0, LandDescribe(2**32 - 1, bytes(range(16)), 1, "", "নদী"), b"", "b", 0),
     RecallTiles([(-3, 4, 7, b"\x00\x01\x02"), (0, 0, 1, b"")]),
+    RecallBooks(2**62, bytes(range(32)), [(-1, -(10**15)), (7, 10**15)], [Hold(3, 7, 5, "bid")]),
+    RecallParcels(
+        [Parcel(1, 7, "a", -1, 2, 3, 4, "n", "d", False, True, 9, (Permit(8, "b", Standing.BUILDER),), 5)],
+        2**32 - 1,
+    ),
 ]
 
 

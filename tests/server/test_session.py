@@ -22,7 +22,6 @@ from protocol.messages import (
     Role,
     Rule,
     State,
-    TileEdit,
     name_of,
 )
 from server.config import LimitsConfig, RateConfig, RatesConfig
@@ -169,11 +168,17 @@ def test_each_class_of_messages_is_paid_from_a_bucket_of_its_own() -> None:
     assert session.receive(Ping(1), 0.0) == Ping(1)
 
 
+class Forbidden(ClientMessage, tag=63):
+    """What only admins may send; there is none such yet."""
+
+    rule = Rule(State.PLAYING, Rate.REQUEST, Role.ADMIN)
+
+
 def test_what_the_role_forbids_is_paid_for_too() -> None:
     """Guard: Session.receive asks the rate before the role; who may not do it could else ask without end."""
     session = session_in(State.PLAYING, role=Role.GUEST)
     burst = LimitsConfig().rates.request.burst
-    codes = [session.receive(example(TileEdit), 0.0) for _ in range(burst + 1)]
+    codes = [session.receive(Forbidden(), 0.0) for _ in range(burst + 1)]
     assert [one.code for one in codes if isinstance(one, Refused)] == [
         *[RefusalCode.NOT_ALLOWED] * burst,
         RefusalCode.RATE_LIMITED,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
-from protocol.messages import WORLD_TILES_MAX, TilesEdited
-from tests.world.support import OPEN, STRIDE, World, ground, join, plain
-from world.commands import AnyCommand, EditTiles, LoadChunk, RecallTiles, UnloadChunk, steer
+from protocol.messages import WORLD_TILES_MAX, Role, TileEdit, TilesEdited
+from tests.world.support import ADA, OPEN, STRIDE, World, act, ground, ids, join, outcome, plain
+from world.commands import Act, AnyCommand, LoadChunk, RecallTiles, UnloadChunk, steer
 from world.digest import digest
 from world.grid import pack as key_of
 from world.tick import Edited
@@ -18,8 +18,9 @@ HOME = key_of(0, 0)
 EDITS = st.lists(st.tuples(st.integers(0, 1023), st.sampled_from(sorted(Build))), max_size=40)
 
 
-def edit(*tiles: tuple[int, int, Build], request_id: int = 1) -> EditTiles:
-    return EditTiles(1, request_id, pack(tiles, TILE_EDIT))
+def edit(*tiles: tuple[int, int, Build]) -> Act:
+    """Of somebody who may build anywhere; who may build where is for test_land.py."""
+    return act(ADA, TileEdit(*ids(), pack(tiles, TILE_EDIT)), role=Role.ADMIN)
 
 
 def walk(world: World, x: int, y: int, key: int = HOME) -> int:
@@ -97,8 +98,8 @@ def test_edits_go_to_their_chunks_in_their_order(edits: list[tuple[int, int, int
 def test_an_edit_is_answered_and_told_with_versions_chunk_by_chunk() -> None:
     world = World(*plain(), join(1))
     world.do(edit((3, 0, Build.WALL)))
-    events = world.do(edit((-1, 0, Build.PATH), (3, 0, Build.NOTHING), (4, 0, Build.FENCE), request_id=9))
-    assert events.answers == [(1, 9, TilesEdited(3), 0)]
+    events = world.do(edit((-1, 0, Build.PATH), (3, 0, Build.NOTHING), (4, 0, Build.FENCE)))
+    assert outcome(events) == TilesEdited(3)
     assert events.edited == [
         Edited(key_of(-1, 0), 1, 2, pack([(31, Build.PATH)], CHUNK_EDIT)),
         Edited(HOME, 2, 4, pack([(3, Build.NOTHING), (4, Build.FENCE)], CHUNK_EDIT)),
