@@ -21,7 +21,7 @@ from protocol.messages import LandAbandon, LandTransfer
 from tests.conftest import POOL_SIZE, Execute
 from tests.persistence.support import GRANT, PRICE, Chronicle, build, claim
 from tests.world.support import ADA, BEA, ids
-from world.entries import BEGINNING
+from world.entries import BEGINNING, Change
 from world.ledger import ESCROW, HOUSE, TREASURY, Hold, Post
 from world.parcels import Parcel
 from world.tiles import Build
@@ -126,9 +126,7 @@ async def test_an_entry_that_does_not_follow_is_refused_and_nothing_is_written(
     assert [tuple(row) for row in await sql("SELECT tick, last_seq FROM world")] == [(9, 1)]
 
 
-async def test_a_server_that_lost_its_place_writes_no_entry(
-    dsn: str, sql: Execute, told: Chronicle
-) -> None:
+async def test_a_server_that_lost_its_place_writes_no_entry(dsn: str, sql: Execute, told: Chronicle) -> None:
     """Guard: the epoch in the first statement of Store.save."""
     store, epoch = await opened(dsn)
     await store.open_world(7)
@@ -141,7 +139,7 @@ async def test_a_server_that_lost_its_place_writes_no_entry(
     ]
 
 
-BROKEN = {
+BROKEN: dict[str, list[Change]] = {
     "a wallet below zero": [Post(ADA, -1, -1), Post(HOUSE, 1, 1)],
     "postings that do not sum to zero": [Post(TREASURY, -5, -5), Post(ADA, 4, 4)],
     "two parcels on one plot": [Parcel(2, BEA, "Bea", 1, 0, 1, 1, seq=2)],
@@ -184,12 +182,12 @@ async def test_neighbours_share_an_edge_and_parcels_change_places_in_one_entry(d
 
 
 def replace_place(parcel: Parcel, place: Parcel) -> Parcel:
-    return Parcel(parcel.parcel_id, parcel.owner_id, parcel.owner_name, place.px, place.py, place.pw, place.ph)
+    return Parcel(
+        parcel.parcel_id, parcel.owner_id, parcel.owner_name, place.px, place.py, place.pw, place.ph
+    )
 
 
-async def test_what_is_freed_or_given_back_leaves_its_table(
-    dsn: str, sql: Execute, told: Chronicle
-) -> None:
+async def test_what_is_freed_or_given_back_leaves_its_table(dsn: str, sql: Execute, told: Chronicle) -> None:
     store, epoch = await opened(dsn)
     await store.save(epoch, Batch(9, entries=told.entries))
     last = [*told.give_back(4), *told.do(ADA, LandAbandon(*ids(), 1))]
@@ -349,7 +347,11 @@ async def test_a_commit_that_did_not_come_through_is_found_out_and_done(
 
 
 async def test_a_commit_that_came_through_unseen_is_found_out_and_not_done_again(
-    dsn: str, sql: Execute, told: Chronicle, holder: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+    dsn: str,
+    sql: Execute,
+    told: Chronicle,
+    holder: "asyncpg.Connection[asyncpg.Record]",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Our end of the line is cut, Postgres commits all the same. Guard: what world.last_seq has passed is left out in Store.save."""
     store, epoch = await opened(dsn)
@@ -360,7 +362,9 @@ async def test_a_commit_that_came_through_unseen_is_found_out_and_not_done_again
         await saving
     await holder.execute("SELECT pg_advisory_unlock(7)")
     store = await Store.open(dsn, POOL_SIZE)
-    await store.save(epoch, Batch(9, entries=told.entries))  # waits for the world row until the cut one is over
+    await store.save(
+        epoch, Batch(9, entries=told.entries)
+    )  # waits for the world row until the cut one is over
     books = await store.books()
     await store.close()
     assert (books.seq, books.digest) == (5, told.world.state.digest)

@@ -73,8 +73,8 @@ class ObservedFlusher(Flusher):
         """Return when all is committed."""
         async with self.outcome:
             await self.outcome.wait_for(
-                lambda: not (
-                    self.failures or self.pending_positions or self.pending_chat or len(self.journal)
+                lambda: (
+                    not (self.failures or self.pending_positions or self.pending_chat or len(self.journal))
                 )
             )
 

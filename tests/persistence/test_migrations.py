@@ -76,7 +76,8 @@ INSERT INTO tile_edits (cx, cy, version, tile, kind, player_id, tick) VALUES
     (-32768, 32767, 2, 0, 1, 1, 13)
 """
 ANSWER = """
-INSERT INTO answers (action_id, player_id, content_digest, result) VALUES ('\\x00112233445566778899aabbccddeeff', 7, 'c', '{"tiles": 2}')
+INSERT INTO answers (action_id, player_id, content_digest, result)
+VALUES ('\\x00112233445566778899aabbccddeeff', 7, 'c', '{"tiles": 2}')
 """
 # What a chunk looks like after all its edits: its version, and each edited tile's last kind.
 SEEN_BEFORE = """
