@@ -1,9 +1,9 @@
 """The journal and what follows from it: ledger, parcels, what is built on each chunk.
 
 `journal` is the history, one row an entry, in partitions of 1,000,000; `record` is JSON as world/entries.py writes it, `digest`
-chains it to the row before. The view `history` is for people. Where its beginning was pruned, `journal_pruned` has the last entry that is
-gone and its digest, and `journal_opening` the changes that make, out of nothing, the world as it was after that entry. All other tables are projections: they are written in the transaction
-of their entries, and say what is so after world.last_seq.
+chains it to the row before. The view `history` is for people. Where the beginning was pruned, `journal_pruned` has the last entry that
+is gone and its digest, and `journal_opening` the changes that make, out of nothing, the world as it was after that entry. All other
+tables are projections: they are written in the transaction of their entries, and say what is so after world.last_seq.
 
 The database refuses by itself: postings of an entry that do not sum to zero, a wallet below zero, two parcels on one plot.
 `surfaces` takes the place of `tile_edits`: each edited tile once, as packed CHUNK_EDIT records (protocol/edits.py).
