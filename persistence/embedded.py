@@ -75,6 +75,8 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] ",
 }
 
+_UP = ("ready", "standby")  # what postmaster.pid says of one that takes connections
+
 Progress = Callable[[str], None]
 
 
@@ -199,10 +201,7 @@ class EmbeddedPostgres:
 
     async def _bring_up(self) -> str:
         began = told = time.monotonic()
-        while (found := await asyncio.to_thread(self._look)) is None or found.status not in (
-            "ready",
-            "standby",
-        ):
+        while (found := await asyncio.to_thread(self._look)) is None or found.status not in _UP:
             waited = time.monotonic() - began
             if found is None and (self._process is None or self._process.poll() is not None):
                 await self._spawn()
@@ -224,14 +223,12 @@ class EmbeddedPostgres:
 
     def _look(self) -> _Postmaster | None:
         """The postmaster of this directory, if there is one; a stale pid file is removed."""
-        try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
-            pid = int(lines[0])
-        except (FileNotFoundError, ValueError, IndexError):
+        named = _named(self._data)
+        if named is None:
             return None
+        pid = named.pid
         if _is_postmaster(pid, self._data):
-            lines += [""] * 8
-            return _Postmaster(pid, lines[4].strip(), lines[7].strip())
+            return named
         # Postgres itself copes with a pid nobody has; but if another process has it by now, it would not start.
         # Its own children must be gone before we help: they still have the shared memory.
         if psutil.pid_exists(pid) and not list(_postgres_processes(self._data)):
@@ -389,6 +386,20 @@ class EmbeddedPostgres:
         return "\n".join(_tail(log.read_text(errors="replace")) for log in logs if log.exists())
 
 
+def has_database(directory: Path) -> bool:
+    """Whether a data directory holds a database, running or not."""
+    return (directory.expanduser().resolve() / "postgres" / "PG_VERSION").exists()
+
+
+def running_dsn(directory: Path) -> str | None:
+    """Of the database that somebody else runs in a data directory; None while it is not up."""
+    data = directory.expanduser().resolve() / "postgres"
+    named = _named(data)
+    if named is None or named.status not in _UP or not _is_postmaster(named.pid, data):
+        return None
+    return _dsn(named.socket_directory, DATABASE)
+
+
 async def _to_its_end(work: Callable[[], None]) -> None:
     """Runs `work` in a thread and, cancelled, waits for it all the same: `stop` must know of what it started."""
     working = asyncio.ensure_future(asyncio.to_thread(work))
@@ -419,6 +430,15 @@ def _postgres_processes(data: Path) -> Iterator[int]:
     for process in psutil.process_iter():
         if _is_postmaster(process.pid, data):
             yield process.pid
+
+
+def _named(data: Path) -> _Postmaster | None:
+    """What the pid file says, if there is one; it may be stale."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines() + [""] * 8
+        return _Postmaster(int(lines[0]), lines[4].strip(), lines[7].strip())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:

@@ -322,7 +322,6 @@ _READ_ENTRY = """
 SELECT entry.record, entry.digest, coalesce(before.digest, (SELECT digest FROM journal_pruned WHERE seq = $1 - 1)) AS before
 FROM journal AS entry LEFT JOIN journal AS before ON before.seq = entry.seq - 1 WHERE entry.seq = $1
 """
-_PARTITIONS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'journal'::regclass"
 
 
 async def wait_until_reachable(dsn: str, progress: Callable[[str], None], seconds_max: float) -> None:
@@ -480,7 +479,8 @@ class Store:
         """The journal and all that follows from it, one statement a table."""
         if entries[0].seq != stored_seq + 1:
             raise StoreError(f"entry {entries[0].seq} does not follow {stored_seq}, the last one stored")
-        await self._make_partition(connection, entries[-1].seq)
+        if entries[-1].seq // PARTITION_ENTRIES > self._partition:
+            await make_partitions(connection, entries[0].seq, entries[-1].seq)
         rows = rows_of(entries, epoch)
         await connection.copy_records_to_table(
             "journal", records=rows.journal, columns=("seq", "epoch", "record", "digest")
@@ -496,16 +496,6 @@ class Store:
         await _save_parcels_and_holds(connection, rows)
         last = entries[-1]
         await connection.execute(_SET_LAST_SEQ, last.seq, last.digest, rows.last_parcel_id)
-
-    async def _make_partition(self, connection: "type_connection", seq: int) -> None:
-        """The journal's partition for an entry, if it is not there yet."""
-        number = seq // PARTITION_ENTRIES
-        if number <= self._partition:
-            return
-        start, end = number * PARTITION_ENTRIES, (number + 1) * PARTITION_ENTRIES
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS journal_{number} PARTITION OF journal FOR VALUES FROM ({start}) TO ({end})"
-        )
 
     async def recent_chat(self, limit: int) -> list[ChatLine]:
         """The last lines of every channel, oldest first; those with a recipient are for two players only."""
@@ -612,6 +602,20 @@ class Store:
             finally:
                 cut.cancel()
                 await self._pool.release(connection)
+
+
+async def make_partitions(connection: "type_connection", first_seq: int, last_seq: int) -> None:
+    """The journal's partitions for these entries, where they are not there yet.
+
+    Attached, not created as partitions: that would need the journal for itself, and wait for whoever reads it.
+    """
+    for number in range(first_seq // PARTITION_ENTRIES, last_seq // PARTITION_ENTRIES + 1):
+        name, start = f"journal_{number}", number * PARTITION_ENTRIES
+        if await connection.fetchval("SELECT to_regclass($1)", name) is None:
+            await connection.execute(f"CREATE TABLE {name} (LIKE journal INCLUDING ALL)")
+            await connection.execute(
+                f"ALTER TABLE journal ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({start + PARTITION_ENTRIES})"
+            )
 
 
 async def _save_parcels_and_holds(connection: "type_connection", rows: Rows) -> None:

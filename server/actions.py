@@ -26,7 +26,9 @@ from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     LandAbandon,
+    LandBuy,
     LandClaim,
+    LandOffer,
     LandPermit,
     LandQuote,
     LandSplit,
@@ -36,6 +38,7 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
+from server.books import Books
 from server.survey import Survey
 from world.commands import Act, AnyDurable
 from world.land import Rectangle
@@ -45,6 +48,9 @@ from world.tick import ANOTHER_ACTION
 OVERDUE_S = 1.5
 RETRY_S = 0.25  # between looks at a database that is away
 RETRY_AFTER_MS = 2_000
+# What moves money or puts land on the market: refused while the books do not balance.
+MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy)
+MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
 # What the entry of a request takes at most; a test makes the largest of each.
 WORST_BYTES: dict[type, int] = {
@@ -76,6 +82,7 @@ class Actions:
     """All methods are for the loop's thread."""
 
     def __init__(self, store: Store, journal: Journal, survey: Survey, state: State, queue_max: int) -> None:
+        self.books = Books()
         self.repeated_total = 0  # requests that had been done before
         self.admitted_total = 0
         self._store = store
@@ -144,6 +151,9 @@ class Actions:
             worst = WORST_BYTES.get(type(first.act.request), WORST_BYTES_OTHERWISE)
             if first.answered:
                 queue.popleft()
+            elif first.ready and self._closed_for(first.act):
+                queue.popleft()
+                self._settle(first, market_closed())
             elif first.ready and entries > 0 and size >= worst:
                 queue.popleft()
                 acts.append(first.act)
@@ -155,6 +165,11 @@ class Actions:
                 break
         self.admitted_total += len(acts)
         return acts
+
+    def _closed_for(self, act: Act) -> bool:
+        """Whether it may not be done now; what was done before is still answered as it was."""
+        wanted = isinstance(act.request, MARKET) and act.request.action_id not in self._state.answers
+        return bool(self.books.closed) and wanted
 
     def _settle(self, waiting: Waiting, answer: Ok | Refusal) -> None:
         if not waiting.answered:
@@ -239,6 +254,15 @@ def _first_answer(act: Act, before: StoredAnswer) -> Ok | Refusal:
         return Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)
     result: Any = msgspec.json.decode(before.result)
     return Ok(act.request.request_id, before.seq, result)
+
+
+def market_closed() -> Refusal:
+    """The books do not balance."""
+    return Refusal(
+        RefusalCode.UNAVAILABLE,
+        "The market is closed: the server found a mistake in its books, and who runs it is told. Nothing was done.",
+        MARKET_RETRY_AFTER_MS,
+    )
 
 
 def unavailable() -> Refusal:

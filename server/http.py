@@ -3,7 +3,7 @@
     /              the browser client, from tools/browser
     /client.json   where the game socket is
     /health        200 while the process works (the tick goes on)
-    /ready         200 when players can come in; 503 with the reason while it starts or stops
+    /ready         200 when players can come in; 503 with the reason while it starts or stops. `market` tells why it is closed, if it is
     /metrics       Prometheus
 
 Files are read by aiohttp outside the loop. Nothing here changes the world. How many connections there are at once, and how long one
@@ -43,6 +43,7 @@ class Health:
         self.reason = "starting"
         self.ready = False
         self.alive: Callable[[], bool] = lambda: True
+        self.market_closed: Callable[[], str] = lambda: ""  # why; empty while it is open
 
 
 def application(
@@ -64,7 +65,8 @@ def application(
 
     async def is_ready(_: web.Request) -> web.StreamResponse:
         status = "ready" if health.ready else health.reason
-        return web.json_response({"status": status}, status=200 if health.ready else 503)
+        market = {"market": f"closed: {why}"} if (why := health.market_closed()) else {}
+        return web.json_response({"status": status, **market}, status=200 if health.ready else 503)
 
     async def metrics(_: web.Request) -> web.StreamResponse:
         return web.Response(

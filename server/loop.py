@@ -147,6 +147,7 @@ class Loop:
         if self._recorder is not None:
             self._recorder.write(tick, commands)
         events = step(self.state, commands, tick)
+        self._hub.actions.books.look(self.state.ledger, tick)
         self._count_refusals(events)
         marks.append(time.perf_counter())
         tick_frame = encode(self.state, events, self.overload.step)

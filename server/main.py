@@ -141,6 +141,7 @@ class Server:
                 return self.exit_code
             show(self.telemetry, world)
             running = world.loop
+            self.health.market_closed = lambda: world.hub.actions.books.closed
             self.health.alive = lambda: loop.time() - running.ticked_s < HEALTHY_TICK_S
             running.garbage.hold(world.state.tick)
             self._ready(began, http_port)
@@ -339,6 +340,8 @@ class Server:
         for stop in (world.hub.directory.stop, world.hub.actions.stop, world.hub.questions.stop):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
+        if not world.hub.actions.books.balance(world.state.ledger):
+            self.exit_code = self.exit_code or 4
         saved = await world.flusher.drain(self._left_s(SAVE_SHARE))
         await world.hub.wait_closed(self._left_s(CLIENTS_SHARE))
         say(

@@ -72,6 +72,11 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_journal_seq", "The last entry of the journal.", lambda w: w.state.seq),
     ("landworld_journal_durable_seq", "The last entry that is stored.", lambda w: w.journal.durable_seq),
     ("landworld_withheld", "What is told once its entry is stored.", lambda w: len(w.hub.withheld)),
+    (
+        "landworld_market_open",
+        "0 once the books were found not to balance.",
+        lambda w: float(not w.hub.actions.books.closed),
+    ),
     ("landworld_parcels", "Parcels with an owner.", lambda w: len(w.state.parcels)),
     ("landworld_accounts", "Accounts of the ledger.", lambda w: len(w.state.ledger.balances)),
     ("landworld_house_poisha", "What the house holds.", lambda w: w.state.ledger.balance(HOUSE)),
@@ -104,6 +109,11 @@ TOTALS: tuple[Row, ...] = (
         "landworld_repeated_actions",
         "Actions sent again that were stored before.",
         lambda w: w.hub.actions.repeated_total,
+    ),
+    (
+        "landworld_books_checks",
+        "How often everything in the ledger was added up anew.",
+        lambda w: w.hub.actions.books.checks_total,
     ),
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
     ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),

@@ -48,9 +48,16 @@ class Breach(Exception):  # noqa: N818 (an invariant is broken; nothing a player
 
 
 class Ledger:
-    """All balances and all holds."""
+    """All balances and all holds.
+
+    Three sums run along with every change, so that a look at each tick costs nothing (`breaches_now`); `checking` adds up everything
+    anew, in steps, and does not believe them.
+    """
 
     def __init__(self) -> None:
+        self.total = 0  # all balances together
+        self.set_aside = 0  # all holds together
+        self.overdrawn: set[int] = set()  # accounts below zero that must not be
         self.balances: dict[int, int] = {}
         self.holds: dict[int, Hold] = {}
         self.held: dict[int, int] = {}  # by account, the sum of its holds; none where there are none
@@ -77,34 +84,69 @@ class Ledger:
             raise Breach(f"postings sum to {total} poisha instead of 0")
         return posts
 
+    def recall(self, balances: Iterable[tuple[int, int]]) -> None:
+        """Takes in (account, balance) pairs of before the start."""
+        for account, balance in balances:
+            self._set(account, balance)
+
     def apply(self, change: Post | Hold) -> None:
         """Takes in what the journal says."""
         if isinstance(change, Post):
-            self.balances[change.account] = change.balance
+            self._set(change.account, change.balance)
             return
         old = self.holds.pop(change.hold_id, None)
-        held = self.held.pop(change.account, 0) - (old.amount if old else 0) + change.amount
+        more = change.amount - (old.amount if old else 0)
+        self.set_aside += more
+        held = self.held.pop(change.account, 0) + more
         if change.amount:
             self.holds[change.hold_id] = change
         if held:
             self.held[change.account] = held
+
+    def _set(self, account: int, balance: int) -> None:
+        self.total += balance - self.balances.get(account, 0)
+        self.balances[account] = balance
+        if balance < 0 and not may_be_below_zero(account):
+            self.overdrawn.add(account)
+        elif self.overdrawn:
+            self.overdrawn.discard(account)
 
     def check(self) -> None:
         """Raises Breach unless nothing came from nothing."""
         for trouble in self.breaches():
             raise Breach(trouble)
 
+    def breaches_now(self) -> list[str]:
+        """What does not balance by the sums that run along, in words."""
+        troubles = [f"account {account} holds {self.balances[account]} poisha" for account in self.overdrawn]
+        return [*troubles, *_sums(self.total, self.set_aside, self.balance(ESCROW))]
+
     def breaches(self) -> Iterator[str]:
-        """What does not balance, in words."""
-        total = sum(self.balances.values())
-        if total:
-            yield f"all balances together are {total} poisha instead of 0"
+        """What does not balance with everything looked at anew, in words."""
         for account, balance in self.balances.items():
             if balance < 0 and not may_be_below_zero(account):
                 yield f"account {account} holds {balance} poisha"
-        held = sum(hold.amount for hold in self.holds.values())
-        if held != self.balance(ESCROW):
-            yield f"holds of {held} poisha against {self.balance(ESCROW)} in escrow"
+        for troubles in self.checking(max(1, len(self.balances), len(self.holds))):
+            yield from troubles
+
+    def checking(self, at_once: int) -> Iterator[list[str]]:
+        """Adds up everything anew, as it is at the first step: so many accounts or holds a step. The last tells what it finds wrong."""
+        balances, holds = list(self.balances.values()), list(self.holds.values())
+        escrow, total, held = self.balance(ESCROW), 0, 0
+        for start in range(0, len(balances), at_once):
+            total += sum(balances[start : start + at_once])
+            yield []
+        for start in range(0, len(holds), at_once):
+            held += sum(hold.amount for hold in holds[start : start + at_once])
+            yield []
+        yield list(_sums(total, held, escrow))
+
+
+def _sums(total: int, held: int, escrow: int) -> Iterator[str]:
+    if total:
+        yield f"all balances together are {total} poisha instead of 0"
+    if held != escrow:
+        yield f"holds of {held} poisha against {escrow} in escrow"
 
 
 def may_be_below_zero(account: int) -> bool:

@@ -295,7 +295,7 @@ def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, event
 
 def _recall_books(state: State, command: RecallBooks, *_: Any) -> None:
     state.seq, state.digest = command.seq, command.digest
-    state.ledger.balances.update(command.balances)
+    state.ledger.recall(command.balances)
     for hold in command.holds:
         state.ledger.apply(hold)
 

@@ -13,9 +13,13 @@ from persistence import flusher as flusher_module
 from persistence import store as store_module
 from persistence.embedded import PORT, EmbeddedPostgres
 from persistence.flusher import Flusher
+from persistence.journal import Journal
 from persistence.migrations import migrate
 from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreUnavailable
 from tests.conftest import POOL_SIZE, START_S, Execute, stopped
+from tests.persistence.support import Chronicle, claim
+from tests.world.support import ADA
+from world.entries import Entry
 
 INTERVAL_MS = 10
 DRAIN_S = 120.0  # a save that takes so long has failed
@@ -36,7 +40,8 @@ class ObservedFlusher(Flusher):
         self.stopped = asyncio.Event()
         self.outcome = asyncio.Condition()
         self.taken = asyncio.Event()
-        super().__init__(store, epoch, self._stop, interval_ms, chat_days_max=30.0)
+        self.journal = Journal(last_seq=0)
+        super().__init__(store, self.journal, epoch, self._stop, interval_ms, chat_days_max=30.0)
 
     def _stop(self, error: Fenced) -> None:
         self.fences.append(error)
@@ -68,7 +73,9 @@ class ObservedFlusher(Flusher):
         """Return when all is committed."""
         async with self.outcome:
             await self.outcome.wait_for(
-                lambda: not (self.failures or self.pending_positions or self.pending_chat)
+                lambda: (
+                    not (self.failures or self.pending_positions or self.pending_chat or len(self.journal))
+                )
             )
 
 
@@ -279,6 +286,91 @@ async def test_two_thousand_walkers_fit_one_batch(dsn: str, sql: Execute) -> Non
     await store.save(epoch, Batch(1, ids, [float(i) for i in ids], [0.5] * 2_000))
     await store.close()
     assert await sql("SELECT 1 FROM players WHERE x <> player_id OR y <> 0.5") == []
+
+
+# --- entries of the journal ---
+
+AN_HOUR_MS = 3_600_000
+
+
+def _entries(number: int) -> list[Entry]:
+    told = Chronicle()
+    for place in range(number):
+        told.do(ADA, claim(2 * place, 0))
+    return told.entries
+
+
+async def test_entries_do_not_wait_for_the_interval(dsn: str) -> None:
+    """Guard: Journal.wake. Without it they would wait an hour here."""
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    flusher.start()
+    first, second = _entries(2)
+    flusher.journal.put([first], 0.0)
+    await flusher.until_saved()
+    assert flusher.journal.durable_seq == 1
+    flusher.journal.put([second], 0.0)
+    await flusher.until_saved()
+    assert flusher.journal.durable_seq == 2
+    assert await flusher.drain(DRAIN_S)
+    assert (await store.books()).seq == 2
+    await store.close()
+
+
+async def test_what_comes_while_one_save_runs_goes_together_into_the_next(
+    dsn: str, sql: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group commit. Guard: ENTRIES_BATCH_MAX bounds it."""
+    monkeypatch.setattr(flusher_module, "ENTRIES_BATCH_MAX", 20)
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    entries = _entries(31)
+    flusher.start()
+    flusher.journal.put(entries[:1], 0.0)
+    await flusher.taken.wait()
+    flusher.journal.put(entries[1:], 0.0)
+    await flusher.until_saved()
+    assert await flusher.drain(DRAIN_S)
+    await store.close()
+    rows = await sql("SELECT count(*) FROM journal GROUP BY written_at ORDER BY written_at")
+    assert [row[0] for row in rows] == [1, 20, 10]  # written_at is the transaction's
+
+
+async def test_entries_stay_in_the_journal_until_they_are_committed(dsn: str, tmp_path: Path) -> None:
+    """The first COMMIT is done, its reply is lost. Guard: Journal.settle after the save, not when the batch is taken."""
+    async with _losing_the_first_commit_reply(dsn, tmp_path) as (through, lost):
+        direct, epoch = await _open(dsn)
+        store = await Store.open(through, POOL_SIZE)
+        flusher = ObservedFlusher(store, epoch)
+        entries = _entries(3)
+        flusher.journal.put(entries, 0.0)
+        lost.clear()
+        flusher.start()
+        await lost.wait()
+        assert (len(flusher.journal), flusher.journal.durable_seq) == (3, 0)
+        await flusher.until_saved()
+        assert (flusher.failures_total, flusher.journal.durable_seq) == (1, 3)
+        assert (await direct.books()).digest == entries[-1].digest
+        assert await flusher.drain(DRAIN_S)
+        await store.close()
+        await direct.close()
+
+
+async def test_drain_saves_every_entry_and_says_when_it_could_not(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flusher_module, "ENTRIES_BATCH_MAX", 2)
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    entries = _entries(5)
+    flusher.journal.put(entries, 0.0)
+    assert await flusher.drain(DRAIN_S)
+    assert (await store.books()).seq == 5
+    left = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    await store.close()
+    left.journal.put(entries, 0.0)
+    assert not await left.drain(0.1)
+    assert len(left.journal) == 5
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """The journal and what follows from it: ledger, parcels, what is built on each chunk.
 
 `journal` is the history, one row an entry, in partitions of 1,000,000; `record` is JSON as world/entries.py writes it, `digest`
-chains it to the row before. The view `history` is for people. All other tables are projections: they are written in the transaction
-of their entries, and say what is so after world.last_seq.
+chains it to the row before. The view `history` is for people. Where the beginning was pruned, `journal_pruned` has the last entry that
+is gone and its digest, and `journal_opening` the changes that make, out of nothing, the world as it was after that entry. All other
+tables are projections: they are written in the transaction of their entries, and say what is so after world.last_seq.
 
 The database refuses by itself: postings of an entry that do not sum to zero, a wallet below zero, two parcels on one plot.
 `surfaces` takes the place of `tile_edits`: each edited tile once, as packed CHUNK_EDIT records (protocol/edits.py).
@@ -41,13 +42,17 @@ CREATE TABLE journal_pruned (
 |
 INSERT INTO journal_pruned (id) VALUES (1)
 |
+CREATE TABLE journal_opening (
+    place bigint PRIMARY KEY,
+    change json NOT NULL
+)
+|
 ALTER TABLE answers ADD COLUMN seq bigint NOT NULL DEFAULT 0, ALTER COLUMN result TYPE json USING result::json
 |
 CREATE TABLE accounts (
     account_id bigint PRIMARY KEY,
     balance bigint NOT NULL,
     seq bigint NOT NULL,
-    pruned bigint NOT NULL DEFAULT 0,
     CHECK (balance >= 0 OR account_id = -1 OR account_id <= -100)
 ) WITH (fillfactor = 70)
 |
@@ -147,6 +152,8 @@ DROP FUNCTION postings_sum_to_zero
 DROP TABLE accounts
 |
 ALTER TABLE answers DROP COLUMN seq, ALTER COLUMN result TYPE jsonb USING result::jsonb
+|
+DROP TABLE journal_opening
 |
 DROP TABLE journal_pruned
 |

@@ -1,0 +1,99 @@
+"""What a journal adds up to, entry by entry, with no world around it: balances, holds, parcels and what is built.
+
+`take` applies an entry and says, in words, what in it cannot be true. It goes on all the same, believing the entry, so that one wrong
+entry is named once. The audit compares the end with the tables; pruning keeps it as the opening of what is left.
+"""
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from persistence.rows import Key, Surface
+from protocol.edits import CHUNK_EDIT
+from world.entries import BEGINNING, Built, Change, Record, chained
+from world.ledger import Hold, Ledger, Post, may_be_below_zero
+from world.parcels import Freed, Parcel
+
+
+class Fold:
+    """The world's durable things after entry `seq`."""
+
+    def __init__(self, seq: int = 0, digest: bytes = BEGINNING) -> None:
+        self.seq = seq
+        self.digest = digest
+        self.ledger = Ledger()
+        self.parcels: dict[int, Parcel] = {}
+        self.surfaces: dict[Key, Surface] = {}
+        self.last_parcel_id = 0
+
+    def follow(self, seq: int, record: bytes, digest: bytes) -> Iterator[str]:
+        """The next row of the journal; what does not fit, in words. A gap is named, and what comes after it is believed to follow."""
+        if seq > self.seq + 1:
+            yield f"{entries(self.seq + 1, seq - 1)} missing"
+        elif chained(self.digest, record) != digest:
+            yield f"entry {seq} does not fit its digest: it, or its digest or that of entry {seq - 1}, was changed"
+        self.seq, self.digest = seq, digest
+
+    def take(self, record: Record) -> Iterator[str]:
+        """Applies an entry; what cannot be true in it, in words."""
+        total = 0
+        for change in record.changes:
+            for trouble in self._doubts(change):
+                yield f"entry {record.seq} ({record.kind}): {trouble}"
+            total += change.amount if isinstance(change, Post) else 0
+            self.apply(change)
+        if total:
+            yield f"entry {record.seq} ({record.kind}): its postings sum to {total} poisha instead of 0"
+
+    def apply(self, change: Change) -> None:
+        """Takes one change in, whatever it says."""
+        match change:
+            case Post() | Hold():
+                self.ledger.apply(change)
+            case Parcel():
+                self.parcels[change.parcel_id] = change
+                self.last_parcel_id = max(self.last_parcel_id, change.parcel_id)
+            case Freed():
+                self.parcels.pop(change.parcel_id, None)
+            case Built():
+                self.surfaces.setdefault((change.cx, change.cy), Surface.bare()).take(change)
+            case _:
+                assert_never(change)
+
+    def changes(self) -> Iterator[Change]:
+        """Those that make, out of nothing, what is here; in an order that depends on nothing else."""
+        balances, holds = self.ledger.balances, self.ledger.holds
+        yield from (Post(account, balances[account], balances[account]) for account in sorted(balances))
+        yield from (holds[hold_id] for hold_id in sorted(holds))
+        yield from (self.parcels[parcel_id] for parcel_id in sorted(self.parcels))
+        for (cx, cy), surface in sorted(self.surfaces.items()):
+            yield Built(cx, cy, surface.version, surface.edits())
+
+    def overlaps(self) -> Iterator[str]:
+        """Parcels that lie on a plot of another, in words."""
+        owner_of: dict[int, int] = {}
+        for parcel in self.parcels.values():
+            others = {owner_of.setdefault(plot, parcel.parcel_id) for plot in parcel.plots()}
+            for other in sorted(others - {parcel.parcel_id}):
+                yield f"parcels {other} and {parcel.parcel_id} lie on one plot"
+
+    def _doubts(self, change: Change) -> Iterator[str]:
+        match change:
+            case Post(account, amount, balance):
+                before = self.ledger.balance(account)
+                if before + amount != balance:
+                    yield f"account {account} held {before}, {amount} came, and {balance} is said to be there"
+                if balance < 0 and not may_be_below_zero(account):
+                    yield f"account {account} holds {balance} poisha"
+            case Hold(hold_id, _, 0) if hold_id not in self.ledger.holds:
+                yield f"hold {hold_id} ends, but there was none"
+            case Freed(parcel_id) if parcel_id not in self.parcels:
+                yield f"parcel {parcel_id} is freed, but there was none"
+            case Built(cx, cy, version, edits):
+                surface = self.surfaces.get((cx, cy), Surface.bare())
+                if surface.version + len(edits) // CHUNK_EDIT.itemsize != version:
+                    yield f"chunk ({cx}, {cy}) goes from version {surface.version} to {version}, which does not fit its edits"
+
+
+def entries(first: int, last: int) -> str:
+    """So many of them, as the beginning of a sentence."""
+    return f"entry {first} is" if first == last else f"entries {first} to {last} are"

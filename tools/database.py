@@ -1,0 +1,60 @@
+"""Where a command finds the world's database: the options for it, and the way there.
+
+It is the one of `--dsn`, else of the settings (persistence.url), else the embedded one of the data directory. That is started for the
+command and stopped again; where a server runs, a command that only reads, or may write beside a server, uses the server's.
+"""
+
+import argparse
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from persistence.embedded import (
+    DatabaseStartError,
+    DataDirectory,
+    DirectoryError,
+    EmbeddedPostgres,
+    has_database,
+    running_dsn,
+)
+from persistence.store import StoreError
+from server.config import load_config
+
+# What a person can do something about: a sentence and an exit code, not a traceback.
+FORESEEABLE = (StoreError, DirectoryError, DatabaseStartError)
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """The options that say which database."""
+    parser.add_argument("--dsn", help="another database than that of the settings, postgresql://...")
+    parser.add_argument("--data", type=Path, help="another data directory than that of the settings")
+
+
+@asynccontextmanager
+async def database(arguments: argparse.Namespace, alone: bool) -> AsyncIterator[str]:
+    """The database's DSN. `alone`: no server may use it meanwhile, and it is made where there is none.
+
+    Raises DirectoryError, DatabaseStartError, ConfigError.
+    """
+    config = load_config()
+    path = arguments.data or config.data
+    dsn = arguments.dsn or (config.persistence.url if not arguments.data else "")
+    if not dsn and not alone:
+        if not has_database(path):
+            raise DirectoryError(f"there is no database in {path}; is LANDWORLD_DATA the right directory?")
+        dsn = running_dsn(path)
+    if dsn:
+        yield dsn
+        return
+    with DataDirectory(path) as directory:
+        postgres = EmbeddedPostgres(directory.path, say, config.persistence.startup_timeout_s)
+        try:
+            yield await postgres.start()
+        finally:
+            await postgres.stop()
+
+
+def say(text: str) -> None:
+    """Progress and trouble, for the person at the terminal; not part of what is printed."""
+    print(text, file=sys.stderr, flush=True)
