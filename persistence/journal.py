@@ -22,8 +22,12 @@ ENTRY_BYTES_MAX = (
 class Journal:
     """Entries on their way to the disk. Times in seconds of any clock that does not go back. `wake` is called when there are some."""
 
-    def __init__(self, last_seq: int) -> None:
+    def __init__(
+        self, last_seq: int, entries_max: int = JOURNAL_ENTRIES_MAX, bytes_max: int = JOURNAL_BYTES_MAX
+    ) -> None:
         self.durable_seq = last_seq
+        self.entries_max = entries_max
+        self.bytes_max = bytes_max
         self.wake: Callable[[], None] = _nobody_waits
         self.entries_total = 0
         self._entries: deque[tuple[Entry, float]] = deque()
@@ -54,7 +58,7 @@ class Journal:
         """How many more entries and bytes may be written into the tick's memory; none while the disk is too far behind."""
         if self.lag_s(now_s) > JOURNAL_AGE_S:
             return 0, 0
-        return JOURNAL_ENTRIES_MAX - len(self._entries), JOURNAL_BYTES_MAX - self._bytes
+        return self.entries_max - len(self._entries), self.bytes_max - self._bytes
 
     def next_batch(self, entries_max: int) -> list[Entry]:
         """The oldest entries; they stay here."""

@@ -12,6 +12,8 @@ quiet ones bring it down.
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -74,6 +76,18 @@ class Overload:
         return True
 
 
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What the loop asks besides the event loop's clock, which gives the deadlines."""
+
+    work_s: Callable[[], float] = time.perf_counter  # measures how long a tick takes
+    wall_ms: Callable[[], int] = _wall_ms  # since 1970: dates what is said
+
+
 class Loop:
     """Drives the world. `on_broken` is called with what went wrong when a tick fails: an invariant is broken, the server stops."""
 
@@ -88,6 +102,7 @@ class Loop:
         recorder: Recorder | None,
         counts: Counts,
         on_broken: Broken,
+        clocks: Clocks = Clocks(),
     ) -> None:
         self.state = state
         self.moving = 0
@@ -100,6 +115,7 @@ class Loop:
         self._recorder = recorder
         self._counts = counts
         self._on_broken = on_broken
+        self._clocks = clocks
         self._tick_s = 1.0 / state.rules.tick_hz
         self._save_ticks = HAND_OVER_MS * state.rules.tick_hz // 1_000
         self.garbage = Garbage()
@@ -141,7 +157,8 @@ class Loop:
         self._handle = self._loop.call_at(self._deadline_s, self._on_time)
 
     def _tick(self, late_s: float) -> None:
-        marks = [time.perf_counter()]
+        now_s = self._clocks.work_s
+        marks = [now_s()]
         tick = self.state.tick + 1
         commands = [*self._inbox.drain(), *self._hub.actions.admit()]
         if self._recorder is not None:
@@ -149,17 +166,17 @@ class Loop:
         events = step(self.state, commands, tick)
         self._hub.actions.books.look(self.state.ledger, tick)
         self._count_refusals(events)
-        marks.append(time.perf_counter())
+        marks.append(now_s())
         tick_frame = encode(self.state, events, self.overload.step)
         self._journal.put(events.entries, self._loop.time())
         self._hub.withheld.take(self.state, events)
         self._hub.withheld.release(self._journal.durable_seq, tick_frame)
-        marks.append(time.perf_counter())
+        marks.append(now_s())
         self._hub.publish(tick_frame)
-        marks.append(time.perf_counter())
+        marks.append(now_s())
         self._follow(events)
         self._save(events)
-        marks.append(time.perf_counter())
+        marks.append(now_s())
         self._measure(marks, late_s)
 
     def _count_refusals(self, events: Events) -> None:
@@ -190,7 +207,6 @@ class Loop:
         """Hands over chat at once, positions once a second and when somebody leaves."""
         for heard in events.heard:
             line = heard.line
-            said_at_ms = time.time_ns() // 1_000_000
             self._flusher.put_chat(
                 ChatLine(
                     line.channel,
@@ -200,7 +216,7 @@ class Loop:
                     line.x,
                     line.y,
                     line.tick,
-                    said_at_ms,
+                    self._clocks.wall_ms(),
                     line.text,
                 )
             )

@@ -45,6 +45,7 @@ from server.interest import warm_up as warm_up_interest
 from server.loop import Loop
 from server.numbers import World, show
 from server.questions import Questions
+from server.recall import recall_built, recall_land
 from server.receipts import Notary
 from server.recorder import Recorder
 from server.seam import Premises, Surfaces, Whole
@@ -52,7 +53,7 @@ from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
 from world.building import kind_at
-from world.commands import Inbox, Line, Recall, RecallBooks, RecallParcels, RecallTiles
+from world.commands import Inbox, Line, Recall
 from world.grid import pack
 from world.state import LandRules, Rules, State
 from world.terrain import Terrain
@@ -60,7 +61,6 @@ from world.tick import warm_up
 
 HEALTHY_TICK_S = 2.0
 FILES_SPARE = 256  # open files beside connections: the database, logs, gateways
-RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
 LEFT_S_MIN = 0.02  # even who comes late in a stop gets a moment
 # A stop has `server.shutdown_s` in all. Each closer may wait until so much of it is over, and what hangs longer is left behind.
 SIGN_INS_SHARE = 0.1
@@ -187,8 +187,8 @@ class Server:
         stack.push_async_callback(self._close, chunks.stop, RECORDER_SHARE)
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
-        built = await self._recall_built(store, inbox)
-        await self._recall_land(store, inbox)
+        built = await recall_built(store, inbox, self._wait_for)
+        await recall_land(store, inbox, self._wait_for)
         key = load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
         directory = Directory(
             store,
@@ -284,26 +284,6 @@ class Server:
         supervise(chunks.start(), self._broken)
         chunks.prepare(pack(0, 0))
         return chunks
-
-    async def _recall_built(self, store: Store, inbox: Inbox) -> Surfaces:
-        """What stands, from the database into the world; returned for those who answer for chunks."""
-        self._wait_for("reading what was built")
-        surfaces = await store.all_built(
-            lambda read: self._wait_for(f"reading what was built: {read:,} chunks")
-        )
-        for start in range(0, len(surfaces), RECALL_CHUNKS):
-            inbox.put_always([RecallTiles(surfaces[start : start + RECALL_CHUNKS])])
-        return [(pack(cx, cy), newest, edits) for cx, cy, newest, edits in surfaces]
-
-    async def _recall_land(self, store: Store, inbox: Inbox) -> None:
-        """Journal, money and land, from the database into the world, which checks them."""
-        self._wait_for("reading land and money")
-        books = await store.books()
-        inbox.put_always([RecallBooks(books.seq, books.digest, books.balances, books.holds)])
-        pages = store.parcels(lambda read: self._wait_for(f"reading land: {read:,} parcels"))
-        inbox.put_always([RecallParcels([], books.last_parcel_id)])
-        async for page in pages:
-            inbox.put_always([RecallParcels(page, books.last_parcel_id)])
 
     def _recorder(self, stack: AsyncExitStack, state: State) -> Recorder | None:
         if self.record is None:
