@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -22,10 +23,13 @@ from rich.console import Console
 
 from tools.crash.faults import POSTGRES, SERVER, Kind, strike
 from tools.crash.host import Host, HostError, kill
+from tools.crash.outages import OUTAGES
 from tools.crash.trial import Trial, trial
 
 KILLS = 20
 POSTGRES_KILLS = 6
+OUTAGE_S = 60.0
+SHOWN_MAX = 20  # violations in a report
 WARM_UP_S = 2.0  # of load before the first fault
 
 
@@ -37,6 +41,14 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help="of the server")
     parser.add_argument(
         "--postgres-kills", type=int, default=POSTGRES_KILLS, metavar="M", help="of the database"
+    )
+    parser.add_argument(
+        "--outages",
+        action="store_true",
+        help="after that: database stopped, slow, full disk, a second server (outages.py)",
+    )
+    parser.add_argument(
+        "--outage-s", type=float, default=OUTAGE_S, metavar="S", help="how long each of them lasts"
     )
     parser.add_argument("--gateways", type=int, default=0, metavar="G", help="server.gateways")
     parser.add_argument(
@@ -50,22 +62,67 @@ def crash(arguments: argparse.Namespace) -> int:
     """Runs it; 0 when every promise was kept."""
     seed = Random().randrange(2**32) if arguments.seed is None else arguments.seed  # noqa: S311 (of a test run)
     console = Console(stderr=True)
-    place = Path(tempfile.mkdtemp(prefix="landworld-crash-"))
-    host = Host(place / "data", {"server.gateways": arguments.gateways})
     kinds = list(_kinds(arguments.kills, arguments.postgres_kills, Random(seed)))  # noqa: S311 (as above)
     console.print(f"seed {seed}: {len(kinds)} faults")
     try:
-        found = asyncio.run(_run(host, kinds, seed, console))
+        found = _killed(kinds, arguments.gateways, seed, console)
+        if arguments.outages:
+            found["outages"] = [_outage(name, arguments.outage_s, seed, console) for name in OUTAGES]
+            found["violations"] += sum(one["violations"] for one in found["outages"])
     except (HostError, TimeoutError) as error:
-        console.print(f"[red]It did not come to its end:[/] {error}\n{host.last_words()}")
+        console.print(f"[red]It did not come to its end:[/] {error}")
         return 1
-    finally:
-        _clear_away(host)
-        shutil.rmtree(place, ignore_errors=True)
-    console.print(_in_words(found))
+    console.print(f"{found['violations']} promises broken")
     if arguments.json:
         print(json.dumps(found))
     return 1 if found["violations"] else 0
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A directory for a world."""
+    place = Path(tempfile.mkdtemp(prefix="landworld-crash-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _killed(kinds: list[Kind], gateways: int, seed: int, console: Console) -> dict[str, Any]:
+    """One world that is killed so often."""
+    with _place() as place:
+        host = Host(place / "data", {"server.gateways": gateways})
+        try:
+            found = asyncio.run(_run(host, kinds, seed, console))
+        except (HostError, TimeoutError) as error:
+            raise HostError(f"{error}\n{host.last_words()}") from None
+        finally:
+            if host.alive:
+                kill(host.processes())
+            kill(host.database())
+    console.print(_in_words(found))
+    return found
+
+
+def _outage(name: str, seconds: float, seed: int, console: Console) -> dict[str, Any]:
+    """One world with one long trouble."""
+    with _place() as place:
+        try:
+            outage = asyncio.run(OUTAGES[name](place, seconds, seed))
+        except PermissionError as error:
+            console.print(f"{name:10} left out: {error}")
+            return {"name": name, "violations": 0, "left_out": str(error)}
+    found = {
+        "name": name,
+        "acknowledged": outage.oracle.acknowledged,
+        "entries": outage.entries,
+        "unavailable_ms": outage.unavailable_ms,
+        "moved_gap_ms": outage.moved_gap_ms,
+        "violations": len(outage.oracle.violations),
+        "violations_shown": outage.oracle.violations[:SHOWN_MAX],
+    }
+    console.print(f"{name:10} {found}")
+    return found
 
 
 def _kinds(kills: int, postgres_kills: int, random: Random) -> Iterator[Kind]:
@@ -107,7 +164,7 @@ def _report(running: Trial, kinds: list[Kind], seed: int) -> dict[str, Any]:
         "entries": running.audit.seq,
         "parcels": len(running.audit.parcels),
         "violations": len(oracle.violations),
-        "violations_shown": oracle.violations[:20],
+        "violations_shown": oracle.violations[:SHOWN_MAX],
     }
 
 
@@ -117,10 +174,3 @@ def _in_words(found: dict[str, Any]) -> str:
         f"{found['sends']:,} times, {found['acknowledged']:,} acknowledged, {found['acknowledged_again']:,} of them again, "
         f"{found['events']:,} events; {found['violations']} promises broken"
     )
-
-
-def _clear_away(host: Host) -> None:
-    """Nothing of ours goes on."""
-    if host.alive:
-        kill([*host.processes()])
-    kill(host.database())

@@ -212,7 +212,8 @@ class Audit:
             self._wrong(f"the postings after entry {began} are not those of the journal")
 
     async def _check_tables(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        accounts = dict(await connection.fetch("SELECT account_id, balance FROM accounts"))
+        rows = await connection.fetch("SELECT account_id, balance FROM accounts")
+        accounts: dict[int, int] = {row["account_id"]: row["balance"] for row in rows}
         self._same("accounts", accounts, self.balances)
         self._check_money(accounts)
         holds = {row["hold_id"]: row["amount"] for row in await connection.fetch("SELECT * FROM holds")}

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import (
@@ -107,8 +106,7 @@ class Chooser:
     def next(self) -> AnyDurable:
         """A request with a new action_id."""
         while True:
-            deed = self.random.choices(DEEDS, WEIGHTS)[0]
-            request = deed(self)
+            request: AnyDurable | None = self.random.choices(DEEDS, WEIGHTS)[0](self)
             if request is not None:
                 return request
 
@@ -229,7 +227,7 @@ def _make_a_rectangle(one: Box, other: Box) -> bool:
     return beside or above
 
 
-_TABLE: tuple[tuple[Callable[[Chooser], Any], int], ...] = (
+_TABLE: tuple[tuple[Callable[[Chooser], AnyDurable | None], int], ...] = (
     (Chooser.claim, 8),
     (Chooser.build, 12),
     (Chooser.undo, 1),

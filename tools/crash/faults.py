@@ -27,7 +27,7 @@ LOAD_S = 1.5  # before a fault at a random moment, at most
 START_S = 3.0  # into a start, at most
 STOP_S = 0.5  # into a stop, at most
 ENTRIES_HELD = 5  # in the journal, before a commit
-UNAVAILABLE_MS = 2_000  # promised, from the fault
+ANSWERS_AFTER = 10  # to new requests, which show that it goes on
 
 Fault = Callable[[Trial], Awaitable[None]]
 
@@ -142,8 +142,9 @@ POSTGRES = (
 
 
 async def strike(trial: Trial, kind: Kind) -> None:
-    """One fault from load to settled: the server is started again if it died."""
+    """One fault from load to settled: the server is started again if it died, and all goes on before it is checked."""
     await kind.strike(trial)
     if kind.kills_server:
         await trial.start()
+    await trial.until_answers(ANSWERS_AFTER)
     await trial.settle()

@@ -78,6 +78,7 @@ class Player:
         self._answered: list[Asked] = []
         self._chooser: Chooser | None = None
         self._socket: ClientConnection | None = None
+        self._at = ""  # the url of where one is
         self._leaving = False
         self._moving_on = False
         self._readers: set[asyncio.Task[None]] = set()
@@ -87,8 +88,8 @@ class Player:
 
     @property
     def here(self) -> bool:
-        """Whether one is in the world."""
-        return self._socket is not None
+        """Whether one is in the world that one should be in."""
+        return self._at == self._url()
 
     async def live(self) -> None:
         """Comes, and comes back, until told to leave."""
@@ -96,7 +97,10 @@ class Player:
             while not self._leaving:
                 with contextlib.suppress(OSError, WebSocketException, TimeoutError):
                     await self._visit()
-                self._socket = None
+                self._socket, self._at = None, ""
+                for question in self._questions.values():
+                    if not question.done():
+                        question.set_exception(ConnectionError("the line broke"))
                 await asyncio.sleep(AWAY_S)
         finally:
             for reader in self._readers:
@@ -119,7 +123,8 @@ class Player:
         answer = self._questions[request_id] = self._loop.create_future()
         try:
             await self._socket.send(codec.encode(another(request, request_id=request_id)))
-            return await answer
+            told: Ok | Refused = await answer
+            return told
         except WebSocketException as error:
             raise ConnectionError(str(error)) from error
         finally:
@@ -128,8 +133,9 @@ class Player:
     # --- one line
 
     async def _visit(self) -> None:
+        url = self._url()
         socket = await connect(
-            self._url(),
+            url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             ping_interval=None,
@@ -139,6 +145,7 @@ class Player:
         )
         try:
             await self._enter(socket)
+            self._at = url
             reader = asyncio.create_task(self._read(socket))
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
@@ -184,8 +191,6 @@ class Player:
             await asyncio.wait({reader}, timeout=PUSH_S)
             if self.busy and self._random.random() < DROP_SHARE:
                 socket.transport.abort()
-        if reader.done():
-            reader.result()
 
     def _due(self, step: int) -> Iterable[ClientMessage]:
         """What is to be sent now."""
@@ -217,16 +222,19 @@ class Player:
             yield another(request, action_id=asked.request.action_id)
 
     def _send(self, asked: Asked) -> ClientMessage:
-        request: ClientMessage = another(asked.request, request_id=next(self._ids))
-        self._asking[request.request_id] = asked  # type: ignore[attr-defined] (every durable request has one)
+        request = another(asked.request, request_id=next(self._ids))
+        self._asking[request.request_id] = asked
         asked.due_s = float("inf")
         self._oracle.asks(asked)
         return request
 
     async def _read(self, socket: ClientConnection) -> None:
-        while True:
-            for message in _decoded(await socket.recv()):
-                self._take(message)
+        """To its end. A server that one has left may refuse by what it knew then; what it says was done must be so."""
+        with contextlib.suppress(OSError, WebSocketException):
+            while True:
+                for message in _decoded(await socket.recv()):
+                    if socket is self._socket or not isinstance(message, Refused):
+                        self._take(message)
 
     # --- what comes
 

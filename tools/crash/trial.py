@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from persistence.store import wait_until_reachable
 from protocol.messages import LandMine, Ok, Refused, Wallet
 from server.auth import Signer
 from tools.crash.audit import Audit
@@ -87,6 +88,9 @@ class Trial:
                 f"after {SETTLE_S:.0f} s {away} players are away, {waiting} requests not answered"
             )
             return
+        await wait_until_reachable(
+            self.dsn, _quietly, SETTLE_S
+        )  # it was killed, and nobody has asked for anything since
         await self.check()
         for player in self.players:
             await self._compare(player)
@@ -112,14 +116,6 @@ class Trial:
                 self.oracle.wrong(
                     f"player {player.player_id} is told to own {told}; stored is something else"
                 )
-
-    async def stored_seq(self) -> int:
-        """world.last_seq, as stored."""
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            return int(await connection.fetchval("SELECT last_seq FROM world"))
-        finally:
-            await connection.close()
 
     # --- the server
 
@@ -155,6 +151,10 @@ class Trial:
         async with asyncio.timeout(SETTLE_S):
             while not holds(await asyncio.to_thread(self.host.metric, name)):  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(LOOK_S)
+
+
+def _quietly(_: str) -> None:
+    """Its progress is of no interest."""
 
 
 def _result(answer: Ok | Refused) -> dict[str, Any]:
