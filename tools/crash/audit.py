@@ -1,0 +1,256 @@
+"""What is stored, read independently of the server: the journal from its first entry on, and what its tables must be then.
+
+`Audit.read` takes all in one snapshot. Entries that were read before are not read again, but must still be there (the digest of the
+last one). The journal is played here with dictionaries and plain JSON, not with the code of world/, so that a mistake in the one
+does not hide in the other.
+"""
+
+import base64
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from protocol import messages
+from protocol.edits import CHUNK_EDIT, unpack
+from protocol.messages import PLOT_TILES, LandClaim, name_of
+from protocol.snapshot import CELL_TILES
+
+BEGINNING = bytes(32)
+TREASURY, GATEWAYS = -1, -100  # only these may hold less than nothing
+CLAIM = name_of(LandClaim)
+
+Shown = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the journal."""
+
+    seq: int
+    kind: str
+    player_id: int
+    action_id: bytes
+    changes: list[dict[str, Any]]
+    result: dict[str, Any]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Its changes of one kind: post, hold, parcel, freed, built."""
+        return [change for change in self.changes if change["type"] == kind]
+
+    def tiles(self) -> Iterator[tuple[tuple[int, int], int]]:
+        """What it built: ((x, y), Build)."""
+        for built in self.of("built"):
+            for tile, kind in unpack(base64.b64decode(built["edits"]), CHUNK_EDIT).tolist():
+                y, x = divmod(tile, CELL_TILES)
+                yield (built["cx"] * CELL_TILES + x, built["cy"] * CELL_TILES + y), kind
+
+
+def shown(parcel: messages.Parcel) -> Shown:
+    """What an event tells of a parcel, to be compared."""
+    return (
+        parcel.parcel_id,
+        parcel.owner_id,
+        parcel.owner_name,
+        parcel.x,
+        parcel.y,
+        parcel.width,
+        parcel.height,
+        parcel.name,
+        parcel.description,
+        parcel.open_enter,
+        parcel.open_build,
+        parcel.price,
+    )
+
+
+def _shown_of(parcel: dict[str, Any]) -> Shown:
+    bounds = (parcel[name] * PLOT_TILES for name in ("px", "py", "pw", "ph"))
+    names = ("name", "description", "open_enter", "open_build", "price")
+    first = parcel["parcel_id"], parcel["owner_id"], parcel["owner_name"]
+    return (*first, *bounds, *(parcel[name] for name in names))
+
+
+@dataclass(slots=True)
+class Audit:
+    """The journal as far as it was read, and what follows from it."""
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    by_action: dict[bytes, Entry] = field(default_factory=dict)
+    parcels: dict[int, dict[str, Any]] = field(default_factory=dict)
+    balances: dict[int, int] = field(default_factory=dict)
+    holds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    surfaces: dict[tuple[int, int], dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    versions: dict[tuple[int, int], int] = field(default_factory=dict)
+    parcels_told: set[tuple[Shown, bool]] = field(default_factory=set)  # as told, and whether by a claim
+    freed: set[int] = field(default_factory=set)
+    balances_told: set[tuple[int, int, int]] = field(default_factory=set)  # account, seq, balance
+    violations: list[str] = field(default_factory=list)
+    seq: int = 0
+    digest: bytes = BEGINNING
+
+    async def read(self, dsn: str) -> None:
+        """Reads what is new and compares every table. What is wrong is put into `violations`."""
+        connection = await asyncpg.connect(dsn)
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await self._read_journal(connection)
+                await self._check_tables(connection)
+        finally:
+            await connection.close()
+
+    # --- the journal
+
+    async def _read_journal(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        world = await connection.fetchrow("SELECT last_seq, last_digest FROM world")
+        assert world is not None
+        kept = await connection.fetchval("SELECT digest FROM journal WHERE seq = $1", self.seq)
+        if self.seq and kept != self.digest:
+            self._wrong(f"entry {self.seq} was stored and is another now, or gone")
+        began = self.seq
+        query = "SELECT seq, record::text AS record, digest FROM journal WHERE seq > $1 ORDER BY seq"
+        for row in await connection.fetch(query, began):
+            self._take(row["seq"], row["record"], row["digest"])
+        if (world["last_seq"], world["last_digest"]) != (self.seq, self.digest):
+            self._wrong(f"the world says its journal ends at {world['last_seq']}; it ends at {self.seq}")
+        await self._check_answers(connection, began)
+        await self._check_postings(connection, began)
+
+    def _take(self, seq: int, record: str, digest: bytes) -> None:
+        fields = json.loads(record)
+        if seq != self.seq + 1 or fields["seq"] != seq:
+            self._wrong(f"entry {seq} comes after entry {self.seq}")
+        chained = hashlib.blake2b(self.digest + record.encode(), digest_size=32).digest()
+        if digest != chained:
+            self._wrong(f"entry {seq} does not chain to the one before")
+        action_id = bytes.fromhex(fields["action"])
+        entry = Entry(
+            seq, fields["kind"], fields["player_id"], action_id, fields["changes"], fields["result"]
+        )
+        if action_id:
+            if action_id in self.by_action:
+                before = self.by_action[action_id]
+                self._wrong(f"entries {before.seq} and {seq} are one action: it was done twice")
+            self.by_action[action_id] = entry
+        self.entries[seq] = entry
+        self._play(entry)
+        self.seq, self.digest = seq, digest
+
+    def _play(self, entry: Entry) -> None:
+        for change in entry.changes:
+            match change["type"]:
+                case "post":
+                    self._post(entry.seq, change)
+                case "hold":
+                    self._hold(change)
+                case "parcel":
+                    self.parcels[change["parcel_id"]] = change
+                    self.parcels_told.add((_shown_of(change), entry.kind == CLAIM))
+                case "freed":
+                    del self.parcels[change["parcel_id"]]
+                    self.freed.add(change["parcel_id"])
+                case "built":
+                    self._built(entry.seq, change)
+
+    def _post(self, seq: int, post: dict[str, Any]) -> None:
+        account = post["account"]
+        self.balances[account] = self.balances.get(account, 0) + post["amount"]
+        if self.balances[account] != post["balance"]:
+            self._wrong(
+                f"entry {seq}: account {account} holds {self.balances[account]}, not {post['balance']}"
+            )
+        self.balances_told.add((account, seq, post["balance"]))
+
+    def _hold(self, hold: dict[str, Any]) -> None:
+        if hold["amount"]:
+            self.holds[hold["hold_id"]] = hold
+        else:
+            self.holds.pop(hold["hold_id"], None)
+
+    def _built(self, seq: int, built: dict[str, Any]) -> None:
+        key = built["cx"], built["cy"]
+        edits = unpack(base64.b64decode(built["edits"]), CHUNK_EDIT).tolist()
+        self.surfaces[key].update(edits)
+        version = self.versions.get(key, 1) + len(edits)
+        if built["version"] != version:
+            self._wrong(f"entry {seq}: chunk {key} goes to version {built['version']}, not {version}")
+        self.versions[key] = built["version"]
+
+    # --- the tables
+
+    async def _check_answers(self, connection: "asyncpg.Connection[asyncpg.Record]", began: int) -> None:
+        rows = await connection.fetch("SELECT * FROM answers WHERE seq > $1", began)
+        stored = {(row["action_id"], row["seq"], row["player_id"], _plain(row["result"])) for row in rows}
+        wanted = {
+            (one.action_id, seq, one.player_id, _plain(json.dumps(one.result)))
+            for seq, one in self.entries.items()
+            if seq > began and one.action_id
+        }
+        if stored != wanted:
+            self._wrong(
+                f"answers after {began}: {len(stored - wanted)} too many, {len(wanted - stored)} missing"
+            )
+        count = await connection.fetchval("SELECT count(*) FROM answers")
+        if count != len(self.by_action):
+            self._wrong(f"{count} answers are stored to {len(self.by_action)} actions")
+
+    async def _check_postings(self, connection: "asyncpg.Connection[asyncpg.Record]", began: int) -> None:
+        rows = await connection.fetch(
+            "SELECT seq, account_id, amount, balance FROM postings WHERE seq > $1 ORDER BY seq, place", began
+        )
+        wanted = [
+            (seq, post["account"], post["amount"], post["balance"])
+            for seq, entry in self.entries.items()
+            if seq > began
+            for post in entry.of("post")
+        ]
+        if [tuple(row) for row in rows] != wanted:
+            self._wrong(f"the postings after entry {began} are not those of the journal")
+
+    async def _check_tables(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        rows = await connection.fetch("SELECT account_id, balance FROM accounts")
+        accounts: dict[int, int] = {row["account_id"]: row["balance"] for row in rows}
+        self._same("accounts", accounts, self.balances)
+        self._check_money(accounts)
+        holds = {row["hold_id"]: row["amount"] for row in await connection.fetch("SELECT * FROM holds")}
+        self._same("holds", holds, {key: one["amount"] for key, one in self.holds.items()})
+        rows = await connection.fetch("SELECT * FROM parcels")
+        self._same("parcels", {row["parcel_id"]: json.loads(row["parcel"]) for row in rows}, self.parcels)
+        self._check_owners(rows)
+        rows = await connection.fetch("SELECT * FROM surfaces")
+        built = {(row["cx"], row["cy"]): dict(unpack(row["edits"], CHUNK_EDIT).tolist()) for row in rows}
+        self._same("surfaces", built, dict(self.surfaces))
+        versions = {(row["cx"], row["cy"]): row["version"] for row in rows}
+        self._same("versions of surfaces", versions, self.versions)
+
+    def _same(self, table: str, stored: dict[Any, Any], wanted: dict[Any, Any]) -> None:
+        differ = [key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key)]
+        if differ:
+            self._wrong(f"{table}: {len(differ)} rows are not as the journal has them, so {differ[:3]}")
+
+    def _check_money(self, accounts: dict[int, int]) -> None:
+        if sum(accounts.values()):
+            self._wrong(f"all balances together are {sum(accounts.values())} poisha")
+        for account, balance in accounts.items():
+            if balance < 0 and account != TREASURY and account > GATEWAYS:
+                self._wrong(f"account {account} holds {balance} poisha")
+
+    def _check_owners(self, rows: list[asyncpg.Record]) -> None:
+        """One owner per plot."""
+        owners: dict[tuple[int, int], int] = {}
+        for row in rows:
+            for x in range(row["px"], row["px"] + row["pw"]):
+                for y in range(row["py"], row["py"] + row["ph"]):
+                    if owners.setdefault((x, y), row["parcel_id"]) != row["parcel_id"]:
+                        self._wrong(f"plot {x}, {y} is of parcels {owners[x, y]} and {row['parcel_id']}")
+
+    def _wrong(self, text: str) -> None:
+        self.violations.append(text)
+
+
+def _plain(result: str) -> str:
+    return json.dumps(json.loads(result), sort_keys=True)

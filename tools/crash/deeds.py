@@ -1,0 +1,244 @@
+"""What players do: claim, build, sell, buy, give away, split, merge, describe, let in, abandon.
+
+They remember what their answers told them and act on that; it may be out of date by the time a request arrives, and then it is refused,
+as it would be for people. One `Memory` is shared by all players of a run, since some deeds name what another has.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from protocol.edits import TILE_EDIT, pack
+from protocol.messages import (
+    PLOT_TILES,
+    Cut,
+    LandAbandon,
+    LandBuy,
+    LandClaim,
+    LandDescribe,
+    LandMerge,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandSplit,
+    LandTransfer,
+    Ok,
+    Standing,
+    TileEdit,
+    TileUndo,
+)
+from world.commands import AnyDurable
+from world.tiles import Build
+
+REACH_PLOTS = 9  # claims lie within so many plots of (0, 0): some in everybody's sight, some in nobody's
+SIDE_PLOTS_MAX = 3
+TILES_MAX = 8  # in one edit
+PRICE_MAX = 5_000
+ABANDON_FROM = 6  # parcels; who has fewer keeps them
+
+Box = tuple[int, int, int, int]  # x, y, width, height in tiles
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the players were told they have."""
+
+    owned: dict[int, dict[int, Box]] = field(default_factory=dict)  # player_id -> parcel_id -> where
+    for_sale: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, price
+
+    def learn(self, player_id: int, request: AnyDurable, ok: Ok) -> None:
+        """Takes in what an answer means."""
+        mine = self.owned.setdefault(player_id, {})
+        match request:
+            case LandClaim(_, _, x, y, width, height):
+                mine[ok.result["parcel_id"]] = (x, y, width, height)
+            case LandTransfer(_, _, parcel_id, to):
+                self._hand_over(parcel_id, player_id, to)
+            case LandBuy(_, _, parcel_id, _):
+                seller, _ = self.for_sale.get(parcel_id, (0, 0))
+                self._hand_over(parcel_id, seller, player_id)
+            case LandOffer(_, _, parcel_id, None):
+                self.for_sale.pop(parcel_id, None)
+            case LandOffer(_, _, parcel_id, int(price)):
+                self.for_sale[parcel_id] = (player_id, price)
+            case LandSplit(_, _, parcel_id, cut, at):
+                self._divide(mine, parcel_id, ok.result["other_id"], cut, at)
+            case LandMerge(_, _, parcel_id, other_id):
+                self._join(mine, parcel_id, other_id)
+            case LandAbandon(_, _, parcel_id):
+                mine.pop(parcel_id, None)
+
+    def _hand_over(self, parcel_id: int, before: int, after: int) -> None:
+        box = self.owned.get(before, {}).pop(parcel_id, None)
+        self.for_sale.pop(parcel_id, None)
+        if box is not None:
+            self.owned.setdefault(after, {})[parcel_id] = box
+
+    def _divide(self, mine: dict[int, Box], parcel_id: int, other_id: int, cut: Cut, at: int) -> None:
+        if parcel_id not in mine:
+            return
+        x, y, width, height = mine[parcel_id]
+        if cut is Cut.VERTICAL:
+            mine[parcel_id], mine[other_id] = (x, y, at - x, height), (at, y, x + width - at, height)
+        else:
+            mine[parcel_id], mine[other_id] = (x, y, width, at - y), (x, at, width, y + height - at)
+
+    def _join(self, mine: dict[int, Box], parcel_id: int, other_id: int) -> None:
+        if parcel_id not in mine or other_id not in mine:
+            return
+        x, y, width, height = mine[parcel_id]
+        ox, oy, other_width, other_height = mine.pop(other_id)
+        left, top = min(x, ox), min(y, oy)
+        right, bottom = max(x + width, ox + other_width), max(y + height, oy + other_height)
+        mine[parcel_id] = (left, top, right - left, bottom - top)
+
+
+@dataclass(slots=True)
+class Chooser:
+    """What one player does next."""
+
+    player_id: int
+    memory: Memory
+    random: Random
+    ids: Callable[[], int]
+
+    def next(self) -> AnyDurable:
+        """A request with a new action_id."""
+        while True:
+            request: AnyDurable | None = self.random.choices(DEEDS, WEIGHTS)[0](self)
+            if request is not None:
+                return request
+
+    def _head(self) -> tuple[int, bytes]:
+        return self.ids(), os.urandom(16)
+
+    def _mine(self) -> dict[int, Box]:
+        return self.memory.owned.setdefault(self.player_id, {})
+
+    def _one(self) -> tuple[int, Box] | None:
+        mine = self._mine()
+        return self.random.choice(list(mine.items())) if mine else None
+
+    def _other_player(self) -> int | None:
+        others = [one for one in self.memory.owned if one != self.player_id]
+        return self.random.choice(others) if others else None
+
+    # --- deeds; None where there is nothing to do it with
+
+    def claim(self) -> AnyDurable | None:
+        """Somewhere near the middle; often it is taken."""
+        px, py = (self.random.randrange(-REACH_PLOTS, REACH_PLOTS) for _ in range(2))
+        pw, ph = (self.random.randint(1, SIDE_PLOTS_MAX) for _ in range(2))
+        return LandClaim(*self._head(), *(value * PLOT_TILES for value in (px, py, pw, ph)))
+
+    def build(self) -> AnyDurable | None:
+        """On one's own land."""
+        one = self._one()
+        if one is None:
+            return None
+        x, y, width, height = one[1]
+        tiles = [
+            (
+                x + self.random.randrange(width),
+                y + self.random.randrange(height),
+                self.random.choice(list(Build)),
+            )
+            for _ in range(self.random.randint(1, TILES_MAX))
+        ]
+        return TileEdit(*self._head(), pack(tiles, TILE_EDIT))
+
+    def undo(self) -> AnyDurable | None:
+        """What was built last, if the server remembers."""
+        return TileUndo(*self._head())
+
+    def offer(self) -> AnyDurable | None:
+        """For sale, or not any more."""
+        one = self._one()
+        if one is None:
+            return None
+        price = None if self.random.random() < 0.2 else self.random.randint(0, PRICE_MAX)
+        return LandOffer(*self._head(), one[0], price)
+
+    def buy(self) -> AnyDurable | None:
+        """What somebody else sells."""
+        others = [
+            (parcel_id, price)
+            for parcel_id, (owner_id, price) in self.memory.for_sale.items()
+            if owner_id != self.player_id
+        ]
+        return LandBuy(*self._head(), *self.random.choice(others)) if others else None
+
+    def transfer(self) -> AnyDurable | None:
+        """To somebody, for nothing."""
+        one, other = self._one(), self._other_player()
+        return None if one is None or other is None else LandTransfer(*self._head(), one[0], other)
+
+    def split(self) -> AnyDurable | None:
+        """Between two plots."""
+        one = self._one()
+        if one is None:
+            return None
+        parcel_id, (x, y, width, height) = one
+        cut = self.random.choice(list(Cut))
+        start, size = (x, width) if cut is Cut.VERTICAL else (y, height)
+        if size <= PLOT_TILES:
+            return None
+        return LandSplit(
+            *self._head(), parcel_id, cut, start + PLOT_TILES * self.random.randrange(1, size // PLOT_TILES)
+        )
+
+    def merge(self) -> AnyDurable | None:
+        """With a neighbour of one's own."""
+        one = self._one()
+        if one is None:
+            return None
+        beside = [other for other, box in self._mine().items() if _make_a_rectangle(one[1], box)]
+        return LandMerge(*self._head(), one[0], self.random.choice(beside)) if beside else None
+
+    def describe(self) -> AnyDurable | None:
+        """A name and a text."""
+        one = self._one()
+        text = f"house {self.random.randrange(1_000)}"
+        return None if one is None else LandDescribe(*self._head(), one[0], text, text * 3)
+
+    def open_up(self) -> AnyDurable | None:
+        """Everybody may enter, or build, or not."""
+        one = self._one()
+        enter, build = (self.random.random() < share for share in (0.8, 0.3))
+        return None if one is None else LandOpen(*self._head(), one[0], enter, build)
+
+    def permit(self) -> AnyDurable | None:
+        """One player may."""
+        one, other = self._one(), self._other_player()
+        standing = self.random.choice([Standing.NONE, Standing.VISITOR, Standing.BUILDER, Standing.MANAGER])
+        return None if one is None or other is None else LandPermit(*self._head(), one[0], other, standing)
+
+    def abandon(self) -> AnyDurable | None:
+        """Once one has many."""
+        one = self._one()
+        return None if one is None or len(self._mine()) < ABANDON_FROM else LandAbandon(*self._head(), one[0])
+
+
+def _make_a_rectangle(one: Box, other: Box) -> bool:
+    (x, y, width, height), (ox, oy, other_width, other_height) = one, other
+    beside = (y, height) == (oy, other_height) and (x + width == ox or ox + other_width == x)
+    above = (x, width) == (ox, other_width) and (y + height == oy or oy + other_height == y)
+    return beside or above
+
+
+_TABLE: tuple[tuple[Callable[[Chooser], AnyDurable | None], int], ...] = (
+    (Chooser.claim, 8),
+    (Chooser.build, 12),
+    (Chooser.undo, 1),
+    (Chooser.offer, 4),
+    (Chooser.buy, 5),
+    (Chooser.transfer, 2),
+    (Chooser.split, 3),
+    (Chooser.merge, 3),
+    (Chooser.describe, 1),
+    (Chooser.open_up, 1),
+    (Chooser.permit, 1),
+    (Chooser.abandon, 3),
+)
+DEEDS, WEIGHTS = zip(*_TABLE, strict=True)

@@ -1,0 +1,252 @@
+"""What the clients know: every durable request, every answer, every piece of news. Nothing here asks the server or the database.
+
+What was asked, answered and told is held against the journal (audit.py) after each fault:
+
+    acknowledged     its entry is where the answer said, with that result, done by that player, as it was asked for
+    done twice       no action has two entries, and no two `ok` of one action differ
+    not done         what was refused has no entry
+    told             each event is the content of an entry: nothing was seen that is not in the journal afterwards
+    nobody asked     each entry is an action that one of these clients sent
+
+Each violation is a sentence with what a person needs to look further.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.edits import TILE_EDIT, unpack
+from protocol.errors import RefusalCode
+from protocol.messages import (
+    PLOT_TILES,
+    LandAbandon,
+    LandBuy,
+    LandChanged,
+    LandClaim,
+    LandClaimed,
+    LandFreed,
+    LandOffer,
+    LandTransfer,
+    Ok,
+    Refused,
+    TileEdit,
+    WalletChanged,
+    Welcome,
+    name_of,
+)
+from tools.crash.audit import Audit, Entry, shown
+from world.commands import AnyDurable
+
+LATER = (RefusalCode.UNAVAILABLE, RefusalCode.RATE_LIMITED)  # the same again, when retry_after_ms is over
+CLAIM = name_of(LandClaim)
+
+News = LandClaimed | LandChanged | LandFreed | WalletChanged
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A durable request and all that came back."""
+
+    player_id: int
+    request: AnyDurable
+    sends: int = 0
+    refusals: int = 0
+    decided: bool = False  # the first answer that is no "later" has come
+    ok: Ok | None = None
+    due_s: float = 0.0  # when it is to be sent again; of the sender's clock
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{name_of(type(self.request))} {self.request.action_id.hex()} of player {self.player_id}"
+
+
+@dataclass(slots=True)
+class Oracle:
+    """The clients' own record."""
+
+    asked: dict[bytes, Asked] = field(default_factory=dict)
+    refusals: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    acknowledged: int = 0
+    repeated: int = 0  # answers to what had been answered before
+    told: int = 0  # events
+    sends: int = 0
+    last_seq: int = 0  # the last place in the journal that an answer named
+    _epoch: int = 0
+    _unchecked: list[Asked] = field(default_factory=list)
+    _news: list[tuple[int, News]] = field(default_factory=list)
+    _checked_seq: int = 0
+
+    # --- what comes and goes
+
+    def asks(self, asked: Asked) -> None:
+        """A request leaves; for the first time or again."""
+        self.asked[asked.request.action_id] = asked
+        asked.sends += 1
+        self.sends += 1
+
+    def done(self, asked: Asked, ok: Ok) -> bool:
+        """An `ok` came; True if it is the first to this action."""
+        first, asked.ok = asked.ok is None, asked.ok or ok
+        if first:
+            asked.decided = True
+            self.acknowledged += 1
+            self._unchecked.append(asked)
+        else:
+            self.repeated += 1
+        if (ok.seq, ok.result) != (asked.ok.seq, asked.ok.result):
+            self.wrong(f"{asked} was answered {_said(asked.ok)} and then {_said(ok)}")
+        if not ok.seq:
+            self.wrong(f"{asked} was answered without a place in the journal")
+        self.last_seq = max(self.last_seq, ok.seq)
+        return first
+
+    def refused(self, asked: Asked, refused: Refused) -> None:
+        """A refusal came."""
+        asked.refusals += 1
+        self.refusals[refused.code.name] += 1
+        if refused.code in LATER:
+            if not refused.retry_after_ms:
+                self.wrong(f"{asked} was refused {refused.code.name} without a time to retry")
+        elif asked.ok is not None:
+            self.wrong(f"{asked} was answered {_said(asked.ok)} and then refused: {refused.message}")
+        else:
+            asked.decided = True
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """Somebody came in; after a restart all that was acknowledged must still be stored."""
+        if welcome.epoch < self._epoch:
+            self.wrong(f"welcomed by epoch {welcome.epoch} after epoch {self._epoch}")
+        if welcome.epoch > self._epoch and welcome.durable_seq < self.last_seq:
+            self.wrong(
+                f"epoch {welcome.epoch} begins at {welcome.durable_seq}; {self.last_seq} was acknowledged before"
+            )
+        self._epoch = max(self._epoch, welcome.epoch)
+
+    def saw(self, player_id: int, news: News) -> None:
+        """An event was told to a player."""
+        self.told += 1
+        self._news.append((player_id, news))
+
+    def wrong(self, text: str) -> None:
+        """A promise was broken."""
+        self.violations.append(text)
+
+    # --- against the journal
+
+    async def check(self, audit: Audit, dsn: str) -> None:
+        """Holds all that came until now against what is stored."""
+        answers, self._unchecked = self._unchecked, []
+        told, self._news = self._news, []  # what comes from here on may be newer than what is read
+        await audit.read(dsn)
+        self.violations += audit.violations
+        audit.violations.clear()
+        for asked in answers:
+            self.violations += _acknowledged(asked, audit.by_action.get(asked.request.action_id))
+        for player_id, news in told:
+            if not _is_stored(player_id, news, audit):
+                self.wrong(f"player {player_id} was told {news}, which is not in the journal")
+        for seq in range(self._checked_seq + 1, audit.seq + 1):
+            self._check_entry(audit.entries[seq])
+        self._checked_seq = audit.seq
+        for asked in self.asked.values():
+            refused = asked.sends == asked.refusals or (asked.decided and asked.ok is None)
+            if refused and asked.request.action_id in audit.by_action:
+                self.wrong(f"{asked} was refused, and was done")
+
+    def _check_entry(self, entry: Entry) -> None:
+        asked = self.asked.get(entry.action_id)
+        if asked is None:
+            self.wrong(f"entry {entry.seq}: {entry.kind} of player {entry.player_id}, which nobody asked for")
+        elif (entry.kind, entry.player_id) != (name_of(type(asked.request)), asked.player_id):
+            self.wrong(f"entry {entry.seq}: {entry.kind} of player {entry.player_id} for {asked}")
+        elif not _FITS.get(type(asked.request), _fits)(asked, entry):
+            self.wrong(f"entry {entry.seq} is not what was asked for: {asked.request} became {entry.changes}")
+
+
+def _said(ok: Ok) -> str:
+    return f"ok {ok.seq} {ok.result}"
+
+
+def _acknowledged(asked: Asked, entry: Entry | None) -> Iterator[str]:
+    assert asked.ok is not None
+    if entry is None:
+        yield f"{asked} was answered {_said(asked.ok)} and is not in the journal"
+    elif (entry.seq, entry.result) != (asked.ok.seq, asked.ok.result):
+        yield f"{asked} was answered {_said(asked.ok)}; the journal has {entry.seq} {entry.result}"
+
+
+def _is_stored(player_id: int, news: News, audit: Audit) -> bool:
+    """Whether an event is the content of an entry."""
+    match news:
+        case LandClaimed(parcel):
+            return (shown(parcel), True) in audit.parcels_told
+        case LandChanged(parcel):
+            return (shown(parcel), False) in audit.parcels_told
+        case LandFreed(parcel_id):
+            return parcel_id in audit.freed
+        case WalletChanged(balance, _, seq):
+            return (player_id, seq, balance) in audit.balances_told
+
+
+# --- what an entry must have changed, from what was asked ---
+
+
+def _fits(_: Asked, __: Entry) -> bool:
+    """Names, permits and shapes are compared by the events and by the tables."""
+    return True
+
+
+def _claims(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (parcel,) = entry.of("parcel")
+    bounds = [parcel[name] * PLOT_TILES for name in ("px", "py", "pw", "ph")]
+    wanted = [request.x, request.y, request.width, request.height]
+    paid = sum(post["amount"] for post in entry.of("post") if post["account"] == asked.player_id)
+    granted = sum(-post["amount"] for post in entry.of("post") if post["account"] == -1)
+    return (
+        bounds == wanted and parcel["owner_id"] == asked.player_id and granted - paid == entry.result["price"]
+    )
+
+
+def _transfers(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (parcel,) = entry.of("parcel")
+    return (parcel["parcel_id"], parcel["owner_id"]) == (request.parcel_id, request.to)
+
+
+def _offers(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (parcel,) = entry.of("parcel")
+    return (parcel["parcel_id"], parcel.get("price")) == (request.parcel_id, request.price)
+
+
+def _buys(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (parcel,) = entry.of("parcel")
+    paid = -sum(post["amount"] for post in entry.of("post") if post["account"] == asked.player_id)
+    granted = sum(-post["amount"] for post in entry.of("post") if post["account"] == -1)
+    bought = (parcel["parcel_id"], parcel["owner_id"]) == (request.parcel_id, asked.player_id)
+    return bought and paid in (request.price, request.price - granted, request.price - granted // 2)
+
+
+def _abandons(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    return [one["parcel_id"] for one in entry.of("freed")] == [request.parcel_id]
+
+
+def _edits(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    wanted = {(x, y): kind for x, y, kind in unpack(request.edits, TILE_EDIT).tolist()}
+    return dict(entry.tiles()) == wanted
+
+
+_FITS: dict[type, Callable[[Asked, Entry], bool]] = {
+    LandClaim: _claims,
+    LandTransfer: _transfers,
+    LandOffer: _offers,
+    LandBuy: _buys,
+    LandAbandon: _abandons,
+    TileEdit: _edits,
+}
