@@ -325,6 +325,8 @@ class LandConfig(Section):
     """One player owns so many at most."""
     player_plots_max: Annotated[int, span("plots", 1, 1_048_576)] = 512
     """And so many plots, all together."""
+    lease_term_min_s: Annotated[float, span("seconds", 0.05, 31_622_400)] = 3_600.0
+    """The shortest term of a lease, in world time."""
 
 
 class EconomyConfig(Section):

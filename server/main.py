@@ -416,6 +416,7 @@ def _rules(config: Config) -> Rules:
             parcel_plots_max=config.land.parcel_plots_max,
             player_parcels_max=config.land.player_parcels_max,
             player_plots_max=config.land.player_plots_max,
+            lease_term_ms_min=round(config.land.lease_term_min_s * 1_000),
         ),
     )
 

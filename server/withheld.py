@@ -8,12 +8,22 @@ import heapq
 import itertools
 
 from protocol import codec
-from protocol.messages import LandChanged, LandClaim, LandClaimed, LandFreed, Ok, WalletChanged, name_of
+from protocol.messages import (
+    LandChanged,
+    LandClaim,
+    LandClaimed,
+    LandFreed,
+    LeaseEnded,
+    Ok,
+    WalletChanged,
+    name_of,
+)
 from server.frames import TickFrame
 from world.entries import Entry
 from world.ledger import Post
 from world.parcels import Freed, Parcel
 from world.queries import seen
+from world.settlement import LEASE_ENDED, Settled
 from world.state import State
 from world.tick import Events
 
@@ -62,13 +72,22 @@ def _news(state: State, entry: Entry) -> TickFrame:
     for change in entry.changes:
         match change:
             case Parcel():
-                told = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(change))
+                told = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
                 part.casts.append((change.cells(), codec.encode(told)))
             case Freed():
                 part.casts.append((change.cells(), codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:
                 wallets[account] = balance
+    if entry.kind == LEASE_ENDED and isinstance(entry.result, Settled):
+        _tell_lease_ended(state, entry.result, part)
     for player_id, balance in wallets.items():
         held = state.ledger.held.get(player_id, 0)
         part.heard.append((codec.encode(WalletChanged(balance, held, entry.seq)), [player_id]))
     return part
+
+
+def _tell_lease_ended(state: State, settled: Settled, part: TickFrame) -> None:
+    assert settled.tenant_id is not None
+    here = [one for one in (settled.owner_id, settled.tenant_id) if one in state.players.slot_of]
+    if here:
+        part.heard.append((codec.encode(LeaseEnded(settled.parcel_id, settled.tenant_id)), here))

@@ -45,6 +45,7 @@ class LandRules:
     parcel_plots_max: int = 64
     player_parcels_max: int = 64
     player_plots_max: int = 512
+    lease_term_ms_min: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,3 +324,7 @@ class State:
     def time_ms(self, tick: int) -> int:
         """World time of a tick, in milliseconds."""
         return tick * 1000 // self.rules.tick_hz
+
+    def ticks_of(self, time_ms: int) -> int:
+        """So much world time in ticks, at least one."""
+        return max(1, time_ms * self.rules.tick_hz // 1000)
