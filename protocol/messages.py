@@ -251,6 +251,10 @@ class Parcel(Result):
     standing: Annotated[Standing | None, Meta(description="of who asks; nil in what goes to many")] = None
     to_let: Annotated[Terms | None, Meta(description="whoever wants may rent it for this")] = None
     lease: Annotated[Lease | None, Meta(description="who rents it; nil: nobody")] = None
+    upkeep_ms: Annotated[
+        U64 | None, Meta(description="world time at which upkeep is due next; nil: there is none")
+    ] = None
+    arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed; nil: none")] = None
 
 
 class ParcelFound(Result, omit_defaults=True):
@@ -271,6 +275,8 @@ class ParcelFound(Result, omit_defaults=True):
     standing: Annotated[Standing | None, Meta(description="of who asks")] = None
     to_let: Annotated[Terms | None, Meta(description="whoever wants may rent it for this")] = None
     lease: Annotated[Lease | None, Meta(description="who rents it")] = None
+    upkeep_ms: Annotated[U64 | None, Meta(description="world time at which upkeep is due next")] = None
+    arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed")] = None
 
 
 class ParcelsFound(Result):
@@ -800,7 +806,7 @@ class LandChanged(ServerMessage, tag=78):
 
 
 class LandFreed(ServerMessage, tag=79):
-    """A parcel in your sight is no more: the land is nobody's, or part of another parcel that `land_changed` tells of."""
+    """A parcel in your sight, or one of yours, is no more: the land is nobody's, or part of another that `land_changed` tells of."""
 
     parcel_id: ParcelId
 
@@ -826,6 +832,14 @@ class LeaseEnded(ServerMessage, tag=82):
 
     parcel_id: ParcelId
     tenant_id: Annotated[U32, Meta(description="player_id of who rented it")]
+
+
+class UpkeepMissed(ServerMessage, tag=83):
+    """The upkeep of a parcel of yours was due, and your wallet held too little."""
+
+    parcel_id: ParcelId
+    owed: Annotated[U64, Meta(description="to be there when it is due next, in poisha")]
+    freed_ms: Annotated[U64, Meta(description="world time at which the land is nobody's if it is not paid")]
 
 
 def name_of(message: type[msgspec.Struct]) -> str:
@@ -892,5 +906,6 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     EntryDenied,
     WalletChanged,
     LeaseEnded,
+    UpkeepMissed,
 )
 DURABLE_MESSAGES = tuple(message for message in CLIENT_MESSAGES if "action_id" in message.__struct_fields__)

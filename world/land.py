@@ -79,6 +79,11 @@ def price_of(rules: LandRules, rectangle: Rectangle) -> int:
     return pw * ph * max(rules.plot_price_min, rules.plot_price * near // (near + away))
 
 
+def first_due(state: State) -> int | None:
+    """The tick at which the upkeep of land that is claimed now is due; None: there is none."""
+    return state.tick + state.upkeep_ticks if state.rules.land.upkeep_per_plot else None
+
+
 # --- claiming ---
 
 
@@ -98,7 +103,9 @@ def claim(state: State, act: Act, request: LandClaim) -> Outcome:
         legs_with_grant(state, act.player_id, [(act.player_id, -price), (HOUSE, price)])
     )
     parcel_id = state.parcels.last_id + 1
-    parcel = Parcel(parcel_id, act.player_id, act.name, *rectangle, seq=state.seq + 1)
+    parcel = Parcel(
+        parcel_id, act.player_id, act.name, *rectangle, seq=state.seq + 1, paid_until=first_due(state)
+    )
     return Outcome(LandClaimResult(parcel_id, price), [*posts, parcel])
 
 
@@ -331,7 +338,12 @@ def merge(state: State, act: Act, request: LandMerge) -> Outcome:
         check_off_market(one)
     rectangle = _together(parcel, other)
     _check_size(state.rules.land, rectangle)
-    return Outcome(LandHeld(parcel.parcel_id), [freed(other), _shaped(parcel, rectangle, state.seq + 1)])
+    merged = replace(
+        _shaped(parcel, rectangle, state.seq + 1),
+        paid_until=min(parcel.paid_until or 0, other.paid_until or 0) or None,
+        arrears=max(parcel.arrears, other.arrears),
+    )
+    return Outcome(LandHeld(parcel.parcel_id), [freed(other), merged])
 
 
 def _together(one: Parcel, other: Parcel) -> Rectangle:

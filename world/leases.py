@@ -26,6 +26,7 @@ from world.land import (
     find,
     legs_with_grant,
     owned,
+    spendable,
 )
 from world.ledger import ESCROW, Hold, Post, in_words
 from world.parcels import Before, Lease, Parcel, Terms
@@ -120,7 +121,7 @@ def leave(state: State, act: Act, request: LandLeave) -> Outcome:
 def end_term(state: State, parcel: Parcel, lease: Lease) -> tuple[bool, list[Change]]:
     """What happens at the end of a term, and whether another begins."""
     rent = lease.terms.rent
-    if lease.leaving or state.ledger.balance(lease.tenant_id) < rent:
+    if lease.leaving or spendable(state, lease.tenant_id) < rent:
         return False, ended(state, parcel, lease)
     later = replace(lease, ends=lease.ends + state.ticks_of(lease.terms.term_ms))
     posts = _paid(state, lease.tenant_id, parcel.owner_id, rent)

@@ -84,6 +84,8 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     seq: int = 0
     to_let: Terms | None = None
     lease: Lease | None = None
+    paid_until: int | None = None  # upkeep, a tick; None: it never was due
+    arrears: int = 0  # periods of upkeep that were not paid
 
     @property
     def holder_id(self) -> int:
@@ -235,9 +237,10 @@ class Ids:
 
 
 class Parcels:
-    """All owned land."""
+    """All owned land. `upkeep`: whether it costs any."""
 
-    def __init__(self, chunks_max: int) -> None:
+    def __init__(self, chunks_max: int, upkeep: bool) -> None:
+        self._upkeep = upkeep
         self.by_id: dict[int, Parcel] = {}
         self.by_plot: dict[int, int] = {}  # key of a plot -> parcel_id
         self.by_owner = Ids()
@@ -273,7 +276,7 @@ class Parcels:
         for plot in plots:
             self.by_plot[plot] = parcel.parcel_id
         self._hand_over(parcel.parcel_id, old, parcel)
-        self.dues.put(parcel.parcel_id, due(parcel))
+        self.dues.put(parcel.parcel_id, self._due(parcel))
         if parcel.price is not None:
             self.for_sale[parcel.parcel_id] = None
         if not parcel.open_enter:
@@ -305,6 +308,13 @@ class Parcels:
                 self.gates.dismiss(old.parcel_id, player_id)
         return plots
 
+    def _due(self, parcel: Parcel) -> int | None:
+        """The tick at which the world itself has something to do with a parcel; None: never."""
+        ticks = [parcel.lease.ends] if parcel.lease is not None else []
+        if self._upkeep:
+            ticks.append(parcel.paid_until or 0)
+        return min(ticks, default=None)
+
     def _hand_over(self, parcel_id: int, old: Parcel | None, new: Parcel | None) -> None:
         """Whose it was, and whose it is."""
         for ids, who in ((self.by_owner, _owner), (self.by_tenant, _tenant)):
@@ -323,11 +333,6 @@ def _owner(parcel: Parcel | None) -> int | None:
 
 def _tenant(parcel: Parcel | None) -> int | None:
     return None if parcel is None or parcel.lease is None else parcel.lease.tenant_id
-
-
-def due(parcel: Parcel) -> int | None:
-    """The tick at which the world itself has something to do with a parcel; None: never."""
-    return None if parcel.lease is None else parcel.lease.ends
 
 
 def entering(parcel: Parcel) -> list[int]:

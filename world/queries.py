@@ -47,7 +47,15 @@ def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages
         standing,
         None if parcel.to_let is None else _terms(parcel.to_let),
         None if parcel.lease is None else _lease(state, parcel.lease),
+        *_upkeep(state, parcel),
     )
+
+
+def _upkeep(state: State, parcel: Parcel) -> tuple[int | None, int | None]:
+    """When it is due, and how many periods are owed."""
+    if not state.rules.land.upkeep_per_plot or parcel.paid_until is None:
+        return None, None
+    return state.time_ms(parcel.paid_until), parcel.arrears or None
 
 
 def _terms(terms: Terms) -> messages.Terms:

@@ -1,5 +1,6 @@
 """Leases as tables: who asks for what, how many ticks pass, and what is answered; and, whatever happens, money and builds come back."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,11 +32,11 @@ from tests.world.support import ADA, BEA, CAL, World, act, ids, outcome
 from tests.world.test_land import LAND, NO, Row, build, claim, got, held, rules, split
 from world import queries
 from world.building import kinds_on
-from world.commands import Settle
+from world.commands import AnyDurable, Settle
 from world.digest import digest
 from world.dues import STALE_MIN, Dues
-from world.entries import apply, read
-from world.ledger import ESCROW
+from world.entries import Entry, apply, read
+from world.ledger import ESCROW, Post
 from world.parcels import Parcel
 from world.state import State
 from world.tiles import Build
@@ -49,8 +50,10 @@ def let(parcel_id: int = 1, rent: int | None = 100, deposit: int = 0, renewable:
     return LandLet(*ids(), parcel_id, rent, TERM_MS, deposit, renewable)
 
 
-def rent(parcel_id: int = 1, seen: int = 100, **more: int) -> LandRent:
-    return LandRent(*ids(), parcel_id, seen, **more)
+def rent(
+    parcel_id: int = 1, seen: int = 100, term_ms: int | None = None, deposit: int | None = None
+) -> LandRent:
+    return LandRent(*ids(), parcel_id, seen, term_ms, deposit)
 
 
 def leave(parcel_id: int = 1) -> LandLeave:
@@ -357,10 +360,10 @@ class Sums:
     def __init__(self) -> None:
         self.put_in = self.got_back = 0
 
-    def take(self, entries: Any) -> None:
+    def take(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             for change in read(entry.record).changes:
-                if getattr(change, "account", None) == ESCROW:
+                if isinstance(change, Post) and change.account == ESCROW:
                     self.put_in += max(0, change.amount)
                     self.got_back += max(0, -change.amount)
 
@@ -389,14 +392,14 @@ def test_no_money_is_made_or_lost_and_each_deposit_comes_back_once(steps: list[A
             continue
         parcel = state.parcels.by_id[parcel_id]
         seen = parcel.to_let.rent if parcel.to_let else 0
-        request = {
+        requests: dict[str, AnyDurable] = {
             "let": let(parcel_id, amount, deposit=amount // 2, renewable=renewable),
             "rent": rent(parcel_id, seen),
             "leave": leave(parcel_id),
             "buy": LandBuy(*ids(), parcel_id, amount),
             "give": LandTransfer(*ids(), parcel_id, 1 + amount % 3),
-        }[what]
-        sums.take(world.do(act(who, request)).entries)
+        }
+        sums.take(world.do(act(who, requests[what])).entries)
         state.ledger.check()
     for parcel in list(state.parcels.by_id.values()):
         if parcel.lease is not None:

@@ -73,6 +73,7 @@ export const MESSAGES = {
   entry_denied: { code: 80, direction: "server", required: 3, fields: ["parcel_id", "trouble", "message"] },
   wallet_changed: { code: 81, direction: "server", required: 3, fields: ["balance", "held", "seq"] },
   lease_ended: { code: 82, direction: "server", required: 2, fields: ["parcel_id", "tenant_id"] },
+  upkeep_missed: { code: 83, direction: "server", required: 3, fields: ["parcel_id", "owed", "freed_ms"] },
 };
 
 export const RefusalCode = Object.freeze({

@@ -47,6 +47,8 @@ PARCEL: Fields = {
     "standing": None,
     "to_let": None,
     "lease": None,
+    "upkeep_ms": None,
+    "arrears": None,
 }
 TERMS: Fields = {"rent": 5_000, "deposit": 10_000, "term_ms": 86_400_000, "renewable": True}
 NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
@@ -222,7 +224,7 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_changed", {"parcel": {**PARCEL, "price": 10**15, "name": "", "open_build": True}}),
     ("land_freed", {"parcel_id": U32_MAX}),
     ("entry_denied", {"parcel_id": 1, "trouble": 0, "message": "Ada lets nobody in."}),
-    ("land_changed", {"parcel": {**PARCEL, "to_let": TERMS}}),
+    ("land_changed", {"parcel": {**PARCEL, "to_let": TERMS, "upkeep_ms": 0, "arrears": 65535}}),
     (
         "land_changed",
         {
@@ -239,6 +241,7 @@ MESSAGES: list[tuple[str, Fields]] = [
         },
     ),
     ("lease_ended", {"parcel_id": 1, "tenant_id": U32_MAX}),
+    ("upkeep_missed", {"parcel_id": 1, "owed": 10**15, "freed_ms": JS_INTEGER_MAX}),
     ("wallet_changed", {"balance": 10**15, "held": 0, "seq": JS_INTEGER_MAX}),
 ]
 
