@@ -39,6 +39,7 @@ MONEY_MAX = 10**15  # poisha; ten trillion BDT
 PARCELS_PAGE = 64  # in one answer
 POSTINGS_PAGE = 50
 LOOK_TILES_MAX = 512  # side of the rectangle that land_in looks at
+LEASE_TERM_MS_MAX = 366 * 86_400_000
 
 U8 = Annotated[int, Meta(ge=0, le=2**8 - 1)]
 U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
@@ -67,6 +68,7 @@ Side = Annotated[int, Meta(ge=1, le=2 * WORLD_TILES_MAX, description="in whole t
 ParcelId = Annotated[U32, Meta(description="which parcel")]
 Money = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="in poisha: 100 are 1 BDT")]
 Change = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, description="in poisha; below 0 it left")]
+Term = Annotated[int, Meta(ge=1, le=LEASE_TERM_MS_MAX, description="how long it runs, in ms of world time")]
 ParcelName = Annotated[str, Meta(max_length=PARCEL_NAME_CHARS_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
 
@@ -136,7 +138,11 @@ class Standing(MeaningInt):
     VISITOR = 1, "enter"
     BUILDER = 2, "build"
     MANAGER = 3, "say who may enter and build, name it and describe it"
-    OWNER = 4, "everything"
+    TENANT = (
+        4,
+        "all that the owner might there while nobody rents it, but not give it away or change its shape",
+    )
+    OWNER = 5, "everything"
 
 
 class Cut(MeaningInt):
@@ -206,6 +212,27 @@ class PlayerFound(Result):
     online: bool
 
 
+class Terms(Result):
+    """What a parcel is let for."""
+
+    rent: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="for each term, in poisha")]
+    deposit: Annotated[
+        int, Meta(ge=0, le=MONEY_MAX, description="set aside while the lease runs, and given back at its end")
+    ]
+    term_ms: Term
+    renewable: Annotated[bool, Meta(description="a term follows the other until somebody gives notice")]
+
+
+class Lease(Result):
+    """A parcel that is let."""
+
+    tenant_id: Annotated[U32, Meta(description="player_id of who rents it")]
+    tenant_name: Name
+    terms: Terms
+    ends_ms: Annotated[U64, Meta(description="world time at which the term ends")]
+    leaving: Annotated[bool, Meta(description="notice was given: this term is the last")]
+
+
 class Parcel(Result):
     """A piece of land: a rectangle of whole plots with one owner."""
 
@@ -222,10 +249,16 @@ class Parcel(Result):
     open_build: Annotated[bool, Meta(description="whether everybody may build")]
     price: Annotated[Money | None, Meta(description="for sale at this; nil: not for sale")]
     standing: Annotated[Standing | None, Meta(description="of who asks; nil in what goes to many")] = None
+    to_let: Annotated[Terms | None, Meta(description="whoever wants may rent it for this")] = None
+    lease: Annotated[Lease | None, Meta(description="who rents it; nil: nobody")] = None
+    upkeep_ms: Annotated[
+        U64 | None, Meta(description="world time at which upkeep is due next; nil: there is none")
+    ] = None
+    arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed; nil: none")] = None
 
 
 class ParcelFound(Result, omit_defaults=True):
-    """The fields of a Parcel, or none of them where the land is nobody's; `price` is absent where it is not for sale."""
+    """The fields of a Parcel, or none of them where the land is nobody's; what does not hold is absent."""
 
     parcel_id: ParcelId | None = None
     owner_id: PlayerId | None = None
@@ -240,6 +273,10 @@ class ParcelFound(Result, omit_defaults=True):
     open_build: Annotated[bool | None, Meta(description="whether everybody may build")] = None
     price: Money | None = None
     standing: Annotated[Standing | None, Meta(description="of who asks")] = None
+    to_let: Annotated[Terms | None, Meta(description="whoever wants may rent it for this")] = None
+    lease: Annotated[Lease | None, Meta(description="who rents it")] = None
+    upkeep_ms: Annotated[U64 | None, Meta(description="world time at which upkeep is due next")] = None
+    arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed")] = None
 
 
 class ParcelsFound(Result):
@@ -427,7 +464,7 @@ class LandIn(ClientMessage, tag=10):
 
 
 class LandMine(ClientMessage, tag=11):
-    """One's own parcels, by parcel_id; a page at a time."""
+    """The parcels that one owns or rents, by parcel_id; a page at a time."""
 
     request_id: RequestId
     after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
@@ -589,6 +626,40 @@ class ReceiptGet(ClientMessage, tag=27):
     rule = Rule(State.PLAYING, Rate.REQUEST, result=ReceiptFound)
 
 
+class LandLet(ClientMessage, tag=28):
+    """Offers a parcel to let, or takes the offer back. Who rents it stands where you stood, and at the end finds all as it was."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    rent: Annotated[Money | None, Meta(description="for each term; nil: not to let any more")] = None
+    term_ms: Annotated[Term | None, Meta(description="how long a term runs; needed with a rent")] = None
+    deposit: Annotated[Money | None, Meta(description="set aside while the lease runs; nil: none")] = None
+    renewable: Annotated[bool | None, Meta(description="whether terms follow each other; nil: no")] = None
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandRent(ClientMessage, tag=29):
+    """Rents a parcel at the rent as seen, and pays for the first term; another rent is refused with CHANGED."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    rent: Money
+    term_ms: Annotated[Term | None, Meta(description="as seen; nil: whatever it is")] = None
+    deposit: Annotated[Money | None, Meta(description="as seen; nil: whatever it is")] = None
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandLeave(ClientMessage, tag=30):
+    """Gives notice: the lease ends with this term. Tenant and owner may."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
 # --- from the server ---------------------------------------------------------------------------------------
 
 
@@ -735,7 +806,7 @@ class LandChanged(ServerMessage, tag=78):
 
 
 class LandFreed(ServerMessage, tag=79):
-    """A parcel in your sight is no more: the land is nobody's, or part of another parcel that `land_changed` tells of."""
+    """A parcel in your sight, or one of yours, is no more: the land is nobody's, or part of another that `land_changed` tells of."""
 
     parcel_id: ParcelId
 
@@ -754,6 +825,21 @@ class WalletChanged(ServerMessage, tag=81):
     balance: Money
     held: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="set aside, in poisha")]
     seq: Annotated[U64, Meta(description="place in the journal of what changed it")]
+
+
+class LeaseEnded(ServerMessage, tag=82):
+    """A lease in which you had part is over: the deposit is back, and the parcel as it was before."""
+
+    parcel_id: ParcelId
+    tenant_id: Annotated[U32, Meta(description="player_id of who rented it")]
+
+
+class UpkeepMissed(ServerMessage, tag=83):
+    """The upkeep of a parcel of yours was due, and your wallet held too little."""
+
+    parcel_id: ParcelId
+    owed: Annotated[U64, Meta(description="to be there when it is due next, in poisha")]
+    freed_ms: Annotated[U64, Meta(description="world time at which the land is nobody's if it is not paid")]
 
 
 def name_of(message: type[msgspec.Struct]) -> str:
@@ -796,6 +882,9 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     Wallet,
     WalletStatement,
     ReceiptGet,
+    LandLet,
+    LandRent,
+    LandLeave,
 )
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     Welcome,
@@ -816,5 +905,7 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     LandFreed,
     EntryDenied,
     WalletChanged,
+    LeaseEnded,
+    UpkeepMissed,
 )
 DURABLE_MESSAGES = tuple(message for message in CLIENT_MESSAGES if "action_id" in message.__struct_fields__)

@@ -38,7 +38,13 @@ ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
     messages.Trouble,
 )
 
-SHAPES: tuple[type[msgspec.Struct], ...] = (messages.Parcel, messages.Permit, messages.Posting)
+SHAPES: tuple[type[msgspec.Struct], ...] = (
+    messages.Parcel,
+    messages.Terms,
+    messages.Lease,
+    messages.Permit,
+    messages.Posting,
+)
 
 _RECORD_TYPES = {"<u4": "u32", "<u2": "u16", "|u1": "u8", "<i4": "i32"}
 _EDIT_MEANINGS = {

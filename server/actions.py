@@ -40,7 +40,7 @@ from protocol.messages import (
 )
 from server.books import Books
 from server.survey import Survey
-from world.commands import Act, AnyDurable
+from world.commands import Act, AnyDurable, Settle
 from world.land import Rectangle
 from world.state import State
 from world.tick import ANOTHER_ACTION
@@ -59,8 +59,12 @@ WORST_BYTES: dict[type, int] = {
     LandClaim: 4_096,
     LandSplit: 65_536,
     LandAbandon: ENTRY_BYTES_MAX,
+    LandTransfer: 8_192,
+    LandBuy: 8_192,
+    LandOffer: 24_576,
 }
-WORST_BYTES_OTHERWISE = 32_768
+WORST_BYTES_OTHERWISE = 49_152  # a parcel that is let, with all that is kept for its end
+SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
 log = structlog.get_logger()
 
@@ -140,11 +144,15 @@ class Actions:
             self._unknown.append(waiting)
             self._work.set()
 
-    def admit(self) -> list[Act]:
-        """What enters this tick."""
+    def admit(self) -> list[Act | Settle]:
+        """What enters this tick: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
         entries, size = self._journal.room(now_s)
-        acts: list[Act] = []
+        acts: list[Act | Settle] = []
+        due = min(SETTLE_ENTRIES_MAX, entries, size // ENTRY_BYTES_MAX)
+        if due > 0 and self._state.parcels.dues.first(self._state.tick + 1) is not None:
+            acts.append(Settle(due))
+            entries, size = entries - due, size - due * ENTRY_BYTES_MAX
         queue = self._queue
         while queue:
             first = queue[0]
@@ -163,7 +171,7 @@ class Actions:
                 self._settle(first, unavailable())
             else:
                 break
-        self.admitted_total += len(acts)
+        self.admitted_total += sum(type(act) is Act for act in acts)
         return acts
 
     def _closed_for(self, act: Act) -> bool:

@@ -325,6 +325,14 @@ class LandConfig(Section):
     """One player owns so many at most."""
     player_plots_max: Annotated[int, span("plots", 1, 1_048_576)] = 512
     """And so many plots, all together."""
+    lease_term_min_s: Annotated[float, span("seconds", 0.05, 31_622_400)] = 3_600.0
+    """The shortest term of a lease, in world time."""
+    upkeep_per_plot: Annotated[int, span("poisha", 0, 10**12)] = 0
+    """What a plot costs its owner each period, paid to the house by itself. 0: land costs nothing but its claim."""
+    upkeep_period_days: Annotated[float, span("days", 0.0001, 3_650)] = 30.0
+    """How long a period is, in world time."""
+    upkeep_grace_periods: Annotated[int, span("periods", 0, 1_000)] = 2
+    """So many may be owed; after that the land is nobody's again, and what stood there is gone."""
 
 
 class EconomyConfig(Section):

@@ -60,6 +60,7 @@ from world.terrain import Terrain
 from world.tick import warm_up
 
 HEALTHY_TICK_S = 2.0
+DAY_MS = 86_400_000
 FILES_SPARE = 256  # open files beside connections: the database, logs, gateways
 LEFT_S_MIN = 0.02  # even who comes late in a stop gets a moment
 # A stop has `server.shutdown_s` in all. Each closer may wait until so much of it is over, and what hangs longer is left behind.
@@ -399,6 +400,10 @@ def _rules(config: Config) -> Rules:
             parcel_plots_max=config.land.parcel_plots_max,
             player_parcels_max=config.land.player_parcels_max,
             player_plots_max=config.land.player_plots_max,
+            lease_term_ms_min=round(config.land.lease_term_min_s * 1_000),
+            upkeep_per_plot=config.land.upkeep_per_plot,
+            upkeep_period_ms=round(config.land.upkeep_period_days * DAY_MS),
+            upkeep_grace=config.land.upkeep_grace_periods,
         ),
     )
 

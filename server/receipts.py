@@ -44,14 +44,14 @@ class Notary:
         return self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
     def concerns(self, record: str, player_id: int) -> bool:
-        """Whether a player has part in an entry: did it, paid or was paid, or owns what it is about."""
+        """Whether a player has part in an entry: did it, paid or was paid, or owns or rents what it is about."""
         entry = read(record.encode())
         if entry.player_id == player_id:
             return True
         for change in entry.changes:
             if isinstance(change, Post) and change.account == player_id:
                 return True
-            if isinstance(change, Parcel) and change.owner_id == player_id:
+            if isinstance(change, Parcel) and player_id in (change.owner_id, change.holder_id):
                 return True
         return False
 

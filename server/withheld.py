@@ -6,14 +6,27 @@ dies before, nobody ever heard of it.
 
 import heapq
 import itertools
+from collections.abc import Iterator
 
 from protocol import codec
-from protocol.messages import LandChanged, LandClaim, LandClaimed, LandFreed, Ok, WalletChanged, name_of
+from protocol.messages import (
+    LandChanged,
+    LandClaim,
+    LandClaimed,
+    LandFreed,
+    LeaseEnded,
+    Ok,
+    ServerMessage,
+    UpkeepMissed,
+    WalletChanged,
+    name_of,
+)
 from server.frames import TickFrame
 from world.entries import Entry
 from world.ledger import Post
 from world.parcels import Freed, Parcel
 from world.queries import seen
+from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED, Settled
 from world.state import State
 from world.tick import Events
 
@@ -62,13 +75,31 @@ def _news(state: State, entry: Entry) -> TickFrame:
     for change in entry.changes:
         match change:
             case Parcel():
-                told = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(change))
+                told = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
                 part.casts.append((change.cells(), codec.encode(told)))
             case Freed():
                 part.casts.append((change.cells(), codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:
                 wallets[account] = balance
+    if isinstance(entry.result, Settled):
+        part.heard += _told(state, entry.kind, entry.result)
     for player_id, balance in wallets.items():
         held = state.ledger.held.get(player_id, 0)
         part.heard.append((codec.encode(WalletChanged(balance, held, entry.seq)), [player_id]))
     return part
+
+
+def _told(state: State, kind: str, settled: Settled) -> Iterator[tuple[bytes, list[int]]]:
+    """What happened by itself, for those whom it concerns and who are here."""
+    owner, tenant = settled.owner_id, settled.tenant_id
+    told: list[tuple[ServerMessage, list[int]]] = []
+    if tenant is not None and kind in (LEASE_ENDED, LAND_FORFEITED):
+        told.append((LeaseEnded(settled.parcel_id, tenant), [owner, tenant]))
+    if kind == UPKEEP_MISSED:
+        told.append((UpkeepMissed(settled.parcel_id, settled.owed, settled.freed_ms), [owner]))
+    if kind == LAND_FORFEITED:
+        told.append((LandFreed(settled.parcel_id), [owner]))
+    for message, players in told:
+        here = [player_id for player_id in players if player_id in state.players.slot_of]
+        if here:
+            yield codec.encode(message), here

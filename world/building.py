@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from protocol.edits import CHUNK_EDIT, pack, unpack
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PLOT_TILES, Role, Standing, TileEdit, TilesEdited, TileUndo
 from protocol.snapshot import CELL_TILES
@@ -17,11 +20,12 @@ from world.commands import Act
 from world.entries import Built, Change, Outcome, version_of
 from world.grid import pack as key_of
 from world.grid import unpack as cell_of
-from world.parcels import Parcel
+from world.parcels import Parcel, Rectangle, cells_of, plots_in
 from world.state import State, Undo
 from world.tiles import Build
 
 UNDO_EDITS_MAX = 20  # of one player
+assert max(Build) < 16, "what is kept of a build has half a byte a tile"
 
 
 def edit(state: State, act: Act, request: TileEdit) -> Outcome:
@@ -48,7 +52,7 @@ def check_may_build(state: State, player_id: int, x: int, y: int) -> None:
 
 def _named(parcel: Parcel) -> str:
     called = f"“{parcel.name}”" if parcel.name else f"parcel {parcel.parcel_id}"
-    return f"{called} may build there; ask {parcel.owner_name}."
+    return f"{called} may build there; ask {parcel.holder_name}."
 
 
 def undo(state: State, act: Act, _: TileUndo) -> Outcome:
@@ -102,38 +106,75 @@ def _place(key: int, tile: int) -> tuple[int, int]:
 # --- rectangles of plots ---
 
 
-def standing_in(state: State, px: int, py: int, pw: int, ph: int) -> dict[int, list[tuple[int, int]]]:
-    """(tile, Build) of all that stands on a rectangle of plots, by chunk."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    left, top, right, bottom = (value * PLOT_TILES for value in (px, py, px + pw, py + ph))
-    for cx in range(left // CELL_TILES, (right - 1) // CELL_TILES + 1):
-        for cy in range(top // CELL_TILES, (bottom - 1) // CELL_TILES + 1):
-            key = key_of(cx, cy)
-            surface = state.chunks.surfaces.get(key)
-            if surface is None:
-                continue
-            stands = [
-                (tile, kind)
-                for tile, kind in sorted(surface.kinds.items())
-                if kind != Build.NOTHING
-                and left <= cx * CELL_TILES + tile % CELL_TILES < right
-                and top <= cy * CELL_TILES + tile // CELL_TILES < bottom
-            ]
-            if stands:
-                found[key] = stands
-    return found
+def kinds_on(state: State, rectangle: Rectangle) -> NDArray[np.uint8]:
+    """u8[height, width]: the Build on each tile of a rectangle of plots."""
+    left, top, width, height = (value * PLOT_TILES for value in rectangle)
+    kinds = np.zeros((height, width), np.uint8)
+    for key in cells_of(plots_in(*rectangle)):
+        surface = state.chunks.surfaces.get(key)
+        if surface is None:
+            continue
+        chunk = np.zeros(CELL_TILES * CELL_TILES, np.uint8)
+        chunk[list(surface.kinds)] = list(surface.kinds.values())
+        cx, cy = cell_of(key)
+        x, y = cx * CELL_TILES - left, cy * CELL_TILES - top  # of the chunk, from the rectangle's corner
+        rows = slice(max(0, y), min(height, y + CELL_TILES))
+        columns = slice(max(0, x), min(width, x + CELL_TILES))
+        kinds[rows, columns] = chunk.reshape(CELL_TILES, CELL_TILES)[
+            rows.start - y : rows.stop - y, columns.start - x : columns.stop - x
+        ]
+    return kinds
 
 
-def anything_stands(state: State, rectangle: tuple[int, int, int, int]) -> bool:
+def anything_stands(state: State, rectangle: Rectangle) -> bool:
     """Whether something is built on a rectangle of plots."""
-    return bool(standing_in(state, *rectangle))
+    return bool(kinds_on(state, rectangle).any())
 
 
-def cleared(state: State, rectangle: tuple[int, int, int, int]) -> Iterator[Built]:
+def rebuilt(state: State, rectangle: Rectangle, kinds: NDArray[np.uint8] | int) -> list[Built]:
+    """What makes a rectangle of plots look so: u8[height, width], or the same everywhere. Touches only what is another now."""
+    ys, xs = np.nonzero(kinds_on(state, rectangle) != kinds)
+    records = np.empty(len(ys), TILE_EDIT)
+    records["x"], records["y"] = xs + rectangle[0] * PLOT_TILES, ys + rectangle[1] * PLOT_TILES
+    records["kind"] = kinds if isinstance(kinds, int) else kinds[ys, xs]
+    return list(_built(state, tiles.by_chunk(records)))
+
+
+def cleared(state: State, rectangle: Rectangle) -> list[Built]:
     """What takes away all that stands on a rectangle of plots."""
-    bare: Iterable[tuple[int, Any]] = standing_in(state, *rectangle).items()
-    packed = {key: pack([(tile, Build.NOTHING) for tile, _ in stands], CHUNK_EDIT) for key, stands in bare}
-    return _built(state, packed)
+    return rebuilt(state, rectangle, Build.NOTHING.value)
+
+
+def kept(state: State, rectangle: Rectangle) -> bytes:
+    """What stands on a rectangle of plots: a bit a plot, row by row, whether anything does, then half a byte a tile of those; empty
+    where all is bare.
+    """
+    blocks = _by_plot(kinds_on(state, rectangle))
+    stands = blocks.any(axis=1)
+    if not stands.any():
+        return b""
+    halves = blocks[stands]
+    return np.packbits(stands).tobytes() + (halves[:, ::2] | halves[:, 1::2] << 4).tobytes()
+
+
+def put_back(state: State, rectangle: Rectangle, build: bytes) -> list[Built]:
+    """What makes a rectangle of plots look as it did when `build` was kept."""
+    _, _, pw, ph = rectangle
+    blocks = np.zeros((pw * ph, PLOT_TILES * PLOT_TILES), np.uint8)
+    head = -(-pw * ph // 8)
+    if build:
+        stands = np.unpackbits(np.frombuffer(build[:head], np.uint8), count=pw * ph).astype(np.bool_)
+        packed = np.frombuffer(build[head:], np.uint8).reshape(-1, PLOT_TILES * PLOT_TILES // 2)
+        blocks[stands] = np.stack((packed & 15, packed >> 4), axis=2).reshape(len(packed), -1)
+    kinds = blocks.reshape(ph, pw, PLOT_TILES, PLOT_TILES).swapaxes(1, 2)
+    return rebuilt(state, rectangle, kinds.reshape(ph * PLOT_TILES, pw * PLOT_TILES))
+
+
+def _by_plot(kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """u8[plots, 256] of u8[height, width]."""
+    height, width = kinds.shape
+    plots = kinds.reshape(height // PLOT_TILES, PLOT_TILES, width // PLOT_TILES, PLOT_TILES)
+    return plots.swapaxes(1, 2).reshape(-1, PLOT_TILES * PLOT_TILES)
 
 
 RULES: dict[type, Callable[[State, Act, Any], Outcome]] = {TileEdit: edit, TileUndo: undo}

@@ -18,10 +18,13 @@ from protocol.messages import (
     LandBuy,
     LandClaim,
     LandDescribe,
+    LandLeave,
+    LandLet,
     LandMerge,
     LandOffer,
     LandOpen,
     LandPermit,
+    LandRent,
     LandSplit,
     LandTransfer,
     Role,
@@ -49,6 +52,9 @@ AnyDurable = Union[  # noqa: UP007 (also read at run time); a test holds it to p
     LandAbandon,
     LandOffer,
     LandBuy,
+    LandLet,
+    LandRent,
+    LandLeave,
 ]
 
 
@@ -172,6 +178,12 @@ class RecallParcels(Command, tag=12):
     last_id: int
 
 
+class Settle(Command, tag=13):
+    """What is due by itself is done, the earliest first: leases that end, upkeep; at most `entries_max` entries of the journal."""
+
+    entries_max: int
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Join,
     Leave,
@@ -185,6 +197,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     RecallTiles,
     RecallBooks,
     RecallParcels,
+    Settle,
 ]
 
 

@@ -39,18 +39,17 @@ from protocol.messages import (
 from world.building import anything_stands, cleared
 from world.chat import clean
 from world.commands import Act
-from world.entries import Change, Outcome
+from world.entries import Outcome
 from world.grid import pack
 from world.ledger import HOUSE, TREASURY, in_words
-from world.parcels import Parcel, Permit, freed, plots_in
+from world.parcels import Parcel, Permit, Rectangle, freed, plots_in
 from world.state import LandRules, State
 
 PERMITS_MAX = 64  # on one parcel
 SEARCH_PLOTS_MAX = 1_024  # open land as large as this counts as all of it
 PLOTS_EDGE = WORLD_TILES_MAX // PLOT_TILES  # plots of the world reach from - this to this - 1
+OFF_MARKET: dict[str, None] = {"price": None, "to_let": None}  # fields of a Parcel
 STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-
-Rectangle = tuple[int, int, int, int]  # px, py, pw, ph
 
 
 # --- money ---
@@ -80,6 +79,11 @@ def price_of(rules: LandRules, rectangle: Rectangle) -> int:
     return pw * ph * max(rules.plot_price_min, rules.plot_price * near // (near + away))
 
 
+def first_due(state: State) -> int | None:
+    """The tick at which the upkeep of land that is claimed now is due; None: there is none."""
+    return state.tick + state.upkeep_ticks if state.rules.land.upkeep_per_plot else None
+
+
 # --- claiming ---
 
 
@@ -99,7 +103,9 @@ def claim(state: State, act: Act, request: LandClaim) -> Outcome:
         legs_with_grant(state, act.player_id, [(act.player_id, -price), (HOUSE, price)])
     )
     parcel_id = state.parcels.last_id + 1
-    parcel = Parcel(parcel_id, act.player_id, act.name, *rectangle, seq=state.seq + 1)
+    parcel = Parcel(
+        parcel_id, act.player_id, act.name, *rectangle, seq=state.seq + 1, paid_until=first_due(state)
+    )
     return Outcome(LandClaimResult(parcel_id, price), [*posts, parcel])
 
 
@@ -196,7 +202,7 @@ def _check_open_land(state: State, rectangle: Rectangle) -> None:
     neighbours = {state.parcels.by_plot.get(pack(*plot)) for plot in _beside(rectangle)} - {None}
     for parcel_id in sorted(one for one in neighbours if one is not None):
         parcel = state.parcels.by_id[parcel_id]
-        if not has_way_out(state, (parcel.px, parcel.py, parcel.pw, parcel.ph), taken):
+        if not has_way_out(state, parcel.rectangle, taken):
             raise Refusal(
                 RefusalCode.CUT_OFF, f"This would take the last way to {called(parcel)}; leave a plot free."
             )
@@ -253,24 +259,25 @@ def _is_large(state: State, start: tuple[int, int], taken: set[int], large: set[
 
 def describe(state: State, act: Act, request: LandDescribe) -> Outcome:
     """A name and a description."""
-    parcel = _managed(state, act, request.parcel_id, Standing.MANAGER)
-    return _changed(state, parcel, name=clean(request.name), description=clean(request.description))
+    parcel = _managed(state, act, request.parcel_id)
+    return changed(state, parcel, name=clean(request.name), description=clean(request.description))
 
 
 def open_up(state: State, act: Act, request: LandOpen) -> Outcome:
     """What everybody may do."""
-    parcel = _managed(state, act, request.parcel_id, Standing.MANAGER)
-    return _changed(state, parcel, open_enter=request.enter, open_build=request.build)
+    parcel = _managed(state, act, request.parcel_id)
+    return changed(state, parcel, open_enter=request.enter, open_build=request.build)
 
 
 def permit(state: State, act: Act, request: LandPermit) -> Outcome:
     """What one player may do."""
-    parcel = _managed(state, act, request.parcel_id, Standing.MANAGER)
+    parcel = _managed(state, act, request.parcel_id)
     mine, theirs = parcel.standing(act.player_id), parcel.standing(request.player_id)
-    if request.standing >= Standing.OWNER or theirs is Standing.OWNER:
-        raise Refusal(RefusalCode.BAD_REQUEST, "A parcel has one owner; land_transfer makes another.")
-    if mine is not Standing.OWNER and max(request.standing, theirs) >= mine:
-        raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.owner_name} makes and unmakes managers here.")
+    if max(request.standing, theirs) >= Standing.TENANT:
+        text = "A parcel has one owner, and one tenant at most; land_transfer and land_rent make others."
+        raise Refusal(RefusalCode.BAD_REQUEST, text)
+    if mine < Standing.TENANT and max(request.standing, theirs) >= mine:
+        raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.holder_name} makes and unmakes managers here.")
     others = [one for one in parcel.permits if one.player_id != request.player_id]
     if request.standing is not Standing.NONE:
         if len(others) >= PERMITS_MAX:
@@ -279,22 +286,22 @@ def permit(state: State, act: Act, request: LandPermit) -> Outcome:
             )
         others.append(Permit(request.player_id, _name(act), request.standing))
     permits = tuple(sorted(others, key=lambda one: one.player_id))
-    return _changed(state, parcel, permits=permits)
+    return changed(state, parcel, permits=permits)
 
 
 def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:
     """To somebody else, for nothing."""
-    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
+    parcel = owned(state, act, request.parcel_id)
     if request.to == act.player_id:
         raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
     _check_count(state, request.to, parcel.pw * parcel.ph)
-    return _changed(state, parcel, owner_id=request.to, owner_name=_name(act), permits=(), price=None)
+    return changed(state, parcel, owner_id=request.to, owner_name=_name(act), permits=(), **OFF_MARKET)
 
 
 def split(state: State, act: Act, request: LandSplit) -> Outcome:
     """Two of one; permits and what everybody may do hold for both."""
-    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
-    _check_not_for_sale(parcel)
+    parcel = owned(state, act, request.parcel_id)
+    check_off_market(parcel)
     _check_count(state, act.player_id, 0)
     first, second = _halves(parcel, request)
     for part in (first, second):
@@ -325,13 +332,18 @@ def _halves(parcel: Parcel, request: LandSplit) -> tuple[Rectangle, Rectangle]:
 
 def merge(state: State, act: Act, request: LandMerge) -> Outcome:
     """One of two; name, permits and what everybody may do are those of the first."""
-    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
-    other = _managed(state, act, request.other_id, Standing.OWNER)
+    parcel = owned(state, act, request.parcel_id)
+    other = owned(state, act, request.other_id)
     for one in (parcel, other):
-        _check_not_for_sale(one)
+        check_off_market(one)
     rectangle = _together(parcel, other)
     _check_size(state.rules.land, rectangle)
-    return Outcome(LandHeld(parcel.parcel_id), [freed(other), _shaped(parcel, rectangle, state.seq + 1)])
+    merged = replace(
+        _shaped(parcel, rectangle, state.seq + 1),
+        paid_until=min(parcel.paid_until or 0, other.paid_until or 0) or None,
+        arrears=max(parcel.arrears, other.arrears),
+    )
+    return Outcome(LandHeld(parcel.parcel_id), [freed(other), merged])
 
 
 def _together(one: Parcel, other: Parcel) -> Rectangle:
@@ -349,20 +361,21 @@ def _together(one: Parcel, other: Parcel) -> Rectangle:
 
 def abandon(state: State, act: Act, request: LandAbandon) -> Outcome:
     """Nobody's again, and bare."""
-    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
-    bare: list[Change] = list(cleared(state, (parcel.px, parcel.py, parcel.pw, parcel.ph)))
-    return Outcome(LandHeld(parcel.parcel_id), [*bare, freed(parcel)])
+    parcel = owned(state, act, request.parcel_id)
+    return Outcome(LandHeld(parcel.parcel_id), [*cleared(state, parcel.rectangle), freed(parcel)])
 
 
 def offer(state: State, act: Act, request: LandOffer) -> Outcome:
     """For sale, or not any more."""
-    parcel = _managed(state, act, request.parcel_id, Standing.OWNER)
-    return _changed(state, parcel, price=request.price)
+    parcel = owned(state, act, request.parcel_id)
+    if parcel.to_let is not None:
+        raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is to let; take that offer back first.")
+    return changed(state, parcel, price=request.price)
 
 
 def buy(state: State, act: Act, request: LandBuy) -> Outcome:
     """Money one way, land the other."""
-    parcel = _parcel(state, request.parcel_id)
+    parcel = find(state, request.parcel_id)
     if parcel.price is None:
         raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} is not for sale.")
     if parcel.price != request.price:
@@ -375,7 +388,7 @@ def buy(state: State, act: Act, request: LandBuy) -> Outcome:
         [*legs, *legs_with_grant(state, parcel.owner_id, [(parcel.owner_id, parcel.price)])]
     )
     sold = replace(
-        parcel, owner_id=act.player_id, owner_name=act.name, permits=(), price=None, seq=state.seq + 1
+        parcel, owner_id=act.player_id, owner_name=act.name, permits=(), **OFF_MARKET, seq=state.seq + 1
     )
     return Outcome(LandHeld(parcel.parcel_id), [*posts, sold])
 
@@ -393,26 +406,43 @@ def called(parcel: Parcel) -> str:
 def who_can_change(parcel: Parcel) -> str:
     """Who lets people in or build, for people."""
     managers = [one.name for one in parcel.permits if one.standing is Standing.MANAGER]
-    return " or ".join([parcel.owner_name, *managers[:2]])
+    return " or ".join([parcel.holder_name, *managers[:2]])
 
 
-def _parcel(state: State, parcel_id: int) -> Parcel:
+def find(state: State, parcel_id: int) -> Parcel:
+    """The parcel. Raises Refusal."""
     parcel = state.parcels.by_id.get(parcel_id)
     if parcel is None:
         raise Refusal(RefusalCode.NOT_FOUND, "There is no such parcel, or no more.")
     return parcel
 
 
-def _managed(state: State, act: Act, parcel_id: int, least: Standing) -> Parcel:
-    """The parcel, if the player's standing there is enough. Raises Refusal."""
-    parcel = _parcel(state, parcel_id)
-    if parcel.standing(act.player_id) < least:
-        who = parcel.owner_name if least is Standing.OWNER else who_can_change(parcel)
-        raise Refusal(RefusalCode.NOT_OWNER, f"{called(parcel)} is not yours; {who} can do this.")
+def _managed(state: State, act: Act, parcel_id: int) -> Parcel:
+    """The parcel, if the player manages it at least. Raises Refusal."""
+    parcel = find(state, parcel_id)
+    if parcel.standing(act.player_id) < Standing.MANAGER:
+        text = f"{called(parcel)} is not yours; {who_can_change(parcel)} can do this."
+        raise Refusal(RefusalCode.NOT_OWNER, text)
     return parcel
 
 
-def _check_not_for_sale(parcel: Parcel) -> None:
+def owned(state: State, act: Act, parcel_id: int) -> Parcel:
+    """The parcel, if the player owns it and nobody rents it. Raises Refusal."""
+    parcel = find(state, parcel_id)
+    if parcel.owner_id != act.player_id:
+        raise Refusal(
+            RefusalCode.NOT_OWNER, f"{called(parcel)} is not yours; {parcel.owner_name} can do this."
+        )
+    if parcel.lease is not None:
+        text = f"{called(parcel)} is let to {parcel.lease.tenant_name}: not before the lease ends."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
+    return parcel
+
+
+def check_off_market(parcel: Parcel) -> None:
+    """Raises Refusal for what is for sale or to let."""
+    if parcel.to_let is not None:
+        raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is to let; take that offer back first.")
     if parcel.price is not None:
         raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is for sale; take it off the market first.")
 
@@ -429,7 +459,8 @@ def _shaped(parcel: Parcel, rectangle: Rectangle, seq: int) -> Parcel:
     return replace(parcel, px=px, py=py, pw=pw, ph=ph, seq=seq)
 
 
-def _changed(state: State, parcel: Parcel, **fields: Any) -> Outcome:
+def changed(state: State, parcel: Parcel, **fields: Any) -> Outcome:
+    """The parcel with other fields, and nothing else."""
     return Outcome(LandHeld(parcel.parcel_id), [replace(parcel, **fields, seq=state.seq + 1)])
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from protocol.messages import PLOT_TILES, Standing
 from protocol.snapshot import CELL_TILES
+from world.dues import Dues
 from world.grid import Grid, pack, unpack
 
 PLOTS_PER_CHUNK = CELL_TILES // PLOT_TILES  # a side
 PERMITS_AT_START = 256
+Rectangle = tuple[int, int, int, int]  # px, py, pw, ph: plots
 OPEN = 0  # no parcel has this id
 PERMIT_SHIFT = 2**31  # so that parcel_id, a u32, fits the upper half of a signed number
 
@@ -29,6 +31,38 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
     player_id: int
     name: str
     standing: Standing
+
+
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What a parcel is let for: poisha, and milliseconds of world time."""
+
+    rent: int
+    deposit: int
+    term_ms: int
+    renewable: bool
+
+
+class Before(msgspec.Struct, frozen=True, gc=False):
+    """What a tenant may change, as it was before the lease; `build` as building.kept packs it."""
+
+    name: str
+    description: str
+    open_enter: bool
+    open_build: bool
+    permits: tuple[Permit, ...]
+    build: bytes
+
+
+class Lease(msgspec.Struct, frozen=True, gc=False):
+    """Somebody rents a parcel until tick `ends`; `hold_id` names their deposit, 0 where there is none."""
+
+    tenant_id: int
+    tenant_name: str
+    terms: Terms
+    ends: int
+    leaving: bool
+    hold_id: int
+    before: Before
 
 
 class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
@@ -48,19 +82,38 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     price: int | None = None
     permits: tuple[Permit, ...] = ()  # by player_id
     seq: int = 0
+    to_let: Terms | None = None
+    lease: Lease | None = None
+    paid_until: int | None = None  # upkeep, a tick; None: it never was due
+    arrears: int = 0  # periods of upkeep that were not paid
+
+    @property
+    def holder_id(self) -> int:
+        """The player_id of who has it in hand: the tenant, or the owner where nobody rents it."""
+        return self.owner_id if self.lease is None else self.lease.tenant_id
+
+    @property
+    def holder_name(self) -> str:
+        """Their name."""
+        return self.owner_name if self.lease is None else self.lease.tenant_name
 
     def standing(self, player_id: int) -> Standing:
         """What a player may do here besides what everybody may."""
-        if player_id == self.owner_id:
-            return Standing.OWNER
+        if player_id == self.holder_id:
+            return Standing.OWNER if self.lease is None else Standing.TENANT
         for permit in self.permits:
             if permit.player_id == player_id:
                 return permit.standing
         return Standing.NONE
 
+    @property
+    def rectangle(self) -> Rectangle:
+        """px, py, pw and ph."""
+        return self.px, self.py, self.pw, self.ph
+
     def plots(self) -> Iterator[int]:
         """The keys of its plots, row by row."""
-        return plots_in(self.px, self.py, self.pw, self.ph)
+        return plots_in(*self.rectangle)
 
     def cells(self) -> list[int]:
         """The keys of the cells it lies in."""
@@ -160,13 +213,39 @@ def key_of_permit(parcel_id: int, player_id: int) -> int:
     return pack(parcel_id - PERMIT_SHIFT, player_id)
 
 
-class Parcels:
-    """All owned land."""
+class Ids:
+    """The parcel_ids of each player, ascending."""
 
-    def __init__(self, chunks_max: int) -> None:
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[int, ...]] = {}
+
+    def of(self, player_id: int) -> tuple[int, ...]:
+        """Those of one player."""
+        return self._of.get(player_id, ())
+
+    def add(self, player_id: int, parcel_id: int) -> None:
+        """One more."""
+        self._of[player_id] = tuple(sorted((*self.of(player_id), parcel_id)))
+
+    def remove(self, player_id: int, parcel_id: int) -> None:
+        """One less."""
+        left = tuple(one for one in self.of(player_id) if one != parcel_id)
+        if left:
+            self._of[player_id] = left
+        else:
+            self._of.pop(player_id, None)
+
+
+class Parcels:
+    """All owned land. `upkeep`: whether it costs any."""
+
+    def __init__(self, chunks_max: int, upkeep: bool) -> None:
+        self._upkeep = upkeep
         self.by_id: dict[int, Parcel] = {}
         self.by_plot: dict[int, int] = {}  # key of a plot -> parcel_id
-        self.by_owner: dict[int, tuple[int, ...]] = {}  # player_id -> parcel_ids, ascending
+        self.by_owner = Ids()
+        self.by_tenant = Ids()
+        self.dues = Dues()
         self.for_sale: dict[int, None] = {}
         self.gates = Gates(chunks_max)
         self.last_id = 0
@@ -184,8 +263,8 @@ class Parcels:
         return None if parcel_id is None else self.by_id[parcel_id]
 
     def of(self, player_id: int) -> tuple[int, ...]:
-        """The parcel_ids of a player, ascending."""
-        return self.by_owner.get(player_id, ())
+        """The parcel_ids of what a player owns, ascending."""
+        return self.by_owner.of(player_id)
 
     def put(self, parcel: Parcel) -> list[int]:
         """Takes a parcel as it is now; returns the keys of plots whose gate may be another."""
@@ -196,10 +275,8 @@ class Parcels:
         plots = list(parcel.plots())
         for plot in plots:
             self.by_plot[plot] = parcel.parcel_id
-        if old is None or old.owner_id != parcel.owner_id:
-            if old is not None:
-                self._remove_from(old.owner_id, old.parcel_id)
-            self._add_to(parcel.owner_id, parcel.parcel_id)
+        self._hand_over(parcel.parcel_id, old, parcel)
+        self.dues.put(parcel.parcel_id, self._due(parcel))
         if parcel.price is not None:
             self.for_sale[parcel.parcel_id] = None
         if not parcel.open_enter:
@@ -210,7 +287,8 @@ class Parcels:
     def free(self, parcel_id: int) -> list[int]:
         """A parcel is no more; returns the keys of its plots."""
         old = self.by_id.pop(parcel_id)
-        self._remove_from(old.owner_id, parcel_id)
+        self._hand_over(parcel_id, old, None)
+        self.dues.put(parcel_id, None)
         return self._take_out(old)
 
     def gate_of(self, plot: int) -> int:
@@ -230,17 +308,33 @@ class Parcels:
                 self.gates.dismiss(old.parcel_id, player_id)
         return plots
 
-    def _add_to(self, player_id: int, parcel_id: int) -> None:
-        self.by_owner[player_id] = tuple(sorted((*self.of(player_id), parcel_id)))
+    def _due(self, parcel: Parcel) -> int | None:
+        """The tick at which the world itself has something to do with a parcel; None: never."""
+        ticks = [parcel.lease.ends] if parcel.lease is not None else []
+        if self._upkeep:
+            ticks.append(parcel.paid_until or 0)
+        return min(ticks, default=None)
 
-    def _remove_from(self, player_id: int, parcel_id: int) -> None:
-        left = tuple(one for one in self.of(player_id) if one != parcel_id)
-        if left:
-            self.by_owner[player_id] = left
-        else:
-            self.by_owner.pop(player_id, None)
+    def _hand_over(self, parcel_id: int, old: Parcel | None, new: Parcel | None) -> None:
+        """Whose it was, and whose it is."""
+        for ids, who in ((self.by_owner, _owner), (self.by_tenant, _tenant)):
+            was, now = who(old), who(new)
+            if was == now:
+                continue
+            if was is not None:
+                ids.remove(was, parcel_id)
+            if now is not None:
+                ids.add(now, parcel_id)
+
+
+def _owner(parcel: Parcel | None) -> int | None:
+    return None if parcel is None else parcel.owner_id
+
+
+def _tenant(parcel: Parcel | None) -> int | None:
+    return None if parcel is None or parcel.lease is None else parcel.lease.tenant_id
 
 
 def entering(parcel: Parcel) -> list[int]:
     """The player_ids that may enter a closed parcel."""
-    return [parcel.owner_id, *(permit.player_id for permit in parcel.permits)]
+    return [parcel.holder_id, *(permit.player_id for permit in parcel.permits)]

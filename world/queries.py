@@ -27,11 +27,11 @@ from protocol.messages import (
     WalletFound,
 )
 from world.land import spendable
-from world.parcels import Parcel, plots_in
+from world.parcels import Lease, Parcel, Terms, plots_in
 from world.state import State
 
 
-def seen(parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
+def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
     """A parcel as one player sees it; None: as many do."""
     standing = None if player_id is None else parcel.standing(player_id)
     return messages.Parcel(
@@ -45,7 +45,26 @@ def seen(parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
         parcel.open_build,
         parcel.price,
         standing,
+        None if parcel.to_let is None else _terms(parcel.to_let),
+        None if parcel.lease is None else _lease(state, parcel.lease),
+        *_upkeep(state, parcel),
     )
+
+
+def _upkeep(state: State, parcel: Parcel) -> tuple[int | None, int | None]:
+    """When it is due, and how many periods are owed."""
+    if not state.rules.land.upkeep_per_plot or parcel.paid_until is None:
+        return None, None
+    return state.time_ms(parcel.paid_until), parcel.arrears or None
+
+
+def _terms(terms: Terms) -> messages.Terms:
+    return messages.Terms(terms.rent, terms.deposit, terms.term_ms, terms.renewable)
+
+
+def _lease(state: State, lease: Lease) -> messages.Lease:
+    ends_ms = state.time_ms(lease.ends)
+    return messages.Lease(lease.tenant_id, lease.tenant_name, _terms(lease.terms), ends_ms, lease.leaving)
 
 
 def land_at(state: State, player_id: int, request: LandAt) -> ParcelFound:
@@ -53,7 +72,7 @@ def land_at(state: State, player_id: int, request: LandAt) -> ParcelFound:
     parcel = state.parcels.at(request.x, request.y)
     if parcel is None:
         return ParcelFound()
-    whole = seen(parcel, player_id)
+    whole = seen(state, parcel, player_id)
     return ParcelFound(**{name: getattr(whole, name) for name in whole.__struct_fields__})
 
 
@@ -68,8 +87,9 @@ def land_in(state: State, player_id: int, request: LandIn) -> ParcelsFound:
 
 
 def land_mine(state: State, player_id: int, request: LandMine) -> ParcelsFound:
-    """One's own."""
-    return _page(state, player_id, state.parcels.of(player_id), request.after)
+    """What one owns or rents."""
+    mine = state.parcels.of(player_id) + state.parcels.by_tenant.of(player_id)
+    return _page(state, player_id, sorted(mine), request.after)
 
 
 def _page(state: State, player_id: int, parcel_ids: Iterable[int], after: int | None) -> ParcelsFound:
@@ -79,7 +99,7 @@ def _page(state: State, player_id: int, parcel_ids: Iterable[int], after: int | 
 
 def _found(state: State, player_id: int, parcel_ids: Iterator[int]) -> ParcelsFound:
     page = list(islice(parcel_ids, PARCELS_PAGE + 1))
-    parcels = [seen(state.parcels.by_id[parcel_id], player_id) for parcel_id in page[:PARCELS_PAGE]]
+    parcels = [seen(state, state.parcels.by_id[parcel_id], player_id) for parcel_id in page[:PARCELS_PAGE]]
     return ParcelsFound(parcels, len(page) > PARCELS_PAGE)
 
 
@@ -103,7 +123,7 @@ def land_permits(state: State, player_id: int, request: LandPermits) -> PermitsF
     if parcel is None:
         raise Refusal(RefusalCode.NOT_FOUND, "There is no such parcel, or no more.")
     if parcel.standing(player_id) < Standing.MANAGER:
-        raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.owner_name} and the managers may know this.")
+        raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.holder_name} and the managers may know this.")
     return PermitsFound([messages.Permit(one.player_id, one.name, one.standing) for one in parcel.permits])
 
 

@@ -45,6 +45,10 @@ class LandRules:
     parcel_plots_max: int = 64
     player_parcels_max: int = 64
     player_plots_max: int = 512
+    lease_term_ms_min: int = 1
+    upkeep_per_plot: int = 0  # poisha each period; 0: none
+    upkeep_period_ms: int = 1
+    upkeep_grace: int = 0  # periods that may be owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +308,7 @@ class State:
         self.talk = Talk(rules.chat_lines_max)
         self.detached: set[int] = set()  # player_ids whose line is lost
         self.ledger = Ledger()
-        self.parcels = Parcels(rules.chunks_max)
+        self.parcels = Parcels(rules.chunks_max, upkeep=rules.land.upkeep_per_plot > 0)
         self.seq = 0  # of the journal's last entry
         self.digest = bytes(32)  # that chains all entries (entries.py)
         self.answers: OrderedDict[bytes, Answer] = (
@@ -323,3 +327,12 @@ class State:
     def time_ms(self, tick: int) -> int:
         """World time of a tick, in milliseconds."""
         return tick * 1000 // self.rules.tick_hz
+
+    @property
+    def upkeep_ticks(self) -> int:
+        """A period of upkeep in ticks."""
+        return self.ticks_of(self.rules.land.upkeep_period_ms)
+
+    def ticks_of(self, time_ms: int) -> int:
+        """So much world time in ticks, at least one."""
+        return max(1, time_ms * self.rules.tick_hz // 1000)

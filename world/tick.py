@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Result, Role, Said, name_of
 from protocol.snapshot import CELL_TILES, RECORD
-from world import building, chat, entries, land, movement
+from world import building, chat, entries, land, leases, movement, settlement
 from world.commands import (
     STEER,
     Act,
@@ -29,6 +29,7 @@ from world.commands import (
     RecallParcels,
     RecallTiles,
     Say,
+    Settle,
     Steers,
     UnloadChunk,
     steer,
@@ -40,7 +41,7 @@ from world.parcels import plots_of_cell
 from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
-RULES = {**land.RULES, **building.RULES}
+RULES = {**land.RULES, **leases.RULES, **building.RULES}
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
@@ -132,7 +133,7 @@ def step(state: State, commands: list[AnyCommand], tick: int) -> Events:
     for command in commands:
         _APPLY[type(command)](state, command, events, touched, steered)
     _expire(state, events, touched)
-    _settle(state, events)
+    _sum_up(events, state.players.slot_of)
     _move(state, events, touched)
     _acknowledge(state, steered, events)
     events.records, events.ends = gather(state, events.touched)
@@ -293,6 +294,15 @@ def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, event
     events.entries.append(entries.write(state, kind, outcome, command))
 
 
+def _settle(state: State, command: Settle, events: Events, *_: Any) -> None:
+    """What is due by itself, as far as the journal has room."""
+    for _entry in range(command.entries_max):
+        due = settlement.next_due(state)
+        if due is None:
+            return
+        _enter(state, *due, None, events)
+
+
 def _recall_books(state: State, command: RecallBooks, *_: Any) -> None:
     state.seq, state.digest = command.seq, command.digest
     state.ledger.recall(command.balances)
@@ -325,6 +335,7 @@ _APPLY: dict[type, Apply] = {
     RecallTiles: _recall_tiles,
     RecallBooks: _recall_books,
     RecallParcels: _recall_parcels,
+    Settle: _settle,
 }
 
 
@@ -336,9 +347,8 @@ def _expire(state: State, events: Events, touched: list[int]) -> None:
             _remove(state, player_id, events, touched)
 
 
-def _settle(state: State, events: Events) -> None:
+def _sum_up(events: Events, here: dict[int, int]) -> None:
     """Of those who came and went more than once in this tick, only how it ended is told."""
-    here = state.players.slot_of
     events.left = [left for left in events.left if left[0] not in here]
     events.joined = list({one.player_id: one for one in events.joined if one.player_id in here}.values())
 

@@ -51,6 +51,9 @@ export const MESSAGES = {
   wallet: { code: 25, direction: "client", required: 1, fields: ["request_id"] },
   wallet_statement: { code: 26, direction: "client", required: 1, fields: ["request_id", "before"] },
   receipt_get: { code: 27, direction: "client", required: 2, fields: ["request_id", "seq"] },
+  land_let: { code: 28, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id", "rent", "term_ms", "deposit", "renewable"] },
+  land_rent: { code: 29, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "rent", "term_ms", "deposit"] },
+  land_leave: { code: 30, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
   welcome: { code: 64, direction: "server", required: 11, fields: ["player_id", "name", "role", "x", "y", "tick", "tick_hz", "epoch", "durable_seq", "resume", "settings"] },
   refused: { code: 65, direction: "server", required: 3, fields: ["request_id", "code", "message", "retry_after_ms"] },
   ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
@@ -69,6 +72,8 @@ export const MESSAGES = {
   land_freed: { code: 79, direction: "server", required: 1, fields: ["parcel_id"] },
   entry_denied: { code: 80, direction: "server", required: 3, fields: ["parcel_id", "trouble", "message"] },
   wallet_changed: { code: 81, direction: "server", required: 3, fields: ["balance", "held", "seq"] },
+  lease_ended: { code: 82, direction: "server", required: 2, fields: ["parcel_id", "tenant_id"] },
+  upkeep_missed: { code: 83, direction: "server", required: 3, fields: ["parcel_id", "owed", "freed_ms"] },
 };
 
 export const RefusalCode = Object.freeze({
@@ -147,7 +152,8 @@ export const Standing = Object.freeze({
   VISITOR: 1, // enter
   BUILDER: 2, // build
   MANAGER: 3, // say who may enter and build, name it and describe it
-  OWNER: 4, // everything
+  TENANT: 4, // all that the owner might there while nobody rents it, but not give it away or change its shape
+  OWNER: 5, // everything
 });
 
 export const Cut = Object.freeze({

@@ -45,7 +45,12 @@ PARCEL: Fields = {
     "open_build": False,
     "price": None,
     "standing": None,
+    "to_let": None,
+    "lease": None,
+    "upkeep_ms": None,
+    "arrears": None,
 }
+TERMS: Fields = {"rent": 5_000, "deposit": 10_000, "term_ms": 86_400_000, "renewable": True}
 NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
 NOT_NAMED = bytes.fromhex("780200080010ffff0000")  # two in the cell to the west
 EMPTY = bytes.fromhex("9780")  # nobody to the north-east
@@ -113,6 +118,32 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("wallet_statement", {"request_id": 28}),
     ("wallet_statement", {"request_id": 28, "before": U63_MAX}),
     ("receipt_get", {"request_id": 29, "seq": JS_INTEGER_MAX}),
+    ("land_let", {"request_id": 30, "action_id": ACTION, "parcel_id": 1}),
+    (
+        "land_let",
+        {
+            "request_id": 30,
+            "action_id": ACTION,
+            "parcel_id": 1,
+            "rent": 10**15,
+            "term_ms": 366 * 86_400_000,
+            "deposit": 0,
+            "renewable": True,
+        },
+    ),
+    ("land_rent", {"request_id": 31, "action_id": ACTION, "parcel_id": 1, "rent": 0}),
+    (
+        "land_rent",
+        {
+            "request_id": 31,
+            "action_id": ACTION,
+            "parcel_id": U32_MAX,
+            "rent": 5_000,
+            "term_ms": 1,
+            "deposit": 10**15,
+        },
+    ),
+    ("land_leave", {"request_id": 32, "action_id": ACTION, "parcel_id": 1}),
     (
         "welcome",
         {
@@ -193,6 +224,24 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_changed", {"parcel": {**PARCEL, "price": 10**15, "name": "", "open_build": True}}),
     ("land_freed", {"parcel_id": U32_MAX}),
     ("entry_denied", {"parcel_id": 1, "trouble": 0, "message": "Ada lets nobody in."}),
+    ("land_changed", {"parcel": {**PARCEL, "to_let": TERMS, "upkeep_ms": 0, "arrears": 65535}}),
+    (
+        "land_changed",
+        {
+            "parcel": {
+                **PARCEL,
+                "lease": {
+                    "tenant_id": 2,
+                    "tenant_name": "Bea",
+                    "terms": TERMS,
+                    "ends_ms": JS_INTEGER_MAX,
+                    "leaving": True,
+                },
+            }
+        },
+    ),
+    ("lease_ended", {"parcel_id": 1, "tenant_id": U32_MAX}),
+    ("upkeep_missed", {"parcel_id": 1, "owed": 10**15, "freed_ms": JS_INTEGER_MAX}),
     ("wallet_changed", {"balance": 10**15, "held": 0, "seq": JS_INTEGER_MAX}),
 ]
 
