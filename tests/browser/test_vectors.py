@@ -51,9 +51,9 @@ def test_the_codec_agrees_with_the_vectors(world: ServerProcess, visit: Visit) -
 
 
 WALK_JS = """async (walks) => {
-  const { stepMovement, UNLOADED } = await import("/movement.js");
+  const { OPEN, stepMovement, UNLOADED } = await import("/movement.js");
   const wrong = [];
-  for (const { name, chunks, picture, stride, inputs, places, ...start } of walks) {
+  for (const { name, chunks, picture, closed, enters, stride, inputs, places, ...start } of walks) {
     const loaded = new Set(chunks.map(String));
     const walkAt = (x, y) => {
       const column = Math.floor(x);
@@ -61,11 +61,16 @@ WALK_JS = """async (walks) => {
       if (!loaded.has(String([column >> 5, row >> 5]))) return UNLOADED;
       return picture.walk[row - picture.y]?.[column - picture.x] ?? 100;
     };
+    const gateAt = (x, y) => {
+      const inside = ([, left, top, width, height]) => x >= left && x < left + width && y >= top && y < top + height;
+      const [parcel] = closed.find(inside) ?? [OPEN];
+      return enters.includes(parcel) ? OPEN : parcel;
+    };
     let place = { x: start.x, y: start.y };
     let at = 0;
     for (const [ticks, dx, dy] of inputs) {
       for (let tick = 0; tick < ticks; tick += 1) {
-        place = stepMovement(place.x, place.y, dx, dy, stride, walkAt);
+        place = stepMovement(place.x, place.y, dx, dy, stride, walkAt, gateAt);
         const [x, y] = places[at];
         if (Math.abs(place.x - x) > 1e-9 || Math.abs(place.y - y) > 1e-9) wrong.push([name, at, place, x, y]);
         at += 1;

@@ -209,6 +209,12 @@ export class Buildings {
     this.chunks = new Map(); // key -> { chunk, ground: [{ frame, x, y }], shadows: [{ x, y, alpha }] }, of those built on
   }
 
+  /** The picture of one tile of a kind by itself, how high it is and how far it reaches below its tile; null for a kind without one. */
+  pictureOf(kind) {
+    if (this.lying[kind]) return { frame: this.lying[kind][0], height: 1, sink: 0 };
+    return this.standing[kind] ? { frame: this.standing[kind][EAST | WEST], height: HEIGHTS[kind], sink: SINKS[kind] } : null;
+  }
+
   gone({ key }) {
     this.chunks.delete(key);
   }

@@ -7,7 +7,7 @@
 //
 // The resume ticket of the last welcome is kept in localStorage, so that one is the same guest tomorrow. An access token goes before
 // it, once: from then on the ticket speaks for the same player. Requests are promises:
-// `request("chunk_get", {...})` gives the result of its `ok`, or throws the `refused`.
+// `request("chunk_get", {...})` gives the result of its `ok`, or throws the `refused`; `ask` gives { seq, result }.
 
 import { CloseCode, decode, encode, PROTOCOL_VERSION, RefusalCode, SUBPROTOCOL } from "./protocol.js";
 
@@ -29,6 +29,13 @@ export class Refusal extends Error {
     super(message);
     this.code = code;
     this.retryAfterMs = retry_after_ms;
+  }
+}
+
+/** A request of which nobody knows whether it reached the server. */
+export class LineLost extends Refusal {
+  constructor(message) {
+    super({ code: RefusalCode.UNAVAILABLE, message, retry_after_ms: null });
   }
 }
 
@@ -79,8 +86,13 @@ export class Connection {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(name, fields));
   }
 
-  request(name, fields) {
-    if (this.state !== "playing") return Promise.reject(new Refusal({ code: RefusalCode.UNAVAILABLE, message: "Not connected." }));
+  async request(name, fields) {
+    return (await this.ask(name, fields)).result;
+  }
+
+  /** { seq, result } of the `ok`; seq is its place in the journal. Throws a Refusal. */
+  ask(name, fields) {
+    if (this.state !== "playing") return Promise.reject(new LineLost("Not connected."));
     this.requestId = (this.requestId % 0xffffffff) + 1;
     const request_id = this.requestId;
     return new Promise((resolve, reject) => {
@@ -112,8 +124,8 @@ export class Connection {
       this.become("playing");
       this.ping();
     },
-    ok({ request_id, result }) {
-      this.settle(request_id)?.resolve(result);
+    ok({ request_id, seq, result }) {
+      this.settle(request_id)?.resolve({ seq, result });
     },
     refused(message) {
       const request = this.settle(message.request_id);
@@ -177,7 +189,7 @@ export class Connection {
 
   closed(code, reason) {
     clearInterval(this.pinging);
-    for (const { reject } of this.requests.values()) reject(new Refusal({ code: RefusalCode.UNAVAILABLE, message: "The connection was lost." }));
+    for (const { reject } of this.requests.values()) reject(new LineLost("The connection was lost."));
     this.requests.clear();
     if (this.state === "refused") return;
     const { advice } = this;

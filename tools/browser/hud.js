@@ -31,7 +31,7 @@ const VEILS = {
 };
 const FIRST_TITLES = { lost: "The server is not answering", waiting: "A moment, please" };
 
-const PANELS = ["place-card", "corner", "figures", "chat"];
+const PANELS = ["place-card", "corner", "figures", "chat", "dock", "panel", "palette"];
 
 const byId = (id) => document.getElementById(id);
 

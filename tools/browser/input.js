@@ -2,6 +2,9 @@
 //
 // Keys: WASD or the arrows. Mouse: press to walk there, hold to walk after the pointer, wheel to zoom. Touch: drag for a stick
 // under the thumb, tap to walk there, two fingers to zoom. While a text field has the focus, keys belong to it.
+//
+// A tool (choosing plots, building) takes the pointer over: hover, down, move, up and cancel go to it, with places on the screen; two
+// fingers zoom all the same.
 
 const STICK_DEAD_PX = 10;
 const STICK_FULL_PX = 44;
@@ -17,7 +20,10 @@ const KEYS = {
 };
 
 export class Input {
-  /** `on`: walkTo(px, py) a place on the screen, zoom(factor), key(event) for everything that is no walking. */
+  /**
+   * `on`: tap(px, py) a place on the screen, pick(px, py) the same with the other button or a long press, zoom(factor), key(event) for
+   * everything that is no walking, hover(px, py), tool() the tool that has the pointer or null.
+   */
   constructor(surface, stick, on) {
     this.on = on;
     this.stick = stick;
@@ -25,6 +31,7 @@ export class Input {
     this.pointers = new Map();
     this.stickVector = null; // { dx, dy } while a thumb is on it
     this.pinch = 0;
+    this.using = null; // the tool that took the pointer
     addEventListener("keydown", (event) => this.keyDown(event));
     addEventListener("keyup", (event) => this.held.delete(event.code));
     addEventListener("blur", () => this.release());
@@ -36,10 +43,14 @@ export class Input {
       event.preventDefault();
       this.on.zoom(WHEEL_STEP ** -event.deltaY);
     }, { passive: false });
-    surface.addEventListener("contextmenu", (event) => event.preventDefault());
+    surface.addEventListener("contextmenu", (event) => {
+      event.preventDefault();
+      if (!this.on.tool()) this.on.pick(event.clientX, event.clientY);
+    });
   }
 
   release() {
+    if (this.using) this.use("cancel");
     this.held.clear();
     this.pointers.clear();
     this.dropStick();
@@ -64,19 +75,20 @@ export class Input {
   /** Where a held mouse button points, on the screen; null when none is held long enough. */
   pointing(now) {
     for (const pointer of this.pointers.values()) {
-      if (pointer.mouse && now - pointer.since > HOLD_MS) return pointer;
+      if (pointer.mouse && !this.using && now - pointer.since > HOLD_MS) return pointer;
     }
     return null;
   }
 
   keyDown(event) {
     const field = event.target instanceof HTMLElement && event.target.closest("input, textarea, select");
-    if (field || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (field || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.shiftKey || !KEYS[event.code]) {
+      if (this.on.key(event) || event.ctrlKey || event.metaKey) return;
+    }
     if (KEYS[event.code]) {
       this.held.add(event.code);
       event.preventDefault();
-    } else {
-      this.on.key(event);
     }
   }
 
@@ -87,20 +99,37 @@ export class Input {
     if (mouse && event.button !== 0) return;
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, startX: event.clientX, startY: event.clientY, since: performance.now(), mouse });
     if (this.pointers.size === 2) {
+      if (this.using) this.use("cancel");
       this.dropStick();
       this.pinch = this.span();
+    } else if (this.on.tool()) {
+      this.using = this.on.tool();
+      this.use("down", event.clientX, event.clientY);
     }
+  }
+
+  /** Hands it to the tool that took the pointer. */
+  use(what, px, py) {
+    const { using } = this;
+    if (what === "up" || what === "cancel") this.using = null;
+    using[what](px, py);
   }
 
   pointerMove(event) {
     const pointer = this.pointers.get(event.pointerId);
-    if (!pointer) return;
+    this.on.hover(event.clientX, event.clientY);
+    if (!pointer) {
+      this.on.tool()?.hover(event.clientX, event.clientY);
+      return;
+    }
     pointer.x = event.clientX;
     pointer.y = event.clientY;
     if (this.pointers.size === 2) {
       const span = this.span();
       if (this.pinch > 0) this.on.zoom(span / this.pinch);
       this.pinch = span;
+    } else if (this.using) {
+      this.use("move", event.clientX, event.clientY);
     } else if (!pointer.mouse) {
       this.pull(pointer);
     }
@@ -111,11 +140,15 @@ export class Input {
     if (!pointer) return;
     this.pointers.delete(event.pointerId);
     this.pinch = 0;
+    if (this.using) {
+      this.use(event.type === "pointerup" ? "up" : "cancel");
+      return;
+    }
     const moved = Math.hypot(pointer.x - pointer.startX, pointer.y - pointer.startY);
     const took = performance.now() - pointer.since;
     const tapped = event.type === "pointerup" && !this.stickVector && (pointer.mouse || (took < TAP_MS && moved < TAP_PX));
     this.dropStick();
-    if (tapped && this.pointers.size === 0) this.on.walkTo(pointer.x, pointer.y);
+    if (tapped && this.pointers.size === 0) this.on.tap(pointer.x, pointer.y);
   }
 
   span() {

@@ -2,6 +2,7 @@
 //
 //   connection -> world, prediction, chunks, chat     what the server says goes to whom it concerns
 //   input -> walker -> prediction, connection         what the hands want is done here at once and told to the server
+//   estate                                            land, building and money: what is asked, done and shown of them
 //   scene, minimap, chat, hud                         show it, once a frame
 //
 // `window.landworld` is for looking in from outside (tests, the curious). Address bar: `?hour=20` stops the light at that hour;
@@ -11,10 +12,12 @@ import { Chat } from "./chat.js";
 import { Chunks } from "./chunks.js";
 import { Clock } from "./clock.js";
 import { Connection } from "./connection.js";
+import { Estate } from "./estate.js";
 import { Hud } from "./hud.js";
 import { Input } from "./input.js";
 import { clockText, hourAt } from "./light.js";
 import { Minimap } from "./minimap.js";
+import { OPEN } from "./movement.js";
 import { Prediction } from "./prediction.js";
 import { Scene } from "./scene.js";
 import { Walker } from "./walker.js";
@@ -105,6 +108,11 @@ export async function start() {
     },
     chunk: (message) => chunks.arrived(message),
     chunk_edits: (message) => chunks.edited(message),
+    land_claimed: (message) => estate.land.changed(message),
+    land_changed: (message) => estate.land.changed(message),
+    land_freed: (message) => estate.land.freed(message),
+    wallet_changed: (message) => estate.wallet.set(message),
+    entry_denied: ({ message }) => hud.toast(message),
     chat_said: (message, now) => chat.said(message, clock.tickAt(now) * clock.tickMs),
   });
   const chunks = new Chunks(connection, {
@@ -115,33 +123,58 @@ export async function start() {
     built(chunk) {
       scene.chunkBuilt(chunk);
       minimap.chunkArrived(chunk);
+      estate.built();
     },
     gone(chunk) {
       scene.chunkGone(chunk);
       minimap.chunkGone(chunk);
     },
   });
-  const look = () => world.centre && chunks.sees(world.centre.cx, world.centre.cy, world.view.radius_cells);
-  const prediction = new Prediction(clock, chunks.walkAt);
-  const walker = new Walker(prediction, chunks.walkAt, (seq, dx, dy) => connection.send("move", { seq, dx, dy }));
+  const estate = new Estate(connection, scene, {
+    toast: (text) => hud.toast(text),
+    here: () => ({ x: prediction.x, y: prediction.y }),
+    ahead: () => ({ x: Math.floor(prediction.x + Math.cos(heading)), y: Math.floor(prediction.y + Math.sin(heading)) }),
+    builtAt: (x, y) => chunks.builtAt(x + 0.5, y + 0.5),
+  });
+  function look() {
+    if (!world.centre) return;
+    chunks.sees(world.centre.cx, world.centre.cy, world.view.radius_cells);
+    estate.land.sees(world.centre.cx, world.centre.cy);
+  }
+  const prediction = new Prediction(clock, chunks.walkAt, estate.land.gateAt);
+  const walker = new Walker(prediction, wayAt, (seq, dx, dy) => connection.send("move", { seq, dx, dy }));
   const chat = new Chat(byId("chat"), byId("bubbles"), {
     request: (name, fields) => connection.request(name, fields),
     toast: (text) => hud.toast(text),
     done: () => byId("map").focus(),
   });
   const input = new Input(byId("map"), byId("stick"), {
-    walkTo(px, py) {
+    tap(px, py) {
+      if (hud.welcoming) hud.hideWelcome();
+      if (estate.tap(px, py)) return;
       const { x, y } = scene.toWorld(px, py);
       walker.walkTo(x, y, performance.now());
-      if (hud.welcoming) hud.hideWelcome();
     },
+    pick: (px, py) => estate.pick(px, py),
+    hover: (px, py) => estate.hover(px, py),
+    tool: () => estate.tool(),
     zoom: (factor) => scene.zoomBy(factor),
     key,
   });
 
+  /** How fast one gets on at a place: not at all on closed land, unless one is there already. */
+  function wayAt(x, y) {
+    const gate = estate.land.gateAt(x, y);
+    return gate === OPEN || gate === estate.land.gateAt(prediction.x, prediction.y) ? chunks.walkAt(x, y) : 0;
+  }
+
+  /** Whether a key was meant for something. */
   function key(event) {
+    const onButton = event.target instanceof HTMLElement && event.target.closest("button, summary");
+    if (onButton && (event.code === "Enter" || event.code === "Space")) return true;
+    if (!hud.welcoming && estate.key(event)) return true;
+    if (event.ctrlKey || event.metaKey) return false;
     if (event.code === "Enter" || event.key === "/") {
-      if (event.target instanceof HTMLElement && event.target.closest("button") && event.code === "Enter") return;
       event.preventDefault();
       if (hud.welcoming) hud.hideWelcome();
       else chat.open(event.key === "/" ? "/" : "");
@@ -152,7 +185,10 @@ export async function start() {
       hud.toggleFigures();
     } else if (VIEW_KEYS[event.code]) {
       scene.zoomBy(VIEW_KEYS[event.code]);
+    } else {
+      return false;
     }
+    return true;
   }
 
   function welcome(message, now) {
@@ -165,6 +201,7 @@ export async function start() {
     prediction.place(message.x, message.y, now);
     walker.stop();
     chunks.enter(settings.ground_id, settings.chunk_radius_max);
+    estate.enter(message);
     chat.enter({ id: message.player_id, name: message.name }, settings.chat_chars_max);
     hud.welcome(message.name, localStorage.getItem(WELCOMED) === null);
     localStorage.setItem(WELCOMED, "yes");
@@ -219,11 +256,12 @@ export async function start() {
     if (playing && now - aroundAt > AROUND_MS) {
       aroundAt = now;
       chunks.around(prediction.x, prediction.y, now);
+      estate.advance(now);
     }
   }
 
   function show(me, now) {
-    minimap.draw(me, heading, world.me, world.entities.values(), now);
+    minimap.draw(me, heading, world.me, world.entities.values(), estate.land.known.values(), (parcel) => estate.colourOf(parcel), now);
     chat.advance((id) => {
       const person = world.entities.get(id);
       return person && person.count > 0 ? scene.aboveName(person) : null;
@@ -260,6 +298,11 @@ export async function start() {
       return Array.from(world.entities.values(), ({ id, name, x, y, alpha }) => ({ id, name, x, y, alpha }));
     },
     at: (x, y) => ({ ground: chunks.groundAt(x, y), walk: chunks.walkAt(x, y), built: chunks.builtAt(x, y) }),
+    get land() { return [...estate.land.known.values()]; },
+    get wallet() { return { balance: estate.wallet.balance, held: estate.wallet.held, postings: estate.wallet.postings }; },
+    get actions() { return estate.actions.waiting.size; },
+    get ghosts() { return scene.overlay.marks.ghosts.length; },
+    toScreen: (x, y) => scene.toScreen(x, y),
     get chat() { return chat.lines.map((lines) => lines.map(({ sender_id, sender_name, text }) => ({ sender_id, sender_name, text }))); },
     get stats() {
       return { ...hud.pace, ...rates, ping_ms: connection.pingMs, entities: world.entities.size, out_of_step: world.outOfStep, view: world.view, chunks: { ...chunks.counts, known: chunks.known.size, painted: scene.terrain.painted, waiting: scene.terrain.waiting }, tick: clock.newest };

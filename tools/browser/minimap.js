@@ -37,7 +37,8 @@ export class Minimap {
     this.pictures.delete(chunk.key);
   }
 
-  draw(me, heading, meId, people, now) {
+  /** `parcels` with `colourOf(parcel)`: whose land it is. */
+  draw(me, heading, meId, people, parcels, colourOf, now) {
     if (!me || now - this.drawnAt < DRAW_MS) return;
     this.drawnAt = now;
     const scale = globalThis.devicePixelRatio || 1;
@@ -77,6 +78,11 @@ export class Minimap {
       context.drawImage(picture, left, top, at(x + TILES, me.x) - left, at(y + TILES, me.y) - top);
     }
     context.setTransform(pixels, 0, 0, pixels, side / 2 - me.x * pixels, side / 2 - me.y * pixels);
+    for (const parcel of parcels) {
+      context.strokeStyle = colourOf(parcel);
+      context.lineWidth = (1.3 * scale) / pixels;
+      context.strokeRect(parcel.x, parcel.y, parcel.width, parcel.height);
+    }
     for (const person of people) {
       if (person.id === meId || person.count === 0) continue;
       this.dot(person.x, person.y, 2.1 * scale / pixels, "#fdf6e3", "rgba(10,16,22,.75)");

@@ -15,9 +15,11 @@ const SNAP_TILES = 4; // a larger correction is a journey, not an error
 const TOLERANCE_TILES = 0.04; // closer than this, a snapshot has nothing to say
 
 export class Prediction {
-  constructor(clock, walkAt) {
+  /** `walkAt` and `gateAt` as in movement.js. */
+  constructor(clock, walkAt, gateAt) {
     this.clock = clock;
     this.walkAt = walkAt;
+    this.gateAt = gateAt;
     this.walkSpeed = 4;
     this.seq = 0; // of the newest input
     this.answered = 0; // of the newest input the server has obeyed
@@ -79,7 +81,7 @@ export class Prediction {
       while (at < until) {
         const step = Math.min(until - at, this.clock.tickMs);
         const stride = (this.walkSpeed * step) / 1000;
-        const place = stepMovement(this.x, this.y, dx, dy, stride, this.walkAt);
+        const place = stepMovement(this.x, this.y, dx, dy, stride, this.walkAt, this.gateAt);
         this.x = place.x;
         this.y = place.y;
         at += step;

@@ -4,6 +4,7 @@
 //   decode(bytes)                             ->  [{ type: "moved", seq, tick, x, y }, ...]: all of one WebSocket message
 //   readBlocks(snapshot.cells, cx, cy)        ->  [{ cx, cy, player_ids, places }, ...]: one a cell, see there
 //   readChunkEdits(chunk_edits.edits)         ->  [{ tile, kind }, ...]
+//   writeTileEdits([{ x, y, kind }, ...])     ->  tile_edit.edits
 //   readChunk(inflated)                       ->  { ground, walk, height, ..., objects }: `chunk.data` after inflating
 //
 // The name of a message is in `type`, since several messages have a field called `name`. Optional fields that were left out
@@ -20,6 +21,12 @@ export const LIMITS = Object.freeze({
   chat_chars_max: 500,
   token_chars_max: 2048,
   world_tiles_max: 1048576,
+  action_id_bytes: 16,
+  parcel_name_chars_max: 40,
+  description_chars_max: 400,
+  money_max: 1000000000000000,
+  look_tiles_max: 512,
+  edits_max: 64,
 });
 
 /** Every message by name; `required` is how many of the fields, from the first, may not be left out. */
@@ -378,6 +385,20 @@ export function readChunkEdits(bytes) {
     edits[index] = { tile: view.getUint16(at, true), kind: view.getUint8(at + 2) };
   }
   return edits;
+}
+
+/** Tiles of the world to build on, in order, as the records of a `tile_edit`. */
+export function writeTileEdits(edits) {
+  const { record_bytes } = RECORDS["tile_edit.edits"];
+  const bytes = new Uint8Array(edits.length * record_bytes);
+  const view = viewOf(bytes);
+  edits.forEach(({ x, y, kind }, index) => {
+    const at = index * record_bytes;
+    view.setInt32(at, x, true);
+    view.setInt32(at + 4, y, true);
+    view.setUint8(at + 8, kind);
+  });
+  return bytes;
 }
 
 /**

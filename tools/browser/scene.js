@@ -8,6 +8,7 @@ import { Batch, packColour } from "./batch.js";
 import { Buildings } from "./buildings.js";
 import { dressOf, Figures, HEAD_TILES } from "./figures.js";
 import { isWater } from "./kinds.js";
+import { Overlay } from "./overlay.js";
 import { darknessAt, lightAt } from "./light.js";
 import { LABEL_PX, Labels } from "./labels.js";
 import { hash } from "./noise.js";
@@ -20,6 +21,7 @@ const UNIT = 48; // pixels a tile in the atlas
 export const ZOOM_MIN = 16;
 export const ZOOM_MAX = 48;
 const ZOOM_START = 36;
+const ZOOM_SURVEY = 9; // from high above, where plots are chosen
 const RESOLUTION_MAX = 2;
 const BACKDROP = 0x1a2a33;
 const VEILED = 0.42; // opacity of a crown that hides somebody
@@ -31,6 +33,7 @@ const LAMP = 0xd8a468; // what a lamp adds to the dark
 const NAMES_MAX = 48; // the nearest; in a crowd more would hide the people
 const FAR_ZOOM = 24; // pixels a tile; below it names would be larger than people
 const FAR_NAMES_MAX = 13; // so there only a dozen, besides my own
+const LAND_NAME_TILES = 1.1; // below a parcel's northern border
 const SHOWN_BONUS_TILES = 3; // a name that is shown gives way only to one so much nearer
 
 export class Scene {
@@ -45,6 +48,8 @@ export class Scene {
     this.plantOf = makePlants(atlas);
     this.figures = new Figures(atlas);
     this.buildings = new Buildings(atlas, builtAt);
+    this.overlay = new Overlay(atlas, this.buildings);
+    this.atlas = atlas;
     this.glow = atlas.draw(128, 128, (context) => {
       const soft = context.createRadialGradient(64, 64, 4, 64, 64, 64);
       soft.addColorStop(0, "rgba(255,255,255,1)");
@@ -55,6 +60,7 @@ export class Scene {
     this.terrain = new Terrain();
     this.below = new Batch(atlas.source);
     this.standing = new Batch(atlas.source);
+    this.ghosts = new Batch(atlas.source);
     this.lamps = new Batch(atlas.source);
     this.lamps.mesh.blendMode = "add";
     this.labels = new Labels(this.resolution);
@@ -62,7 +68,7 @@ export class Scene {
     this.shade = new Sprite(this.light);
     this.shade.blendMode = "multiply";
     this.world = new Container();
-    this.world.addChild(this.terrain.stage, this.below.mesh, this.standing.mesh);
+    this.world.addChild(this.terrain.stage, this.below.mesh, this.standing.mesh, this.ghosts.mesh);
     this.lampStage = new Container();
     this.lampStage.addChild(this.lamps.mesh);
     this.lampStage.scale.set(1 / LIGHT_PX);
@@ -73,12 +79,22 @@ export class Scene {
     this.painted = false; // whether all ground in sight is there, in its finished form
     this.zoom = ZOOM_START;
     this.zoomWanted = ZOOM_START;
+    this.zoomMin = ZOOM_MIN;
+    this.zoomWalking = ZOOM_START; // to come back to from high above
+    this.hovered = null; // the parcel under the pointer
     this.plants = new Map(); // chunk key -> its plants, north to south
     this.shown = []; // the plants of the chunks in sight, north to south
     this.shownKeys = "";
     this.byTile = new Map(); // "x,y" as one number -> plant, of all in memory
     this.people = []; // of this frame
+    this.covered = 0; // how much of the screen a panel covers from below, in pixels, as shown
+    this.coveredWanted = 0;
     this.resize();
+  }
+
+  /** Where the camera's place is on the screen: in the middle of what no panel covers. */
+  get middleY() {
+    return (this.height - this.covered) / 2;
   }
 
   resize() {
@@ -95,15 +111,38 @@ export class Scene {
   }
 
   zoomBy(factor) {
-    this.zoomWanted = Math.min(ZOOM_MAX, Math.max(ZOOM_MIN, this.zoomWanted * factor));
+    this.zoomWanted = Math.min(ZOOM_MAX, Math.max(this.zoomMin, this.zoomWanted * factor));
+  }
+
+  /** Goes high above the land, or comes down again. */
+  survey(high) {
+    if (high === (this.zoomMin === ZOOM_SURVEY)) return;
+    if (high) this.zoomWalking = this.zoomWanted;
+    this.zoomMin = high ? ZOOM_SURVEY : ZOOM_MIN;
+    this.zoomWanted = high ? ZOOM_SURVEY : this.zoomWalking;
+  }
+
+  /** A small canvas with the picture of a Build, or of what takes one away. */
+  iconOf(kind, side) {
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = side;
+    const picture = this.buildings.pictureOf(kind);
+    if (picture) {
+      const { frame, height } = picture;
+      const unit = side / Math.max(1.25, height);
+      const left = (side - unit) / 2 + frame.left * unit;
+      const top = (side - unit * height) / 2 + frame.top * unit * height;
+      canvas.getContext("2d").drawImage(this.atlas.canvas, frame.x, frame.y, frame.width, frame.height, left, top, (frame.right - frame.left) * unit, (frame.bottom - frame.top) * unit * height);
+    }
+    return canvas;
   }
 
   toWorld(px, py) {
-    return { x: this.camera.x + (px - this.width / 2) / this.zoom, y: this.camera.y + (py - this.height / 2) / this.zoom };
+    return { x: this.camera.x + (px - this.width / 2) / this.zoom, y: this.camera.y + (py - this.middleY) / this.zoom };
   }
 
   toScreen(x, y) {
-    return { x: (x - this.camera.x) * this.zoom + this.width / 2, y: (y - this.camera.y) * this.zoom + this.height / 2 };
+    return { x: (x - this.camera.x) * this.zoom + this.width / 2, y: (y - this.camera.y) * this.zoom + this.middleY };
   }
 
   /** Where a bubble of somebody's talk ends: above their name. */
@@ -195,14 +234,14 @@ export class Scene {
     const sight = {
       left: this.camera.x - this.width / 2 / this.zoom,
       right: this.camera.x + this.width / 2 / this.zoom,
-      top: this.camera.y - this.height / 2 / this.zoom,
-      bottom: this.camera.y + this.height / 2 / this.zoom,
+      top: this.camera.y - this.middleY / this.zoom,
+      bottom: this.camera.y + (this.height - this.middleY) / this.zoom,
     };
     const originX = Math.floor(this.camera.x / TILES) * TILES;
     const originY = Math.floor(this.camera.y / TILES) * TILES;
     this.world.scale.set(this.zoom);
-    this.world.position.set(this.width / 2 - this.camera.x * this.zoom, this.height / 2 - this.camera.y * this.zoom);
-    for (const batch of [this.below, this.standing]) batch.mesh.position.set(originX, originY);
+    this.world.position.set(this.width / 2 - this.camera.x * this.zoom, this.middleY - this.camera.y * this.zoom);
+    for (const batch of [this.below, this.standing, this.ghosts]) batch.mesh.position.set(originX, originY);
     this.terrain.advance(sight, now, seconds);
     this.painted = this.terrain.waiting === 0 && this.terrain.covers(sight);
     this.gatherPlants(sight);
@@ -217,6 +256,7 @@ export class Scene {
   follow(me, seconds) {
     this.zoom += (this.zoomWanted - this.zoom) * Math.min(1, seconds * 10);
     if (Math.abs(this.zoomWanted - this.zoom) < 0.02) this.zoom = this.zoomWanted;
+    this.covered += (this.coveredWanted - this.covered) * Math.min(1, seconds * 10);
     if (!me) return;
     const camera = this.camera;
     const y = me.y - HEAD_TILES / 2;
@@ -261,7 +301,9 @@ export class Scene {
   drawStanding(sight, originX, originY, meId, seconds, now) {
     this.below.begin();
     this.standing.begin();
+    this.ghosts.begin();
     const people = this.people;
+    this.overlay.add(this.below, sight, this.zoom, originX, originY);
     this.buildings.addGround(this.below, sight, originX, originY);
     for (const person of people) {
       const wading = isWater(this.groundAt(person.x, person.y)) && !this.builtAt(person.x, person.y) ? 1 : 0;
@@ -282,6 +324,8 @@ export class Scene {
     while (next < people.length) this.drawPerson(people[next++], originX, originY);
     this.below.end(now / 1000);
     this.standing.end(now / 1000);
+    this.overlay.addGhosts(this.ghosts, originX, originY);
+    this.ghosts.end(0);
   }
 
   drawPerson(person, originX, originY) {
@@ -325,7 +369,20 @@ export class Scene {
         labels.add(person.id, person.name, x, y - 1, person.alpha, person.id === meId, seconds);
       }
     }
+    this.nameLand(seconds);
     labels.end();
+  }
+
+  /** Names of parcels: of all from afar, else of the one that is pointed at or chosen. */
+  nameLand(seconds) {
+    const { parcels, marks } = this.overlay;
+    const far = this.zoom < FAR_ZOOM;
+    for (const parcel of parcels) {
+      if (!far && parcel.parcel_id !== this.hovered && parcel.parcel_id !== marks.chosen) continue;
+      const { x, y } = this.toScreen(parcel.x + parcel.width / 2, far ? parcel.y + parcel.height / 2 : parcel.y + LAND_NAME_TILES);
+      if (x < 0 || x > this.width || y < 0 || y > this.height) continue;
+      this.labels.add(`land ${parcel.parcel_id}`, parcel.name || `Land of ${parcel.owner_name}`, x, y, 0.95, parcel.owner_id === this.overlay.me, seconds);
+    }
   }
 }
 

@@ -7,7 +7,7 @@ dictionary feeds the JSON, PROTOCOL.md, the browser's codec and the test vectors
 
 from typing import Any
 
-from protocol import messages, spec
+from protocol import edits, messages, spec
 from protocol.messages import Rate
 from server.config import settings
 from server.interest import LADDER
@@ -58,6 +58,12 @@ def describe() -> dict[str, Any]:
         "chat_chars_max": messages.CHAT_CHARS_MAX,
         "token_chars_max": messages.TOKEN_CHARS_MAX,
         "world_tiles_max": messages.WORLD_TILES_MAX,
+        "action_id_bytes": messages.ACTION_ID_BYTES,
+        "parcel_name_chars_max": messages.PARCEL_NAME_CHARS_MAX,
+        "description_chars_max": messages.DESCRIPTION_CHARS_MAX,
+        "money_max": messages.MONEY_MAX,
+        "look_tiles_max": messages.LOOK_TILES_MAX,
+        "edits_max": edits.EDITS_MAX,
     }
     for enum in (terrain.Ground, terrain.ObjectKind, tiles.Build):
         whole["enums"][enum.__name__] = {member.name: member.value for member in enum}

@@ -11,6 +11,7 @@ from typing import Any
 LINE_CHARS_MAX = 150
 
 _VIEW = {"u8": "getUint8({at})", "u16": "getUint16({at}, true)", "u32": "getUint32({at}, true)"}
+_SET = {"u8": "setUint8({at}, {name})", "i32": "setInt32({at}, {name}, true)"}
 _BYTES = {"u8": 1, "u16": 2, "u32": 4}  # those of a count
 
 _HEAD = """\
@@ -20,6 +21,7 @@ _HEAD = """\
 //   decode(bytes)                             ->  [{ type: "moved", seq, tick, x, y }, ...]: all of one WebSocket message
 //   readBlocks(snapshot.cells, cx, cy)        ->  [{ cx, cy, player_ids, places }, ...]: one a cell, see there
 //   readChunkEdits(chunk_edits.edits)         ->  [{ tile, kind }, ...]
+//   writeTileEdits([{ x, y, kind }, ...])     ->  tile_edit.edits
 //   readChunk(inflated)                       ->  { ground, walk, height, ..., objects }: `chunk.data` after inflating
 //
 // The name of a message is in `type`, since several messages have a field called `name`. Optional fields that were left out
@@ -85,6 +87,22 @@ export function readChunkEdits(bytes) {
     edits[index] = { tile: view.%(tile)s, kind: view.%(kind)s };
   }
   return edits;
+}
+"""
+
+_TILE_EDITS = """\
+/** Tiles of the world to build on, in order, as the records of a `tile_edit`. */
+export function writeTileEdits(edits) {
+  const { record_bytes } = RECORDS["tile_edit.edits"];
+  const bytes = new Uint8Array(edits.length * record_bytes);
+  const view = viewOf(bytes);
+  edits.forEach(({ x, y, kind }, index) => {
+    const at = index * record_bytes;
+    view.%(x)s;
+    view.%(y)s;
+    view.%(kind)s;
+  });
+  return bytes;
 }
 """
 
@@ -196,6 +214,7 @@ def render(protocol: Mapping[str, Any]) -> str:
         _CODEC,
         _blocks(protocol["records"]["snapshot.cells"]),
         _CHUNK_EDITS % _reads(protocol["records"]["chunk_edits.edits"]),
+        _TILE_EDITS % _writes(protocol["records"]["tile_edit.edits"]),
         _objects(protocol["chunk"]["objects"]),
     ]
     return "\n".join(parts)
@@ -267,6 +286,15 @@ def _blocks(layout: Mapping[str, Any]) -> str:
 
 def _reads(layout: Mapping[str, Any]) -> dict[str, str]:
     return {field["name"]: _read(field) for field in layout["fields"]}
+
+
+def _writes(layout: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        field["name"]: _SET[field["type"]].format(
+            at=f"at + {field['offset']}" if field["offset"] else "at", name=field["name"]
+        )
+        for field in layout["fields"]
+    }
 
 
 def _build_walk(protocol: Mapping[str, Any]) -> str:

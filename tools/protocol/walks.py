@@ -4,6 +4,8 @@ A row is one player on a small piece of ground:
 
     chunks    [[cx, cy], ...]   loaded ground, open (100 percent) but for the picture; all else is not loaded
     picture   {x, y, walk: [[percent, ...], ...]}   rows of tiles whose first is (x, y); lies within the chunks
+    closed    [[parcel_id, x, y, width, height], ...]   closed parcels, in tiles; no two overlap
+    enters    [parcel_id, ...]   those of them that let the walker in
     stride    tiles per tick of a whole intent on open ground
     x, y      the place at the beginning
     inputs    [[ticks, dx, dy], ...]   an intent of length at most 1, and for how many ticks it holds
@@ -13,16 +15,17 @@ They come out of `world.tick.step`. Another implementation that computes in 64-b
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from protocol.messages import WORLD_TILES_MAX, Role
+from protocol.messages import PLOT_TILES, WORLD_TILES_MAX, Role, Standing
 from protocol.snapshot import CELL_TILES
-from world.commands import Join, LoadChunk, steer
+from world.commands import Join, LoadChunk, RecallParcels, steer
+from world.parcels import Parcel, Permit
 from world.state import Rules, State
 from world.tick import step
 
@@ -33,8 +36,10 @@ AROUND = list(product((-1, 0), (-1, 0)))
 EDGE = WORLD_TILES_MAX // CELL_TILES - 1
 SQRT = 0.7071067811865475  # the greatest whose vector is not longer than 1
 WILD_SEED = 2
+WALKER, NEIGHBOUR = 1, 2  # player_ids
 
 Inputs = list[tuple[int, float, float]]
+Closed = tuple[int, int, int, int, int]  # parcel_id, x, y, width, height
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,13 @@ class Scene:
     picture: list[str]
     place: tuple[float, float]
     inputs: Inputs
+    closed: tuple[Closed, ...] = ()
+    enters: tuple[int, ...] = ()
 
+
+EAST_HALF: Closed = (7, 16, 0, 16, 32)
+SOUTH_EAST: Closed = (8, 16, 16, 16, 16)
+NORTH_EAST: Closed = (9, 16, 0, 16, 16)
 
 SCENES = [
     Scene("east", MIDDLE, (0, 0), [], (0.5, 0.5), [(10, 1.0, 0.0)]),
@@ -91,6 +102,46 @@ SCENES = [
         (-WORLD_TILES_MAX + 0.75, -WORLD_TILES_MAX + 0.3),
         [(9, -0.6, -0.8)],
     ),
+    Scene("to closed land", MIDDLE, (0, 0), [], (15.1, 4.0), [(9, 1.0, 0.0)], (EAST_HALF,)),
+    Scene("along closed land", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8), (9, 0.8, -0.6)], (EAST_HALF,)),
+    Scene("onto closed land of one's own", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8)], (EAST_HALF,), (7,)),
+    Scene(
+        "within closed land, and out for good",
+        MIDDLE,
+        (0, 0),
+        [],
+        (16.5, 4.0),
+        [(4, 0.5, 0.5), (9, -0.9, 0.1), (9, 1.0, 0.0)],
+        (EAST_HALF,),
+    ),
+    Scene(
+        "between two closed lands",
+        MIDDLE,
+        (0, 0),
+        [],
+        (17.0, 15.3),
+        [(9, 0.3, 0.9), (9, -0.9, 0.3), (9, 0.9, 0.3)],
+        (NORTH_EAST, SOUTH_EAST),
+    ),
+    Scene(
+        "from closed land into a friend's",
+        MIDDLE,
+        (0, 0),
+        [],
+        (17.0, 15.3),
+        [(9, 0.3, 0.9), (9, 0.0, -1.0)],
+        (NORTH_EAST, SOUTH_EAST),
+        (8,),
+    ),
+    Scene(
+        "past the corner of closed land",
+        AROUND,
+        (-4, -2),
+        ["...~", "..#~", "...~"],
+        (0.4, 0.4),
+        [(12, -0.7, -0.2), (12, 0.2, -0.7), (12, -0.7, 0.2)],
+        ((7, -16, -16, 16, 16),),
+    ),
 ]
 
 
@@ -110,14 +161,22 @@ def walk(row: Mapping[str, Any]) -> list[list[float]]:
             (cx, tile_x), (cy, tile_y) = divmod(x + right, CELL_TILES), divmod(y + down, CELL_TILES)
             ground[cx, cy][tile_y, tile_x] = percent
     loads = [LoadChunk(cx, cy, tiles.tobytes()) for (cx, cy), tiles in ground.items()]
-    step(state, [*loads, Join(1, "walker", Role.GUEST, 0, row["x"], row["y"])], 0)
+    parcels = RecallParcels([_parcel(bounds, row["enters"]) for bounds in row["closed"]], 0)
+    step(state, [parcels, *loads, Join(WALKER, "walker", Role.GUEST, 0, row["x"], row["y"])], 0)
     places = []
     for ticks, dx, dy in row["inputs"]:
         for tick in range(ticks):
-            commands = [steer(1, 1, dx, dy)] if tick == 0 else []
+            commands = [steer(WALKER, 1, dx, dy)] if tick == 0 else []
             step(state, list(commands), state.tick + 1)
             places.append([float(state.players.x[0]), float(state.players.y[0])])
     return places
+
+
+def _parcel(bounds: Closed, enters: Sequence[int]) -> Parcel:
+    parcel_id, *tiles = bounds
+    permits = (Permit(WALKER, "walker", Standing.VISITOR),) if parcel_id in enters else ()
+    plots = (value // PLOT_TILES for value in tiles)
+    return Parcel(parcel_id, NEIGHBOUR, "neighbour", *plots, open_enter=False, permits=permits)
 
 
 def _walked(scene: Scene) -> dict[str, Any]:
@@ -130,6 +189,8 @@ def _walked(scene: Scene) -> dict[str, Any]:
             "y": scene.corner[1],
             "walk": [[PERCENT[letter] for letter in line] for line in scene.picture],
         },
+        "closed": scene.closed,
+        "enters": scene.enters,
         "stride": RULES.walk_speed / RULES.tick_hz,
         "x": x,
         "y": y,
@@ -146,3 +207,5 @@ def _wild() -> Iterator[Scene]:
         ways = random.uniform(-SQRT, SQRT, (30, 2)).round(6).tolist()
         inputs: Inputs = [(8, dx, dy) for dx, dy in ways]
         yield Scene(f"wild {number}", AROUND, (-12, -12), picture, (0.5, 0.5), inputs)
+    closed = ((7, -32, -16, 16, 16), (8, 0, 0, 16, 32), (9, -16, 16, 16, 16))
+    yield Scene("wild among closed land", AROUND, (-12, -12), picture, (0.5, -0.5), inputs, closed, (9,))

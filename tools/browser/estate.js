@@ -1,0 +1,197 @@
+// What one owns, as one part of the client: land, buildings and money, with their buttons, keys, panel and pointer tools.
+//
+//   land, wallet            know what the server said
+//   actions                 does what is to last, and says whether it is safe
+//   landPanel, builder      what a person does with them; only one is open at a time
+//
+// Buttons and keys: Land (P), Build (B), Wallet (M); Escape closes.
+
+import { Actions } from "./actions.js";
+import { Builder } from "./builder.js";
+import { Land, ownerColour } from "./land.js";
+import { LandPanel } from "./landpanel.js";
+import { amountText } from "./money.js";
+import { Panel } from "./panel.js";
+import { Wallet } from "./wallet.js";
+
+const PASSING = new Set(["moderator", "admin"]); // who enters closed land
+const BUTTONS = { KeyP: "land", KeyB: "build", KeyM: "wallet" };
+const MINE = "#ffd66b";
+
+const byId = (id) => document.getElementById(id);
+
+export class Estate {
+  /** `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y). */
+  constructor(connection, scene, on) {
+    this.connection = connection;
+    this.scene = scene;
+    this.on = on;
+    this.opened = null; // "land", "build", "wallet"
+    const { marks } = scene.overlay;
+    this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
+    this.land = new Land(connection, { changed: () => this.landChanged() });
+    const request = (name, fields, otherwise) => this.request(name, fields, otherwise);
+    const act = (name, fields) => this.act(name, fields);
+    this.panel = new Panel({ closed: () => this.open(null) });
+    this.wallet = new Wallet(this.panel, {
+      request: (name, fields) => connection.request(name, fields),
+      toast: on.toast,
+      changed: () => this.moneyChanged(),
+    });
+    this.landPanel = new LandPanel(this.panel, this.land, this.wallet, marks, {
+      request,
+      act,
+      toast: on.toast,
+      here: on.here,
+      survey: (high) => scene.survey(high),
+      colourOf: (parcel) => this.colourOf(parcel),
+    });
+    this.builder = new Builder(marks, (kind, side) => scene.iconOf(kind, side), {
+      mayBuild: (x, y) => this.land.mayBuild(x, y) || this.everywhere,
+      builtAt: on.builtAt,
+      act,
+      toast: on.toast,
+      done: () => this.open(null),
+    });
+    for (const name of Object.values(BUTTONS)) byId(`${name}-button`).addEventListener("click", () => this.open(this.opened === name ? null : name));
+  }
+
+  /** On entering. */
+  enter({ player_id, role, settings }) {
+    this.everywhere = role === "admin"; // admins build anywhere
+    this.scene.overlay.me = player_id;
+    this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
+    this.actions.enter(player_id);
+    this.wallet.enter();
+  }
+
+  /** Now and then. */
+  advance(now) {
+    this.land.look(now);
+    this.scene.coveredWanted = this.panel.coversFromBelow;
+    const { x, y } = this.on.here();
+    const here = this.land.at(x, y);
+    const words = here === null ? "Open land" : here.owner_id === this.land.me ? here.name || "Your land" : `${here.name || "Land"} of ${here.owner_name}`;
+    if (byId("owner").textContent !== words) byId("owner").textContent = words;
+  }
+
+  // --- what is asked and done ------------------------------------------------------------------------------
+
+  /** The answer to a question; where it is refused the words are shown, and the answer is null or what `otherwise` makes of it. */
+  async request(name, fields, otherwise = null) {
+    try {
+      return await this.connection.request(name, fields);
+    } catch (refusal) {
+      if (otherwise) return otherwise(refusal);
+      this.on.toast(refusal.message);
+      return null;
+    }
+  }
+
+  /** A durable action: { seq, result } once it is stored; null where it is refused, and the words are shown. */
+  async act(name, fields) {
+    try {
+      return await this.actions.do(name, fields);
+    } catch (refusal) {
+      this.on.toast(refusal.message);
+      return null;
+    }
+  }
+
+  showState({ sending, refused }) {
+    const state = byId("deeds");
+    const [mood, words] = sending > 0 ? ["waiting", "Sending…"] : refused ? ["bad", "Refused"] : ["good", "Safe"];
+    state.hidden = false;
+    state.dataset.mood = mood;
+    state.lastElementChild.textContent = words;
+  }
+
+  // --- what has changed ----------------------------------------------------------------------------------------
+
+  landChanged() {
+    this.scene.overlay.parcels = [...this.land.known.values()];
+    if (this.opened === "land") this.landPanel.refresh();
+  }
+
+  moneyChanged() {
+    const { balance } = this.wallet;
+    byId("wallet-button").firstElementChild.textContent = balance === null ? "–" : amountText(balance);
+    if (this.opened === "land") this.landPanel.refresh();
+  }
+
+  /** The server's edits of a chunk have come. */
+  built() {
+    this.builder.built();
+  }
+
+  colourOf(parcel) {
+    if (parcel.owner_id === this.land.me) return MINE;
+    const [hue, saturation, lightness] = ownerColour(parcel.owner_id);
+    return `hsl(${hue} ${saturation * 100}% ${lightness * 100}%)`;
+  }
+
+  // --- buttons, keys, pointer --------------------------------------------------------------------------------------
+
+  /** Opens one, closes what was open; null closes only. */
+  open(name) {
+    if (this.opened === "build") this.builder.close();
+    else if (this.opened === "land") this.landPanel.close();
+    else if (this.opened === "wallet") this.panel.close();
+    this.opened = name;
+    for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));
+    document.body.classList.toggle("working", name !== null);
+    if (name === "land") this.landPanel.open();
+    else if (name === "build") this.builder.open();
+    else if (name === "wallet") this.wallet.open();
+  }
+
+  /** Whether a key was meant for this. */
+  key(event) {
+    const chord = event.ctrlKey || event.metaKey;
+    if (chord) {
+      if (event.code !== "KeyZ" || this.opened !== "build") return false;
+      this.builder.undo();
+    } else if (BUTTONS[event.code]) {
+      this.open(this.opened === BUTTONS[event.code] ? null : BUTTONS[event.code]);
+    } else if (event.code === "Escape" && this.opened !== null) {
+      this.open(null);
+    } else if (!(this.opened === "build" && this.builder.key(event, this.on.ahead())) && !(this.opened === "land" && this.landPanel.key(event))) {
+      return false;
+    }
+    event.preventDefault();
+    return true;
+  }
+
+  /** What the pointer draws with, or null; see Input. */
+  tool() {
+    const tool = this.opened === "build" ? this.builder : this.opened === "land" ? this.landPanel.tool : null;
+    if (tool !== this.lent?.tool) this.lent = tool && { tool, ...this.lend(tool) };
+    return this.lent;
+  }
+
+  /** A tool that takes places on the screen. */
+  lend(tool) {
+    const at = (what) => (px, py) => tool[what](this.scene.toWorld(px, py));
+    return { hover: at("hover"), down: at("down"), move: at("move"), up: () => tool.up(), cancel: () => tool.cancel() };
+  }
+
+  hover(px, py) {
+    const { x, y } = this.scene.toWorld(px, py);
+    this.scene.hovered = this.land.at(x, y)?.parcel_id ?? null;
+  }
+
+  /** A tap on the map: on a parcel while the land panel is open; whether it was meant for this. */
+  tap(px, py) {
+    return this.opened === "land" && this.pick(px, py);
+  }
+
+  /** Shows the parcel at a place on the screen, if there is one. */
+  pick(px, py) {
+    const { x, y } = this.scene.toWorld(px, py);
+    const parcel = this.land.at(x, y);
+    if (!parcel) return false;
+    if (this.opened !== "land") this.open("land");
+    this.landPanel.show(parcel);
+    return true;
+  }
+}

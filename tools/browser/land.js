@@ -1,0 +1,168 @@
+// Whose land is it: the parcels around me, kept true.
+//
+// Parcels of cells in sight are told of as they change; what lies further away, or was not in sight, is asked for page by page whenever
+// my cell changes. What is told while a page is on its way is newer than the page. An event goes to many and does not say what I may do
+// on the parcel, so after one the surroundings are asked for again.
+
+import { Standing } from "./protocol.js";
+
+const CELL_TILES = 32;
+const REACH_CELLS = 3; // around mine that are looked at; as far as the ground is known
+const LOOK_MS = 400; // between two looks
+const PLOTS_EDGE = 2 ** 17; // more than there are, from the middle to any edge
+
+const touches = (one, other) =>
+  one.x < other.x + other.width && other.x < one.x + one.width && one.y < other.y + other.height && other.y < one.y + one.height;
+
+/** The colour of an owner's land, as [hue in degrees, saturation, lightness]; the same in tools/owners.py. Gold is kept for mine. */
+export function ownerColour(ownerId) {
+  const share = (ownerId * 0.6180339887498949) % 1;
+  return [(70 + 320 * share) % 360, 0.62, 0.6];
+}
+
+export class Land {
+  /** `on.changed()` when any parcel is another than before. */
+  constructor(connection, on) {
+    this.connection = connection;
+    this.on = on;
+    this.known = new Map(); // parcel_id -> parcel
+    this.byPlot = new Map(); // number of a plot -> parcel
+    this.plotTiles = 16;
+    this.me = null;
+    this.passes = false;
+    this.around = null; // the rectangle that is looked at, in tiles
+    this.cell = "";
+    this.due = false;
+    this.looking = false;
+    this.lookedAt = 0;
+    this.told = new Set(); // parcels told of since a page was asked for
+  }
+
+  /** On entering. `passes`: closed land is none to me. */
+  enter(me, plotTiles, passes) {
+    if (me !== this.me) {
+      this.known.clear();
+      this.byPlot.clear();
+      this.on.changed();
+    }
+    this.me = me;
+    this.plotTiles = plotTiles;
+    this.passes = passes;
+    this.cell = "";
+    this.around = null;
+  }
+
+  /** My player is in this cell. */
+  sees(cx, cy) {
+    if (this.cell === `${cx},${cy}`) return;
+    this.cell = `${cx},${cy}`;
+    const side = (2 * REACH_CELLS + 1) * CELL_TILES;
+    this.around = { x: (cx - REACH_CELLS) * CELL_TILES, y: (cy - REACH_CELLS) * CELL_TILES, width: side, height: side };
+    this.due = true;
+    for (const parcel of this.known.values()) if (!touches(parcel, this.around)) this.remove(parcel.parcel_id);
+  }
+
+  /** Looks around where that is due. Cheap; called now and then. */
+  look(now) {
+    if (!this.due || this.looking || now - this.lookedAt < LOOK_MS) return;
+    this.due = false;
+    this.looking = true;
+    this.lookedAt = now;
+    this.survey(this.around).catch(() => (this.due = true)).finally(() => (this.looking = false));
+  }
+
+  async survey(around) {
+    for (let after = 0, more = true; more; ) {
+      this.told.clear();
+      const page = await this.connection.request("land_in", { ...around, after });
+      if (around !== this.around) return; // I am elsewhere by now, and shall look there
+      more = page.more;
+      const last = more ? page.parcels.at(-1).parcel_id : Infinity;
+      this.take(around, page.parcels, after, last);
+      after = last;
+    }
+  }
+
+  /** A page: all parcels that touch `around` with ids above `after`, up to `last`. */
+  take(around, parcels, after, last) {
+    const found = new Set(parcels.map(({ parcel_id }) => parcel_id));
+    for (const { parcel_id } of [...this.known.values()]) {
+      const gone = parcel_id > after && parcel_id <= last && !found.has(parcel_id) && !this.told.has(parcel_id);
+      if (gone) this.remove(parcel_id);
+    }
+    for (const parcel of parcels) if (!this.told.has(parcel.parcel_id)) this.put(parcel);
+    this.on.changed();
+  }
+
+  /** The messages `land_claimed` and `land_changed`. */
+  changed({ parcel }) {
+    const old = this.known.get(parcel.parcel_id);
+    const mine = parcel.owner_id === this.me;
+    const kept = old?.owner_id === parcel.owner_id ? old.standing : Standing.NONE;
+    this.told.add(parcel.parcel_id);
+    this.put({ ...parcel, standing: mine ? Standing.OWNER : kept });
+    if (!mine) this.due = true;
+    this.on.changed();
+  }
+
+  /** The message `land_freed`. */
+  freed({ parcel_id }) {
+    this.told.add(parcel_id);
+    this.remove(parcel_id);
+    this.on.changed();
+  }
+
+  put(parcel) {
+    this.remove(parcel.parcel_id);
+    this.known.set(parcel.parcel_id, parcel);
+    for (const plot of this.plotsOf(parcel)) this.byPlot.set(plot, parcel);
+  }
+
+  remove(parcelId) {
+    const old = this.known.get(parcelId);
+    if (!old) return;
+    this.known.delete(parcelId);
+    for (const plot of this.plotsOf(old)) if (this.byPlot.get(plot) === old) this.byPlot.delete(plot);
+  }
+
+  *plotsOf({ x, y, width, height }) {
+    const side = this.plotTiles;
+    for (let top = y; top < y + height; top += side) for (let left = x; left < x + width; left += side) yield this.plotAt(left, top);
+  }
+
+  plotAt(x, y) {
+    return (Math.floor(x / this.plotTiles) + PLOTS_EDGE) * 2 * PLOTS_EDGE + Math.floor(y / this.plotTiles) + PLOTS_EDGE;
+  }
+
+  /** The parcel at a place; null where it is nobody's, as far as is known. */
+  at(x, y) {
+    return this.byPlot.get(this.plotAt(x, y)) ?? null;
+  }
+
+  /** Whether a parcel that is there would be known. */
+  covers(rectangle) {
+    return this.around !== null && touches(rectangle, this.around);
+  }
+
+  /** The closed parcel at a place that I may not enter; 0 where I may walk. */
+  gateAt = (x, y) => {
+    const parcel = this.passes ? null : this.at(x, y);
+    return parcel === null || parcel.open_enter || parcel.standing >= Standing.VISITOR ? 0 : parcel.parcel_id;
+  };
+
+  /** Whether I may build on a tile, as far as is known. */
+  mayBuild(x, y) {
+    const parcel = this.at(x, y);
+    return parcel !== null && (parcel.open_build || parcel.standing >= Standing.BUILDER);
+  }
+
+  /** My parcels that make a rectangle together with one of mine. */
+  mergeable(parcel) {
+    return [...this.known.values()].filter((other) => {
+      if (other.owner_id !== parcel.owner_id || other.parcel_id === parcel.parcel_id) return false;
+      const beside = other.y === parcel.y && other.height === parcel.height && (other.x + other.width === parcel.x || parcel.x + parcel.width === other.x);
+      const below = other.x === parcel.x && other.width === parcel.width && (other.y + other.height === parcel.y || parcel.y + parcel.height === other.y);
+      return beside || below;
+    });
+  }
+}

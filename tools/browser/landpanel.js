@@ -1,0 +1,280 @@
+// The land panel: where I stand, my land, what is for sale; one parcel with all that can be done there (parcel.js); choosing plots for a
+// claim; a line to split along. It shows one of these views, draws it anew when land changes, and says what the pointer draws meanwhile.
+
+import { button, h } from "./dom.js";
+import { moneyText } from "./money.js";
+import { nameOf, parcelRow, parcelView, sizeText } from "./parcel.js";
+import { CutTool, PlotsTool } from "./plots.js";
+import { Standing } from "./protocol.js";
+
+const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+
+export class LandPanel {
+  /**
+   * `land` and `wallet` are read, `marks` of the overlay written. `on`: request(name, fields), act(name, fields), toast(text),
+   * colourOf(parcel), survey(high), here() -> { x, y }.
+   */
+  constructor(panel, land, wallet, marks, on) {
+    this.panel = panel;
+    this.land = land;
+    this.wallet = wallet;
+    this.marks = marks;
+    this.on = on;
+    this.view = null; // draws what is shown
+    this.tool = null; // what the pointer draws with
+    this.parcel = null; // the one that is shown, as last seen
+    this.permits = null;
+    this.quote = null; // of the plots chosen: { plots, price } or { refusal }
+    this.quoting = false;
+    this.lists = { land_mine: null, land_for_sale: null }; // { parcels, more }
+  }
+
+  /** The parcel under my feet, or the overview. */
+  open() {
+    const { x, y } = this.on.here();
+    const parcel = this.land.at(x, y);
+    if (parcel) this.show(parcel);
+    else this.home();
+  }
+
+  close() {
+    this.leave();
+    this.view = null;
+    this.panel.close();
+  }
+
+  /** Land or money has changed. */
+  refresh() {
+    if (this.parcel !== null) this.follow();
+    else if (this.view === this.drawHome) this.list("land_mine");
+    this.view?.();
+  }
+
+  leave() {
+    this.tool = null;
+    this.parcel = null;
+    this.permits = null;
+    Object.assign(this.marks, { claim: null, cut: null, chosen: null, grid: 0 });
+    this.on.survey(false);
+  }
+
+  turnTo(view) {
+    this.view = view;
+    this.view();
+  }
+
+  // --- the overview ----------------------------------------------------------------------------------------
+
+  home() {
+    this.leave();
+    this.turnTo(this.drawHome);
+    this.list("land_mine");
+    this.list("land_for_sale");
+  }
+
+  /** A page of a list; `more` adds the next. */
+  async list(name, more = false) {
+    const before = more ? this.lists[name].parcels : [];
+    const from = !more ? {} : name === "land_mine" ? { after: before.at(-1).parcel_id } : { skip: before.length };
+    const page = await this.on.request(name, from);
+    if (!page) return;
+    this.lists[name] = { parcels: [...before, ...page.parcels], more: page.more };
+    if (this.view === this.drawHome) this.view();
+  }
+
+  drawHome() {
+    const { x, y } = this.on.here();
+    const here = this.land.at(x, y);
+    this.panel.show("land", "Land", "home", [
+      here ? parcelRow(here, this.on.colourOf(here), () => this.show(here), "where you stand") : h("p", { class: "soft" }, "You stand on open land. It is nobody's, and can be claimed."),
+      button("Claim land", () => this.claim(), { id: "claim", class: "main" }),
+      ...this.section("Your land", "land_mine", (parcel) => sizeText(parcel, this.land.plotTiles), "You own none yet."),
+      ...this.section("For sale near you", "land_for_sale", (parcel) => `${moneyText(parcel.price)}, of ${parcel.owner_name}`, "Nothing just now."),
+    ]);
+  }
+
+  section(title, name, words, none) {
+    const list = this.lists[name];
+    const rows = (list?.parcels ?? []).map((parcel) => parcelRow(parcel, this.on.colourOf(parcel), () => this.show(parcel), words(parcel)));
+    return [
+      h("h3", {}, title),
+      rows.length > 0 ? h("div", { class: "rows", id: name }, ...rows) : h("p", { class: "soft" }, list ? none : "…"),
+      list?.more ? button("More", () => this.list(name, true), { class: "plain" }) : null,
+    ];
+  }
+
+  // --- one parcel --------------------------------------------------------------------------------------------
+
+  show(parcel) {
+    this.leave();
+    this.parcel = this.land.known.get(parcel.parcel_id) ?? parcel;
+    this.marks.chosen = parcel.parcel_id;
+    this.turnTo(this.drawParcel);
+    this.askPermits();
+  }
+
+  /** The parcel that is shown, as it is now; the overview when it is no more. */
+  follow() {
+    const known = this.land.known.get(this.parcel.parcel_id);
+    if (known === this.parcel) return;
+    const was = this.parcel;
+    if (known) {
+      this.parcel = known;
+      this.askPermits();
+      if (this.view === this.drawSplit && (known.width !== was.width || known.height !== was.height)) this.show(known);
+    } else if (this.land.covers(was)) {
+      this.home();
+    }
+  }
+
+  async askPermits() {
+    const { parcel } = this;
+    if (parcel.standing >= Standing.MANAGER) {
+      const found = await this.on.request("land_permits", { parcel_id: parcel.parcel_id }, () => null);
+      if (this.parcel?.parcel_id !== parcel.parcel_id) return;
+      this.permits = found?.permits ?? [];
+    }
+    this.view();
+  }
+
+  drawParcel() {
+    const { parcel } = this;
+    const nodes = parcelView(parcel, {
+      me: this.land.me,
+      side: this.land.plotTiles,
+      colour: this.on.colourOf(parcel),
+      permits: this.permits,
+      mergeable: this.land.mergeable(parcel),
+      on: {
+        act: (name, fields) => this.act(name, fields),
+        toast: this.on.toast,
+        find: (name) => this.find(name),
+        settle: (...names) => this.panel.settle(...names),
+        split: () => this.split(),
+        freed: () => this.home(),
+        redraw: () => this.drawParcel(),
+      },
+    });
+    this.panel.show("land", nameOf(parcel), `parcel ${parcel.parcel_id}`, [...nodes, this.back()]);
+  }
+
+  /** A durable action on the parcel that is shown. What lies out of sight is looked at again, for nobody tells of it. */
+  async act(name, fields) {
+    const done = await this.on.act(name, fields);
+    const { parcel } = this;
+    if (done && parcel && !this.land.covers(parcel)) {
+      const found = await this.parcelAt(parcel);
+      if (found && this.parcel === parcel) this.parcel = found;
+    }
+    if (done && this.parcel) await this.askPermits();
+    return done;
+  }
+
+  /** The parcel at a place, as the server has it; null where there is none. */
+  async parcelAt({ x, y }) {
+    const found = await this.on.request("land_at", { x, y });
+    return found?.parcel_id ? { price: null, ...found } : null;
+  }
+
+  back() {
+    return button("All land", () => this.home(), { id: "all-land", class: "plain" });
+  }
+
+  async find(name) {
+    return this.on.request("player_find", { name: name.trim() });
+  }
+
+  // --- a claim ---------------------------------------------------------------------------------------------------
+
+  claim() {
+    this.leave();
+    this.quote = null;
+    this.marks.grid = this.land.plotTiles;
+    this.on.survey(true);
+    this.tool = new PlotsTool(this.marks, this.land.plotTiles, () => this.chosen());
+    this.tool.start(this.on.here());
+    this.turnTo(this.drawClaim);
+  }
+
+  /** Other plots are chosen: asks what they cost, one question at a time, the newest last. */
+  async chosen() {
+    this.quote = null;
+    if (this.view === this.drawClaim) this.view();
+    if (this.quoting) return;
+    this.quoting = true;
+    const { rectangle } = this.tool;
+    const quote = await this.on.request("land_quote", rectangle, (refusal) => ({ refusal: refusal.message }));
+    this.quoting = false;
+    if (!(this.tool instanceof PlotsTool)) return;
+    const now = this.tool.rectangle;
+    if (Object.keys(now).some((side) => now[side] !== rectangle[side])) {
+      this.chosen();
+      return;
+    }
+    this.quote = quote;
+    this.marks.claim = { ...rectangle, good: quote ? quote.refusal === undefined : null };
+    this.view();
+  }
+
+  drawClaim() {
+    const { quote } = this;
+    const { rectangle } = this.tool;
+    const good = quote !== null && quote.refusal === undefined;
+    const poor = good && this.wallet.balance !== null && this.wallet.balance < quote.price;
+    this.panel.show("land", "Claim land", "claim", [
+      h("p", { class: "soft keys" }, "Drag over the land to choose plots. Or hold Shift and press the arrows."),
+      h("p", { class: "soft touched" }, "Draw over the land to choose plots."),
+      h("p", { class: "figure", id: "quote" }, good ? moneyText(quote.price) : quote ? "Not here" : "…", h("small", {}, sizeText(rectangle, this.land.plotTiles))),
+      h("p", { class: "soft why", id: "why" }, quote?.refusal ?? (poor ? `You have ${moneyText(this.wallet.balance)}.` : "")),
+      h("div", { class: "pair" },
+        button(good ? "Claim it" : "Claim", () => this.take(rectangle), { id: "take", class: "main", disabled: !good || poor }),
+        button("Cancel", () => this.home(), { class: "plain" })),
+    ]);
+  }
+
+  async take(rectangle) {
+    const done = await this.on.act("land_claim", rectangle);
+    if (!done) {
+      if (this.tool instanceof PlotsTool) this.chosen();
+      return;
+    }
+    const known = this.land.known.get(done.result.parcel_id) ?? (await this.parcelAt(rectangle));
+    if (known) this.show(known);
+    else this.home();
+  }
+
+  // --- a split -----------------------------------------------------------------------------------------------------
+
+  split() {
+    this.tool = new CutTool(this.marks, this.parcel, this.land.plotTiles, () => this.view === this.drawSplit && this.view());
+    this.on.survey(true);
+    this.turnTo(this.drawSplit);
+  }
+
+  drawSplit() {
+    const { tool, parcel } = this;
+    const words = ({ cut, at }) => (cut === 0 ? `north to south, at x = ${at}` : `west to east, at y = ${at}`);
+    const lines = h("select", { "aria-label": "Line", id: "lines", onchange: (event) => tool.choose(tool.lines[event.target.selectedIndex]) }, ...tool.lines.map((line) => h("option", { selected: line === tool.line }, words(line))));
+    this.panel.show("land", `Split ${nameOf(parcel)}`, "split", [
+      h("p", { class: "soft" }, "Draw a line across the parcel, or choose one."),
+      lines,
+      h("div", { class: "pair" },
+        button("Split here", () => this.cut(parcel, tool.line), { id: "cut", class: "main" }),
+        button("Cancel", () => this.show(parcel), { class: "plain" })),
+    ]);
+  }
+
+  async cut({ parcel_id }, line) {
+    const done = await this.on.act("land_split", { parcel_id, ...line });
+    if (done && this.parcel) this.show(this.parcel);
+  }
+
+  // --- keys ----------------------------------------------------------------------------------------------------------
+
+  /** A key that belongs to choosing plots; whether it did. */
+  key({ code, shiftKey }) {
+    if (!shiftKey || !ARROWS[code] || !(this.tool instanceof PlotsTool)) return false;
+    this.tool.grow(...ARROWS[code]);
+    return true;
+  }
+}

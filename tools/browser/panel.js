@@ -1,0 +1,106 @@
+// The one panel beside the map: land, or the wallet. What a person has typed and not sent stays when the panel is drawn anew, and so do
+// the focus and what was unfolded.
+
+import { h } from "./dom.js";
+
+const byId = (id) => document.getElementById(id);
+const SURE_MS = 6000; // so long a second press counts
+
+export class Panel {
+  /** `on.closed(name)` when a person closes it. */
+  constructor(on) {
+    this.root = byId("panel");
+    this.body = byId("panel-body");
+    this.name = null; // of what is shown
+    byId("panel-close").addEventListener("click", () => on.closed(this.name));
+  }
+
+  /** Shows elements under a title. `key` tells whether it is still about the same thing. */
+  show(name, title, key, nodes) {
+    const drafts = key === this.key ? this.drafts() : null;
+    this.name = name;
+    this.key = key;
+    this.root.hidden = false;
+    byId("panel-title").textContent = title;
+    this.body.replaceChildren(...nodes.filter((node) => node !== null));
+    if (drafts) this.restore(drafts);
+    else this.body.scrollTop = 0;
+  }
+
+  /** How much of the screen it covers from below, in pixels: on a phone it is as wide as that. */
+  get coversFromBelow() {
+    const { width, height } = this.root.getBoundingClientRect();
+    return width >= innerWidth ? height : 0;
+  }
+
+  close() {
+    this.name = this.key = null;
+    this.root.hidden = true;
+    this.body.replaceChildren();
+  }
+
+  /** What was typed into these fields is done: they show what they began with. */
+  settle(...names) {
+    for (const field of this.body.querySelectorAll("[name]")) if (names.includes(field.name)) field.value = field.defaultValue;
+  }
+
+  drafts() {
+    const fields = [...this.body.querySelectorAll("[name]")].filter((field) => "defaultValue" in field && field.value !== field.defaultValue);
+    const focus = this.body.contains(document.activeElement) ? document.activeElement : null;
+    return {
+      values: new Map(fields.map((field) => [field.name, field.value])),
+      open: new Set([...this.body.querySelectorAll("details[open]")].map(({ id }) => id)),
+      focus: focus?.name || focus?.id || null,
+    };
+  }
+
+  restore({ values, open, focus }) {
+    for (const details of this.body.querySelectorAll("details")) details.open = open.has(details.id);
+    for (const field of this.body.querySelectorAll("[name]")) if (values.has(field.name)) field.value = values.get(field.name);
+    if (focus) (this.body.querySelector(`[name="${focus}"]`) ?? this.body.querySelector(`#${focus}`))?.focus();
+  }
+}
+
+/** A part that unfolds. */
+export function fold(id, title, ...children) {
+  return h("details", { id }, h("summary", { id: `${id}-title` }, title), ...children);
+}
+
+/** A labelled field. */
+export function field(label, input) {
+  return h("label", {}, h("span", {}, label), input);
+}
+
+/** A form: `send(form)` on Enter or by its button. */
+export function form(send, ...children) {
+  return h("form", {
+    autocomplete: "off",
+    onsubmit(event) {
+      event.preventDefault();
+      send(event.target);
+    },
+  }, ...children);
+}
+
+/** A button that asks once more before it does what cannot be undone. */
+export function sure(words, again, press) {
+  let waiting = 0;
+  const made = h("button", { type: "button", class: "grave" }, words);
+  const reset = () => {
+    clearTimeout(waiting);
+    waiting = 0;
+    made.textContent = words;
+    made.classList.remove("armed");
+  };
+  made.addEventListener("click", () => {
+    if (waiting) {
+      reset();
+      press();
+      return;
+    }
+    waiting = setTimeout(reset, SURE_MS);
+    made.textContent = again;
+    made.classList.add("armed");
+  });
+  return made;
+}

@@ -1,0 +1,153 @@
+// A parcel in words and forms: whose it is, what one may do there, and everything its owner and managers can change.
+//
+// `parcelView` gives the elements for the panel; `on` does what is asked:
+//   act(name, fields)     a durable action: its answer, or null when it was refused (and the words were shown)
+//   find(name)            { player_id, name } of a player, or null
+//   settle(...names)      what was typed into these fields is done
+//   split(), freed(), redraw()     what the panel shows next
+
+import { button, h } from "./dom.js";
+import { moneyText, readAmount } from "./money.js";
+import { field, fold, form, sure } from "./panel.js";
+import { LIMITS, Standing } from "./protocol.js";
+
+const STANDINGS = [
+  [Standing.VISITOR, "may enter"],
+  [Standing.BUILDER, "may build"],
+  [Standing.MANAGER, "manages it"],
+];
+
+export const nameOf = (parcel) => parcel.name || `Parcel ${parcel.parcel_id}`;
+const coloured = (colour) => h("i", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" });
+
+/** Whose it is and how large, in one line for lists. */
+export function parcelRow(parcel, colour, press, words) {
+  return h("button", { type: "button", class: "row", onclick: press }, coloured(colour), h("span", {}, nameOf(parcel), h("small", {}, words)));
+}
+
+export const sizeText = ({ width, height }, side) => {
+  const plots = (width / side) * (height / side);
+  return `${width} × ${height} tiles, ${plots} ${plots === 1 ? "plot" : "plots"}`;
+};
+
+/** `context`: { me, side, colour, permits (or null), mergeable, on }. */
+export function parcelView(parcel, context) {
+  const mine = parcel.owner_id === context.me;
+  const manages = parcel.standing >= Standing.MANAGER;
+  return [
+    h("p", { class: "owner" }, coloured(context.colour), mine ? "Yours" : `Land of ${parcel.owner_name}`),
+    parcel.description ? h("p", { class: "words" }, parcel.description) : null,
+    facts(parcel, context),
+    parcel.price !== null && !mine ? buying(parcel, context.on) : null,
+    manages ? naming(parcel, context.on) : null,
+    manages ? opening(parcel, context) : null,
+    mine ? selling(parcel, context.on) : null,
+    mine ? shaping(parcel, context) : null,
+    mine ? leaving(parcel, context.on) : null,
+  ];
+}
+
+function facts(parcel, { me, side }) {
+  const may = [parcel.open_enter ? "enter" : null, parcel.open_build ? "build" : null].filter(Boolean);
+  const standing = STANDINGS.find(([value]) => value === parcel.standing);
+  const rows = [
+    ["Size", sizeText(parcel, side)],
+    ["Place", `${parcel.x + parcel.width / 2}, ${parcel.y + parcel.height / 2}`],
+    ["Everybody", may.length > 0 ? `may ${may.join(" and ")}` : "is kept out"],
+  ];
+  if (standing && parcel.owner_id !== me) rows.push(["You", standing[1] === "manages it" ? "manage it" : standing[1]]);
+  if (parcel.price !== null) rows.push(["For sale", moneyText(parcel.price)]);
+  return h("dl", {}, ...rows.flatMap(([term, words]) => [h("dt", {}, term), h("dd", {}, words)]));
+}
+
+function buying({ parcel_id, price }, on) {
+  return button(`Buy for ${moneyText(price)}`, () => on.act("land_buy", { parcel_id, price }), { id: "buy", class: "main" });
+}
+
+function naming({ parcel_id, name, description }, on) {
+  return fold("naming", "Name and description", form(
+    async (sent) => {
+      const { name: called, description: words } = sent.elements;
+      if (await on.act("land_describe", { parcel_id, name: called.value, description: words.value })) on.settle("name", "description");
+    },
+    field("Name", h("input", { name: "name", value: name, maxlength: LIMITS.parcel_name_chars_max })),
+    field("Description", h("textarea", { name: "description", rows: 3, maxlength: LIMITS.description_chars_max }, description)),
+    h("button", { class: "plain" }, "Save"),
+  ));
+}
+
+function opening(parcel, { permits, on }) {
+  const { parcel_id, open_enter, open_build } = parcel;
+  const turn = (enter, build) => on.act("land_open", { parcel_id, enter, build }).then((done) => done ?? on.redraw());
+  const check = (id, words, checked, turned) =>
+    h("label", { class: "check" }, h("input", { type: "checkbox", id, checked, onchange: (event) => turned(event.target.checked) }), words);
+  return fold("opening", "Who may enter and build",
+    check("open-enter", "Everybody may enter", open_enter, (value) => turn(value, open_build)),
+    check("open-build", "Everybody may build", open_build, (value) => turn(open_enter, value)),
+    permits === null ? h("p", { class: "soft" }, "Looking who else may…") : h("ul", { id: "permits" }, ...permits.map((permit) => permitRow(parcel_id, permit, on))),
+    permitForm(parcel_id, on),
+  );
+}
+
+function permitRow(parcel_id, { player_id, name, standing }, on) {
+  const words = STANDINGS.find(([value]) => value === standing)?.[1] ?? "";
+  const take = () => on.act("land_permit", { parcel_id, player_id, standing: Standing.NONE });
+  return h("li", {}, h("span", {}, name, h("small", {}, words)), button("Take away", take, { class: "small" }));
+}
+
+function permitForm(parcel_id, on) {
+  return form(
+    async (sent) => {
+      const player = await on.find(sent.elements.player.value);
+      if (!player) return;
+      const standing = Number(sent.elements.standing.value);
+      if (await on.act("land_permit", { parcel_id, player_id: player.player_id, standing })) on.settle("player");
+    },
+    h("div", { class: "pair" },
+      h("input", { name: "player", placeholder: "Name of a player", "aria-label": "Name of a player", required: true, maxlength: LIMITS.name_chars_max }),
+      h("select", { name: "standing", "aria-label": "What they may do" }, ...STANDINGS.map(([value, words]) => h("option", { value }, words))),
+    ),
+    h("button", { class: "plain" }, "Let them"),
+  );
+}
+
+function selling({ parcel_id, price }, on) {
+  if (price !== null) {
+    return fold("selling", "Sell", h("p", { class: "soft" }, `Anybody can buy it for ${moneyText(price)}.`), button("Take it off the market", () => on.act("land_offer", { parcel_id }), { id: "take-back", class: "plain" }));
+  }
+  return fold("selling", "Sell", form(
+    async (sent) => {
+      const amount = readAmount(sent.elements.price.value);
+      if (amount === null) on.toast("Write an amount in BDT, like 1250 or 99.50.");
+      else if (await on.act("land_offer", { parcel_id, price: amount })) on.settle("price");
+    },
+    field("Price in BDT", h("input", { name: "price", inputmode: "decimal", required: true, placeholder: "0.00" })),
+    h("button", { class: "plain" }, "Offer for sale"),
+  ));
+}
+
+function shaping(parcel, { side, mergeable, on }) {
+  const divisible = parcel.width > side || parcel.height > side;
+  if (!divisible && mergeable.length === 0) return null;
+  return fold("shaping", "Split and merge",
+    divisible ? button("Split along a line", () => on.split(), { id: "split", class: "plain" }) : null,
+    ...mergeable.map((other) =>
+      button(`Merge with ${nameOf(other)}`, () => on.act("land_merge", { parcel_id: parcel.parcel_id, other_id: other.parcel_id }), { class: "plain merge" })),
+  );
+}
+
+function leaving({ parcel_id }, on) {
+  return fold("leaving", "Give away or abandon",
+    form(
+      async (sent) => {
+        const player = await on.find(sent.elements.heir.value);
+        if (player) await on.act("land_transfer", { parcel_id, to: player.player_id });
+      },
+      field("To whom", h("input", { name: "heir", placeholder: "Name of a player", required: true, maxlength: LIMITS.name_chars_max })),
+      h("button", { class: "plain" }, "Give it away"),
+    ),
+    sure("Abandon it", "Press again: all that is built goes, nothing is paid back", async () => {
+      if (await on.act("land_abandon", { parcel_id })) on.freed();
+    }),
+  );
+}

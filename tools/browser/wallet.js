@@ -1,0 +1,92 @@
+// My money: the balance, what is set aside, and the movements page by page, newest first.
+
+import { button, h } from "./dom.js";
+import { amountText, moneyText } from "./money.js";
+
+const WORDS = {
+  land_claim: ["Starting grant", "Land claimed"],
+  land_buy: ["Land sold", "Land bought"],
+};
+
+/** What a movement was, in words. The grant comes with the first action of a wallet, before its price. */
+function wordsOf({ kind, amount, seq, balance }, postings) {
+  const [came, went] = WORDS[kind] ?? [kind.replaceAll("_", " "), kind.replaceAll("_", " ")];
+  if (amount < 0) return went;
+  const first = balance === amount && postings.filter((one) => one.seq === seq).length > 1;
+  return first ? "Starting grant" : came;
+}
+
+/** World time in words: days since the beginning, and the hour of a clock that never stops. */
+function whenText(timeMs) {
+  const minutes = Math.floor(timeMs / 60000);
+  const hours = Math.floor(minutes / 60);
+  return hours < 24 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+export class Wallet {
+  /** `on.request(name, fields)`, `on.toast(text)`, `on.changed()`; `panel` shows it. */
+  constructor(panel, on) {
+    this.panel = panel;
+    this.on = on;
+    this.balance = null; // null until it is known
+    this.held = 0;
+    this.postings = [];
+    this.more = false;
+    this.loaded = 0; // counts loads: an answer that is not of the newest comes too late
+  }
+
+  async enter() {
+    try {
+      this.set(await this.on.request("wallet", {}));
+    } catch {
+      // Without an answer it stays unknown; the next change tells it.
+    }
+  }
+
+  /** The message `wallet_changed`, or the answer to `wallet`. */
+  set({ balance, held }) {
+    this.balance = balance;
+    this.held = held;
+    this.on.changed();
+    if (this.panel.name === "wallet") this.open();
+  }
+
+  /** Shows it, with the newest page. */
+  async open() {
+    this.draw();
+    await this.load(null);
+  }
+
+  async load(before) {
+    this.loaded += 1;
+    const load = this.loaded;
+    try {
+      const page = await this.on.request("wallet_statement", before === null ? {} : { before });
+      if (load !== this.loaded) return;
+      this.postings = before === null ? page.postings : [...this.postings, ...page.postings];
+      this.more = page.more;
+      if (this.panel.name === "wallet") this.draw();
+    } catch (refusal) {
+      this.on.toast(refusal.message);
+    }
+  }
+
+  draw() {
+    const { balance, held, postings } = this;
+    const [whole, rest] = balance === null ? ["–", ""] : amountText(balance).split(".");
+    this.panel.show("wallet", "Wallet", "wallet", [
+      h("p", { id: "balance", "aria-label": "Balance" }, whole, h("small", {}, rest && `.${rest} BDT`)),
+      held > 0 ? h("p", { class: "soft" }, `${moneyText(held)} are set aside.`) : null,
+      postings.length === 0 ? h("p", { class: "soft" }, "Nothing has moved yet.") : h("ol", { id: "statement" }, ...postings.map((one) => this.row(one))),
+      this.more ? button("Older", () => this.load(postings.at(-1).seq), { id: "older", class: "plain" }) : null,
+    ]);
+  }
+
+  row(posting) {
+    const { amount, balance, time_ms, seq } = posting;
+    return h("li", { title: `Entry ${seq} of the journal` },
+      h("span", {}, wordsOf(posting, this.postings), h("small", {}, whenText(time_ms))),
+      h("b", { class: amount > 0 ? "came" : "" }, `${amount > 0 ? "+" : ""}${amountText(amount)}`, h("small", {}, amountText(balance))),
+    );
+  }
+}
