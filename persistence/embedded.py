@@ -219,7 +219,7 @@ class EmbeddedPostgres:
         self.pid, self._sockets = found.pid, Path(found.socket_directory)
         await asyncio.to_thread(self._prune_logs)
         await self._ensure_database(found.socket_directory)
-        return _dsn(found.socket_directory, DATABASE)
+        return dsn_of(found.socket_directory, DATABASE)
 
     def _look(self) -> _Postmaster | None:
         """The postmaster of this directory, if there is one; a stale pid file is removed."""
@@ -257,7 +257,7 @@ class EmbeddedPostgres:
 
     async def _ensure_database(self, sockets: str) -> None:
         """Not part of initdb, which may be all that the first start came to."""
-        connection = await asyncpg.connect(_dsn(sockets, "postgres"))
+        connection = await asyncpg.connect(dsn_of(sockets, "postgres"))
         try:
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
@@ -417,7 +417,8 @@ def _binaries() -> Path:
     return Path(spec.origin).resolve().parent / "pginstall" / "bin"
 
 
-def _dsn(sockets: str, database: str) -> str:
+def dsn_of(sockets: str, database: str) -> str:
+    """Where one of its databases is reached; `sockets` is the directory of its unix socket."""
     return f"postgresql://{DATABASE}@/{database}?host={quote(sockets, safe='')}&port={PORT}"
 
 

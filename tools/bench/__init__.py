@@ -6,6 +6,7 @@ from types import ModuleType
 from tools.bench import (
     browser,
     crowd,
+    durable,
     explore,
     floor,
     grid,
@@ -25,6 +26,7 @@ BENCHES: dict[str, ModuleType] = {
     "explore": explore,
     "floor": floor,
     "crowd": crowd,
+    "durable": durable,
     "peers": peers,
     "simulation": simulation,
     "idle": idle,

@@ -23,6 +23,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from persistence.embedded import DATABASE, dsn_of
 from tools.bots.fleet import FleetError
 
 READY_TIMEOUT_S = 300.0  # a first start makes a database and compiles kernels
@@ -160,10 +161,24 @@ class LiveServer(ServerProcess):
 
     def move_database(self, core: int) -> None:
         """Pin the embedded PostgreSQL elsewhere; its later children inherit that."""
-        for file in self._data.rglob("postmaster.pid"):
-            first = int(file.read_text().split()[0])
-            for pid in (first, *_children(first)):
-                os.sched_setaffinity(pid, {core})
+        for pid in self.database():
+            os.sched_setaffinity(pid, {core})
+
+    def database(self) -> list[int]:
+        """The process ids of the embedded PostgreSQL, the postmaster's first."""
+        postmaster = int(self._pid_file().read_text().split()[0])
+        return [postmaster, *_children(postmaster)]
+
+    def database_cpu_s(self) -> float:
+        """CPU time of those of its processes that run now."""
+        return sum(map(_cpu_s, self.database()))
+
+    def database_dsn(self) -> str:
+        """Where its users connect."""
+        return dsn_of(str(self._pid_file().parent), DATABASE)
+
+    def _pid_file(self) -> Path:
+        return next(self._data.rglob("postmaster.pid"))
 
     def _get(self, path: str) -> str:
         with urllib.request.urlopen(

@@ -44,6 +44,7 @@ from protocol.messages import (
     Hello,
     Move,
     Moved,
+    Ok,
     Refused,
     Snapshot,
     View,
@@ -69,7 +70,7 @@ PROGRESS_S = 0.5
 FILES_SPARE = 64  # open files beside the bots' sockets
 
 _WELCOME, _REFUSED, _MOVED, _SNAPSHOT = code_of(Welcome), code_of(Refused), code_of(Moved), code_of(Snapshot)
-_VIEW, _CROWD, _CLOSING = code_of(View), code_of(Crowd), code_of(Closing)
+_VIEW, _CROWD, _CLOSING, _OK = code_of(View), code_of(Crowd), code_of(Closing), code_of(Ok)
 _HELLO, _MOVE, _CHAT_SAY = code_of(Hello), code_of(Move), code_of(ChatSay)
 _KNOWN = frozenset(map(code_of, SERVER_MESSAGES))
 _SEEN_BY_WATCHERS = frozenset(
@@ -426,8 +427,10 @@ class Bot:
                 self.answered = seq == self._seq
             elif code == _WELCOME:
                 self._welcome(message)
+            elif code == _OK:
+                self._granted(*message[1:])
             elif code == _REFUSED:
-                self._refused(*message[2:])
+                self._refused(*message[1:])
             elif code == _CLOSING:
                 self._announced(*message[1:])
             elif code not in _KNOWN:
@@ -487,7 +490,10 @@ class Bot:
         if self.state is not State.GONE:
             self._ended()
 
-    def _refused(self, code: int, message: str, retry_after_ms: int | None = None) -> None:
+    def _granted(self, request_id: int, seq: int, result: Any) -> None:
+        """A request was done."""
+
+    def _refused(self, request_id: int, code: int, message: str, retry_after_ms: int | None = None) -> None:
         self._fleet.tally.error(f"refused: {_REFUSAL_NAMES.get(code, code)} ({message})")
         if self.state is not State.JOINING:
             return

@@ -61,6 +61,9 @@ class Tally:
     frames_in: int = 0
     inputs: int = 0
     said: int = 0
+    actions: int = 0  # durable ones that were asked for
+    repeats: int = 0  # asked for once more though they were answered
+    acks: int = 0
     cpu_s: float = 0.0  # of this process, in the measured time
     seconds: float = 0.0  # the measured time
     intervals_ms: Samples = field(default_factory=Samples)
@@ -71,6 +74,8 @@ class Tally:
     turns_ms: Samples = field(default_factory=Samples)
     in_sight: Samples = field(default_factory=Samples)
     read_bytes: Samples = field(default_factory=Samples)
+    acks_ms: Samples = field(default_factory=Samples)  # from asking to the answer that it is stored
+    refusals: Counter[str] = field(default_factory=Counter)  # of actions, by code
     unseen: int = 0  # probes that moved, and nobody was told in time
     # The rest is counted from the first connection on.
     joins_ms: Samples = field(default_factory=Samples)
@@ -87,6 +92,8 @@ class Tally:
     def clear(self) -> None:
         """Forget what was seen before the measured time; joins, errors and losses stay."""
         self.reads = self.bytes_in = self.frames_in = self.inputs = self.said = self.unseen = 0
+        self.actions = self.repeats = self.acks = 0
+        self.refusals.clear()
         for samples in (
             self.intervals_ms,
             self.rates_hz,
@@ -94,6 +101,7 @@ class Tally:
             self.turns_ms,
             self.in_sight,
             self.read_bytes,
+            self.acks_ms,
         ):
             samples.clear()
 
@@ -140,6 +148,11 @@ def figures(run: Run) -> dict[str, Any]:
         "reads_per_s": _round(tally.reads / seconds),
         "inputs_per_s": _round(tally.inputs / seconds),
         "chats_per_s": _round(tally.said / seconds),
+        "actions_per_s": _round(tally.actions / seconds),
+        "acks_per_s": _round(tally.acks / seconds),
+        **_spread("ack_ms", tally.acks_ms),
+        "repeats": tally.repeats,
+        "refusals_by_code": dict(tally.refusals.most_common()),
         "in_sight_mean": _round(_mean(tally.in_sight.values)),
         **_spread("join_ms", tally.joins_ms),
         "sent_away": tally.sent_away,
@@ -160,6 +173,7 @@ def show(run: Run, console: Console) -> None:
     for label, key in (
         ("between snapshots, ms", "snapshot_interval_ms"),
         ("input to a neighbour, ms", "input_to_neighbour_ms"),
+        ("action to stored, ms", "ack_ms"),
         ("connect to welcome, ms", "join_ms"),
         ("line lost to welcome, ms", "return_ms"),
     ):
@@ -180,6 +194,11 @@ def show(run: Run, console: Console) -> None:
         f"probes {found['probes']:,}, unseen {found['probes_unseen']}; lines lost {found['lost']}, "
         f"sent away by the server {found['sent_away']}"
     )
+    if run.tally.actions:
+        say(
+            f"actions {found['actions_per_s']:,.1f}/s, answered {found['acks_per_s']:,.1f}/s, asked twice {found['repeats']}; "
+            + _refusals(run.tally)
+        )
     say(_own_share(found))
     if not run.tally.errors:
         say("[green]no errors[/]")
@@ -229,6 +248,11 @@ def _own_share(found: dict[str, Any]) -> str:
         else " [yellow]- too busy: the times above are partly the bots' own[/]"
     )
     return f"the bots themselves used {found['own_cpu_share']:.0%} of a core{late}{doubt}"
+
+
+def _refusals(tally: Tally) -> str:
+    counts = ", ".join(f"{count:,} {code}" for code, count in tally.refusals.most_common())
+    return f"refused {counts}" if counts else "none refused"
 
 
 def _line(before: str, first: float | None, between: str, second: float | None) -> str:
