@@ -46,8 +46,8 @@ RETRY_AFTER_MS = 2_000
 LOOK_UP_MAX = 1_000  # actions in one statement
 # What the entry of a request takes at most; a test makes the largest of each.
 WORST_BYTES: dict[type, int] = {
-    TileEdit: 4_096,
-    TileUndo: 4_096,
+    TileEdit: 6_144,
+    TileUndo: 6_144,
     LandClaim: 4_096,
     LandSplit: 65_536,
     LandAbandon: ENTRY_BYTES_MAX,
@@ -125,11 +125,8 @@ class Actions:
         act = Act(player_id, name, role, session, request, content_of(request))
         waiting = Waiting(act, answer, self.now_s())
         self._queue.append(waiting)
-        if request.action_id in self._state.answers:
-            waiting.ready = True  # the rule gives the first answer again
-        else:
-            self._unknown.append(waiting)
-            self._work.set()
+        self._unknown.append(waiting)
+        self._work.set()
 
     def admit(self) -> list[Act]:
         """What enters this tick."""
