@@ -54,8 +54,8 @@ MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
 # What the entry of a request takes at most; a test makes the largest of each.
 WORST_BYTES: dict[type, int] = {
-    TileEdit: 4_096,
-    TileUndo: 4_096,
+    TileEdit: 6_144,
+    TileUndo: 6_144,
     LandClaim: 4_096,
     LandSplit: 65_536,
     LandAbandon: ENTRY_BYTES_MAX,
@@ -138,11 +138,8 @@ class Actions:
         act = Act(player_id, name, role, session, request, content_of(request))
         waiting = Waiting(act, answer, self.now_s())
         self._queue.append(waiting)
-        if request.action_id in self._state.answers:
-            waiting.ready = True  # the rule gives the first answer again
-        else:
-            self._unknown.append(waiting)
-            self._work.set()
+        self._unknown.append(waiting)
+        self._work.set()
 
     def admit(self) -> list[Act | Settle]:
         """What enters this tick: what is due by itself, and then what players ask for."""

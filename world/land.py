@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
+    DESCRIPTION_CHARS_MAX,
+    PARCEL_NAME_CHARS_MAX,
     PLOT_TILES,
     WORLD_TILES_MAX,
     Cut,
@@ -260,7 +262,10 @@ def _is_large(state: State, start: tuple[int, int], taken: set[int], large: set[
 def describe(state: State, act: Act, request: LandDescribe) -> Outcome:
     """A name and a description."""
     parcel = _managed(state, act, request.parcel_id)
-    return changed(state, parcel, name=clean(request.name), description=clean(request.description))
+    name, description = clean(request.name), clean(request.description)
+    if len(name) > PARCEL_NAME_CHARS_MAX or len(description) > DESCRIPTION_CHARS_MAX:
+        raise Refusal(RefusalCode.BAD_REQUEST, "Too long, with its accents spelled out; take less.")
+    return changed(state, parcel, name=name, description=description)
 
 
 def open_up(state: State, act: Act, request: LandOpen) -> Outcome:

@@ -103,8 +103,12 @@ SCENES = [
         [(9, -0.6, -0.8)],
     ),
     Scene("to closed land", MIDDLE, (0, 0), [], (15.1, 4.0), [(9, 1.0, 0.0)], (EAST_HALF,)),
-    Scene("along closed land", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8), (9, 0.8, -0.6)], (EAST_HALF,)),
-    Scene("onto closed land of one's own", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8)], (EAST_HALF,), (7,)),
+    Scene(
+        "along closed land", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8), (9, 0.8, -0.6)], (EAST_HALF,)
+    ),
+    Scene(
+        "onto closed land of one's own", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8)], (EAST_HALF,), (7,)
+    ),
     Scene(
         "within closed land, and out for good",
         MIDDLE,

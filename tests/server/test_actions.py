@@ -1,0 +1,374 @@
+"""Durable requests on their way into the tick: in order, once, bounded, and only as far as the journal has room."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from persistence.journal import JOURNAL_AGE_S, JOURNAL_BYTES_MAX, JOURNAL_ENTRIES_MAX, Journal
+from persistence.store import StoredAnswer, StoreUnavailable
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import (
+    LandAbandon,
+    LandClaim,
+    LandClaimResult,
+    LandDescribe,
+    LandPermit,
+    LandTransfer,
+    Ok,
+    Role,
+    Standing,
+    TileUndo,
+)
+from server.actions import LOOK_UP_MAX, OVERDUE_S, WORST_BYTES, WORST_BYTES_OTHERWISE, Actions, content_of
+from tests.server.support import LAND, Stored
+from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
+from world.commands import AnyDurable
+from world.entries import Entry
+from world.state import ANSWERS_KEPT_S, Rules, State
+from world.tick import Events, step
+
+QUEUE_MAX = 8
+TURNS_MAX = 1_000  # of the event loop; nothing here takes time
+WORLD_EDGE = 2**20
+
+
+class Slow(Stored):
+    """Answers when it is let, unless it fails; counts the questions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.fails = False
+        self.asked: list[int] = []  # how many action_ids in each statement
+
+    async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+        self.asked.append(len(action_ids))
+        await self.open.wait()
+        if self.fails:
+            raise StoreUnavailable("gone fishing")
+        return await super().find_answers(action_ids)
+
+
+class Dry:
+    """A survey of a world without water."""
+
+    async def dry_plots(self, px: int, py: int, pw: int, ph: int) -> int:
+        if max(px + pw, py + ph) * 16 > WORLD_EDGE:
+            raise ValueError("outside the world")
+        return pw * ph
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Lets the tasks work."""
+    for _ in range(TURNS_MAX):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("they do nothing more")
+
+
+class Desk:
+    """Actions between those who ask, a world and a store. The clock stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
+        self.stored, self.journal = Slow(), Journal(0)
+        stored: Any = self.stored
+        survey: Any = Dry()
+        self.actions = Actions(stored, self.journal, survey, self.state, QUEUE_MAX)
+        self.now_s = 0.0
+        self.actions.now_s = lambda: self.now_s  # type: ignore[method-assign]
+        self.told: list[tuple[int, Ok | Refusal]] = []  # request_id, what was answered before the tick
+
+    def ask(self, *requests: AnyDurable, by: int = ADA) -> None:
+        for request in requests:
+            number = request.request_id
+
+            def answer(answer: Ok | Refusal, number: int = number) -> None:
+                self.told.append((number, answer))
+
+            self.actions.ask(by, PEOPLE[by], Role.USER, 0, request, answer)
+
+    async def looked_up(self) -> None:
+        """Until all is known that rules need of those who wait."""
+        await until(lambda: all(one.ready or one.answered for one in self.actions._queue))
+
+    def tick(self) -> Events:
+        """What may enters the world; nothing is stored yet."""
+        events = step(self.state, [*self.actions.admit()], self.state.tick + 1)
+        self.journal.put(events.entries, self.now_s)
+        return events
+
+    def flush(self) -> None:
+        self.stored.take(self.journal.next_batch(len(self.journal)))
+        self.journal.settle(self.state.seq)
+
+    def refused(self) -> list[tuple[int, RefusalCode]]:
+        return [(number, answer.code) for number, answer in self.told if isinstance(answer, Refusal)]
+
+    def fill(self, entries: int, size: int = 0) -> None:
+        """So many entries wait to be stored, of so many bytes together."""
+        sizes = [size, *[0] * (entries - 1)]
+        self.journal.put(
+            (Entry(0, "", 0, None, b"", [], Ok(0, 0, None), bytes(one), b"") for one in sizes),  # type: ignore[arg-type]
+            self.now_s,
+        )
+
+
+@pytest_asyncio.fixture
+async def desk() -> Any:
+    desk = Desk()
+    desk.actions.start()
+    yield desk
+    await desk.actions.stop()
+
+
+def claim(x: int, y: int = 0, plots: int = 1) -> LandClaim:
+    return LandClaim(*ids(), 16 * x, 16 * y, 16 * plots, 16)
+
+
+def again(request: LandClaim, x: int | None = None) -> LandClaim:
+    """The same action, asked anew, perhaps for another place."""
+    return LandClaim(
+        ids()[0],
+        request.action_id,
+        request.x if x is None else 16 * x,
+        request.y,
+        request.width,
+        request.height,
+    )
+
+
+async def test_requests_enter_the_tick_in_the_order_they_came(desk: Desk) -> None:
+    """Guard: Actions.admit stops at the first that is not ready."""
+    requests = [claim(number) for number in range(4)]
+    desk.ask(requests[0])
+    await desk.looked_up()
+    desk.stored.open.clear()
+    desk.ask(requests[1])
+    await until(lambda: len(desk.stored.asked) == 2)
+    desk.ask(*requests[2:])
+    assert [reply.request_id for reply in desk.tick().replies] == [requests[0].request_id]
+    desk.actions._queue[1].ready = True  # as if its own look-up had been quicker
+    assert desk.tick().replies == []
+    desk.stored.open.set()
+    await desk.looked_up()
+    assert [reply.request_id for reply in desk.tick().replies] == [one.request_id for one in requests[1:]]
+    assert desk.actions.admitted_total == 4
+
+
+async def test_what_waits_is_looked_up_in_few_statements(desk: Desk) -> None:
+    desk.actions._queue_max = 2 * LOOK_UP_MAX
+    desk.ask(*(claim(number) for number in range(LOOK_UP_MAX + 1)))
+    await desk.looked_up()
+    assert desk.stored.asked == [LOOK_UP_MAX, 1]
+
+
+async def test_the_queue_is_bounded_and_says_when_to_come_back(desk: Desk) -> None:
+    """Guard: queue_max in Actions.ask."""
+    desk.ask(*(claim(number) for number in range(QUEUE_MAX)))
+    with pytest.raises(Refusal) as refused:
+        desk.ask(claim(99))
+    assert refused.value.code is RefusalCode.UNAVAILABLE
+    assert refused.value.retry_after_ms
+    assert desk.actions.waiting == QUEUE_MAX
+    await desk.looked_up()
+    desk.tick()
+    desk.ask(claim(99))
+
+
+async def test_what_waits_too_long_is_refused_and_never_done(desk: Desk) -> None:
+    """Guards: OVERDUE_S in Actions.admit; nobody hangs on a database that is away."""
+    desk.stored.open.clear()
+    request = claim(0)
+    desk.ask(request)
+    desk.now_s = OVERDUE_S
+    desk.tick()
+    assert desk.told == []
+    desk.now_s += 0.01
+    desk.tick()
+    assert desk.refused() == [(request.request_id, RefusalCode.UNAVAILABLE)]
+    desk.stored.open.set()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    desk.tick()
+    assert desk.state.seq == 0
+    assert len(desk.told) == 1
+
+
+async def test_a_database_that_fails_refuses_who_waits_and_serves_who_comes_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: StoreError in Actions._serve; the task lives on."""
+    monkeypatch.setattr("server.actions.RETRY_S", 0.0)
+    desk.stored.fails = True
+    first, second = claim(0), claim(1)
+    desk.ask(first)
+    await desk.looked_up()
+    assert desk.refused() == [(first.request_id, RefusalCode.UNAVAILABLE)]
+    desk.stored.fails = False
+    desk.ask(second)
+    await desk.looked_up()
+    assert [reply.request_id for reply in desk.tick().replies] == [second.request_id]
+
+
+# --- once --------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_asked_twice_at_once_is_done_once(desk: Desk) -> None:
+    """Guard: State.answers in world.tick._act."""
+    request = claim(0)
+    desk.ask(request, again(request))
+    await desk.looked_up()
+    events = desk.tick()
+    assert [(reply.seq, reply.result) for reply in events.replies] == [(1, LandClaimResult(1, 100))] * 2
+    assert len(events.entries) == 1
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["in memory", "stored"])
+async def test_what_was_done_before_gets_its_first_answer(desk: Desk, stored: bool) -> None:
+    """Guards: State.answers in world.tick._act, and the look into the database."""
+    request = claim(0)
+    desk.ask(request)
+    await desk.looked_up()
+    desk.tick()
+    if stored:
+        desk.flush()
+    later = again(request)
+    desk.ask(later)
+    await desk.looked_up()
+    events = desk.tick()
+    if stored:
+        assert desk.told == [(later.request_id, Ok(later.request_id, 1, {"parcel_id": 1, "price": 100}))]
+        assert (events.replies, desk.actions.repeated_total) == ([], 1)
+    else:
+        (reply,) = events.replies
+        assert (reply.request_id, reply.seq) == (later.request_id, 1)
+    assert desk.state.seq == 1
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["in memory", "stored"])
+@pytest.mark.parametrize(("by", "x"), [(ADA, 5), (BEA, None)], ids=["another content", "another player"])
+async def test_an_action_id_of_something_else_is_refused(
+    desk: Desk, stored: bool, by: int, x: int | None
+) -> None:
+    """Guards: content and player_id in world.tick._act and in server.actions._first_answer."""
+    request = claim(0)
+    desk.ask(request)
+    await desk.looked_up()
+    desk.tick()
+    if stored:
+        desk.flush()
+    desk.ask(again(request, x), by=by)
+    await desk.looked_up()
+    codes = [answer.code for _, _, answer, _ in desk.tick().answers]
+    codes += [code for _, code in desk.refused()]
+    assert codes == [RefusalCode.BAD_REQUEST]
+    assert desk.state.seq == 1
+
+
+async def test_what_leaves_memory_while_it_is_asked_again_is_not_done_twice(desk: Desk) -> None:
+    """Guard: Actions.ask looks everything up; that memory knew an answer when it was asked says nothing of the tick."""
+    request = claim(0)
+    desk.ask(request)
+    await desk.looked_up()
+    desk.tick()
+    desk.flush()
+    desk.state.tick += ANSWERS_KEPT_S * 20
+    other = claim(3)
+    desk.ask(other, again(request, None))
+    assert request.action_id in desk.state.answers
+    await desk.looked_up()
+    assert [reply.request_id for reply in desk.tick().replies] == [other.request_id]
+    assert request.action_id not in desk.state.answers
+    assert [answer.seq for _, answer in desk.told if isinstance(answer, Ok)] == [1]
+
+
+def test_the_content_is_all_that_is_asked_but_the_ids() -> None:
+    one, other = claim(0), claim(0)
+    assert content_of(one) == content_of(other)
+    assert content_of(one) != content_of(claim(1))
+    assert content_of(LandAbandon(*ids(), 1)) != content_of(LandTransfer(*ids(), 1, 1))
+    assert content_of(TileUndo(*ids())) == content_of(TileUndo(*ids()))
+
+
+# --- what rules need -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "other_name", "dry_plots"),
+    [
+        (claim(0, plots=3), None, 3),
+        (claim(0, plots=65), None, 0),
+        (LandClaim(*ids(), WORLD_EDGE - 16, 0, 32, 16), None, 0),
+        (LandClaim(*ids(), 0, 0, 8, 8), None, 0),
+        (LandTransfer(*ids(), 1, CAL), "p3", 0),
+        (LandPermit(*ids(), 1, BEA, Standing.BUILDER), "p2", 0),
+        (LandDescribe(*ids(), 1, "a", "b"), None, 0),
+    ],
+)
+async def test_what_a_rule_cannot_know_is_looked_up_before(
+    desk: Desk, request_: AnyDurable, other_name: str | None, dry_plots: int
+) -> None:
+    desk.ask(request_)
+    await desk.looked_up()
+    (act,) = desk.actions.admit()
+    assert (act.other_name, act.dry_plots, act.name) == (other_name, dry_plots, "Ada")
+
+
+# --- room --------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_enter_than_the_journal_has_entries_for(desk: Desk) -> None:
+    """Guard: JOURNAL_ENTRIES_MAX in Journal.room, counted down in Actions.admit."""
+    desk.fill(JOURNAL_ENTRIES_MAX - 2)
+    desk.ask(*(claim(number) for number in range(4)))
+    await desk.looked_up()
+    assert len(desk.tick().entries) == 2
+    assert desk.tick().entries == []
+    desk.journal.settle(desk.state.seq)
+    assert len(desk.tick().entries) == 2
+
+
+async def test_nothing_enters_whose_worst_case_does_not_fit_and_nothing_overtakes_it(desk: Desk) -> None:
+    """Guard: WORST_BYTES in Actions.admit."""
+    room = WORST_BYTES[LandClaim] + WORST_BYTES[LandAbandon] - 1
+    desk.fill(1, JOURNAL_BYTES_MAX - room)
+    requests: list[AnyDurable] = [claim(0), LandAbandon(*ids(), 9), claim(1)]
+    desk.ask(*requests)
+    await desk.looked_up()
+    assert [act.request for act in desk.actions.admit()] == requests[:1]
+    assert desk.actions.waiting == 2
+    desk.journal.settle(0)
+    assert [act.request for act in desk.actions.admit()] == requests[1:]
+
+
+async def test_while_the_disk_is_too_far_behind_nothing_comes_in_and_what_waits_is_refused(
+    desk: Desk,
+) -> None:
+    """Guards: Actions.available in `ask`; JOURNAL_AGE_S in Journal.room."""
+    desk.fill(1)
+    waiting = claim(0)
+    desk.now_s = JOURNAL_AGE_S
+    desk.ask(waiting)
+    await desk.looked_up()
+    desk.now_s += 0.01
+    with pytest.raises(Refusal) as refused:
+        desk.ask(claim(1))
+    assert refused.value.code is RefusalCode.UNAVAILABLE
+    assert desk.tick().entries == []
+    desk.now_s += OVERDUE_S
+    desk.tick()
+    assert desk.refused() == [(waiting.request_id, RefusalCode.UNAVAILABLE)]
+    desk.journal.settle(0)
+    desk.ask(claim(1))
+    await desk.looked_up()
+    assert len(desk.tick().entries) == 1
+
+
+def test_what_takes_most_fits_into_an_empty_journal() -> None:
+    assert max(*WORST_BYTES.values(), WORST_BYTES_OTHERWISE) <= JOURNAL_BYTES_MAX

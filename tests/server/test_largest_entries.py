@@ -1,0 +1,176 @@
+"""No entry is larger than what Actions.admit counts for it: the journal's limit of bytes holds, whatever is asked."""
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from persistence.journal import ENTRY_BYTES_MAX
+from protocol.edits import CHUNK_EDIT, EDITS_MAX, TILE_EDIT, pack
+from protocol.messages import (
+    DESCRIPTION_CHARS_MAX,
+    DURABLE_MESSAGES,
+    MONEY_MAX,
+    NAME_CHARS_MAX,
+    PARCEL_NAME_CHARS_MAX,
+    PLOT_TILES,
+    WORLD_TILES_MAX,
+    Cut,
+    LandAbandon,
+    LandBuy,
+    LandClaim,
+    LandDescribe,
+    LandMerge,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandSplit,
+    LandTransfer,
+    Role,
+    Standing,
+    TileEdit,
+    TileUndo,
+)
+from server.actions import WORST_BYTES, WORST_BYTES_OTHERWISE, content_of
+from server.config import LandConfig
+from world import entries
+from world.commands import Act, AnyDurable
+from world.grid import pack as key_of
+from world.land import PERMITS_MAX, PLOTS_EDGE
+from world.ledger import TREASURY
+from world.parcels import Parcel, Permit
+from world.state import LandRules, Rules, State
+from world.tick import step
+from world.tiles import Build
+
+WIDE = "\N{HOUSE BUILDING}"  # four bytes, the most a character takes
+NAME, OTHER_NAME = NAME_CHARS_MAX * WIDE, NAME_CHARS_MAX * "\N{HOUSE WITH GARDEN}"
+ME, OTHER = 2**32 - 1, 2**32 - 2
+FIRST, SECOND = 2**32 - 3, 2**32 - 2  # parcel_ids; there is room for one more
+PLOTS_MAX = 64  # of one parcel
+EDGE = -PLOTS_EDGE
+LAND = LandRules(MONEY_MAX, 10**12, 10**12, 1, PLOTS_MAX, 64, 512)
+ACTION = bytes([255]) * 16
+ALREADY = bytes([1]) * 16
+
+Largest = Callable[[State], AnyDurable]
+
+
+def parcel(parcel_id: int, px: int, pw: int, permits: int = PERMITS_MAX, price: int | None = None) -> Parcel:
+    """One that is full of words and people."""
+    people = (Permit(OTHER - number, NAME, Standing.MANAGER) for number in range(permits, 0, -1))
+    name, description = PARCEL_NAME_CHARS_MAX * WIDE, DESCRIPTION_CHARS_MAX * WIDE
+    place = px, EDGE, pw, 1
+    return Parcel(parcel_id, ME, NAME, *place, name, description, False, False, price, tuple(people), 2**62)
+
+
+def largest_edit(state: State) -> AnyDurable:
+    """A tile each in as many chunks, which were built on very often."""
+    edits = [(-WORLD_TILES_MAX + 32 * number + 31, -WORLD_TILES_MAX + 31, 1) for number in range(EDITS_MAX)]
+    for x, y, _ in edits:
+        state.chunks.recall(key_of(x // 32, y // 32), 2**32 - 3, b"")
+    return TileEdit(1, ACTION, pack(edits, TILE_EDIT))
+
+
+def largest_undo(state: State) -> AnyDurable:
+    edit = largest_edit(state)
+    assert isinstance(edit, TileEdit)
+    edit.action_id = ALREADY
+    step(state, [act(edit)], state.tick + 1)
+    return TileUndo(1, ACTION)
+
+
+def largest_abandon(state: State) -> AnyDurable:
+    """All of it is built on, and half of its plots lie in a chunk of their own."""
+    put(state, parcel(FIRST, EDGE + 1, PLOTS_MAX))
+    for plot in range(EDGE + 1, EDGE + 1 + PLOTS_MAX):
+        start = plot % 2 * PLOT_TILES
+        tiles = [y * 32 + x for y in range(PLOT_TILES) for x in range(start, start + PLOT_TILES)]
+        state.chunks.edit(
+            key_of(plot // 2, EDGE // 2), pack([(tile, Build.HEDGE) for tile in tiles], CHUNK_EDIT)
+        )
+    return LandAbandon(1, ACTION, FIRST)
+
+
+def largest_buy(state: State) -> AnyDurable:
+    """Neither of the two had any money before."""
+    offered = parcel(FIRST, EDGE, PLOTS_MAX, permits=0, price=MONEY_MAX)
+    put(state, replace(offered, owner_id=OTHER, owner_name=OTHER_NAME))
+    return LandBuy(1, ACTION, FIRST, MONEY_MAX)
+
+
+def put(state: State, *parcels: Parcel) -> None:
+    for one in parcels:
+        entries.apply(state, one)
+
+
+def having(make: Callable[[], AnyDurable], *parcels: Parcel) -> Largest:
+    def largest(state: State) -> AnyDurable:
+        put(state, *parcels)
+        return make()
+
+    return largest
+
+
+WHOLE = parcel(FIRST, EDGE, PLOTS_MAX)
+HALVES = parcel(FIRST, EDGE, PLOTS_MAX // 2), parcel(SECOND, EDGE + PLOTS_MAX // 2, PLOTS_MAX // 2)
+NAMED, DESCRIBED = PARCEL_NAME_CHARS_MAX * WIDE, DESCRIPTION_CHARS_MAX * WIDE
+CORNER = -WORLD_TILES_MAX
+CLAIMED = CORNER, CORNER, PLOTS_MAX * PLOT_TILES, PLOT_TILES
+MIDDLE = CORNER + PLOTS_MAX // 2 * PLOT_TILES
+ONE_LESS = parcel(FIRST, EDGE, PLOTS_MAX, PERMITS_MAX - 1)
+
+LARGEST: dict[type, Largest] = {
+    TileEdit: largest_edit,
+    TileUndo: largest_undo,
+    LandClaim: having(lambda: LandClaim(1, ACTION, *CLAIMED)),
+    LandDescribe: having(lambda: LandDescribe(1, ACTION, FIRST, NAMED, DESCRIBED), WHOLE),
+    LandOpen: having(lambda: LandOpen(1, ACTION, FIRST, False, False), WHOLE),
+    LandPermit: having(lambda: LandPermit(1, ACTION, FIRST, 1, Standing.MANAGER), ONE_LESS),
+    LandTransfer: having(lambda: LandTransfer(1, ACTION, FIRST, OTHER), WHOLE),
+    LandSplit: having(lambda: LandSplit(1, ACTION, FIRST, Cut.VERTICAL, MIDDLE), WHOLE),
+    LandMerge: having(lambda: LandMerge(1, ACTION, FIRST, SECOND), *HALVES),
+    LandAbandon: largest_abandon,
+    LandOffer: having(lambda: LandOffer(1, ACTION, FIRST, MONEY_MAX), WHOLE),
+    LandBuy: largest_buy,
+}
+
+
+def act(request: AnyDurable) -> Act:
+    return Act(ME, NAME, Role.ADMIN, 2**63, request, content_of(request), OTHER_NAME, 1)
+
+
+@pytest.mark.parametrize("kind", DURABLE_MESSAGES, ids=lambda kind: kind.__name__)
+def test_the_largest_entry_of_each_request_fits_into_what_is_counted_for_it(kind: type) -> None:
+    state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
+    state.tick, state.seq = 2**62, 2**62
+    state.parcels.last_id = SECOND
+    state.ledger.balances[TREASURY] = -(10**18)
+    request = LARGEST[kind](state)
+    events = step(state, [act(request)], state.tick + 1)
+    assert events.answers == []
+    (entry,) = events.entries
+    size = len(entry.record)
+    assert size <= WORST_BYTES.get(kind, WORST_BYTES_OTHERWISE), f"{size} bytes"
+
+
+def test_nothing_is_counted_with_more_than_an_entry_may_have() -> None:
+    assert WORST_BYTES.keys() <= set(DURABLE_MESSAGES)
+    assert max(*WORST_BYTES.values(), WORST_BYTES_OTHERWISE) == ENTRY_BYTES_MAX
+
+
+def test_no_setting_allows_larger_parcels() -> None:
+    """Guard: the bound of land.parcel_plots_max, which the worst case of land_abandon comes from."""
+    with pytest.raises(ValueError, match="parcel_plots_max"):
+        LandConfig(parcel_plots_max=PLOTS_MAX + 1)
+
+
+def test_each_name_and_text_of_a_parcel_is_bounded_after_it_was_cleaned() -> None:
+    """Guard: world.land.describe; some characters are three once they are composed."""
+    state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
+    put(state, WHOLE)
+    grows = "\N{HEBREW LETTER SHIN WITH DAGESH AND SHIN DOT}"
+    for name, description in ((PARCEL_NAME_CHARS_MAX * grows, ""), ("", DESCRIPTION_CHARS_MAX * grows)):
+        events = step(state, [act(LandDescribe(1, ACTION, FIRST, name, description))], state.tick + 1)
+        assert events.entries == []
+        assert len(events.answers) == 1
