@@ -49,7 +49,7 @@ from world.parcels import Parcel
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
     from asyncpg.pool import PoolConnectionProxy
 
-    type_connection = PoolConnectionProxy[asyncpg.Record]
+    type_connection = PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
 
 CONNECT_SECONDS_MAX = 5.0
 ACQUIRE_SECONDS_MAX = 5.0  # waiting for one of the pool's connections
