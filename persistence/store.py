@@ -541,6 +541,11 @@ class Store:
         async with self._connection() as connection:
             return [dict(row) for row in await connection.fetch(_PAGE_OF_POSTINGS, account, before, limit)]
 
+    async def first_seq(self) -> int:
+        """The oldest entry that the journal may still have: what was before is pruned."""
+        async with self._connection() as connection:
+            return int(await connection.fetchval("SELECT seq + 1 FROM journal_pruned"))
+
     async def entry(self, seq: int) -> tuple[str, bytes, bytes] | None:
         """The record of an entry, its digest, and the digest before it."""
         async with self._connection() as connection:

@@ -14,6 +14,8 @@ COMMANDS = (
     "protocol",
     "migrate",
     "audit",
+    "journal",
+    "receipt",
     "backup",
     "restore",
     "replay",
