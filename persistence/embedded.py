@@ -397,7 +397,7 @@ def running_dsn(directory: Path) -> str | None:
     named = _named(data)
     if named is None or named.status not in _UP or not _is_postmaster(named.pid, data):
         return None
-    return _dsn(named.socket_directory, DATABASE)
+    return dsn_of(named.socket_directory, DATABASE)
 
 
 async def _to_its_end(work: Callable[[], None]) -> None:

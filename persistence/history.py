@@ -7,13 +7,14 @@ that writes meanwhile. Everything comes through cursors, some thousand rows at a
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 import asyncpg
 import msgspec
 
 from persistence.migrations import current_revision, head_revision
-from persistence.store import CONNECT_SECONDS_MAX, SchemaMismatch, StoreError, translated
+from persistence.store import CONNECT_SECONDS_MAX, SchemaMismatch, StoreError, fold_name, translated
 from world.entries import Change
 
 PAGE_ROWS = 2_000
@@ -22,6 +23,7 @@ Row = tuple[Any, ...]
 
 _WORLD = "SELECT seed, epoch, tick, last_seq, last_digest, last_parcel_id FROM world WHERE id = 1"
 _ENTRIES = "SELECT seq, record::text, digest FROM journal WHERE seq > $1 ORDER BY seq"
+_WRITTEN = "SELECT seq, written_at, record::text FROM journal WHERE seq > $1 ORDER BY seq"
 _POSTINGS = """
 SELECT seq, place, account_id, amount, balance FROM postings WHERE seq > $1 AND seq <= $2 ORDER BY seq, place
 """
@@ -98,6 +100,21 @@ class Snapshot:
                 page = []
         if page:
             yield page
+
+    async def written(self, after: int) -> AsyncIterator[tuple[int, datetime, bytes]]:
+        """seq, when it was stored, and record of all entries behind one."""
+        async for seq, written_at, record in self._rows(_WRITTEN, after):
+            yield seq, written_at, record.encode()
+
+    async def names(self, player_ids: Sequence[int]) -> dict[int, str]:
+        """Of those that there are."""
+        query = "SELECT player_id, name FROM players WHERE player_id = ANY($1::bigint[])"
+        return {row[0]: row[1] for row in await self.connection.fetch(query, list(player_ids))}
+
+    async def players_named(self, name: str) -> list[int]:
+        """Whoever has a name, whatever its case."""
+        query = "SELECT player_id FROM players WHERE name_fold = $1 ORDER BY player_id"
+        return [row[0] for row in await self.connection.fetch(query, fold_name(name))]
 
     async def postings(self, after: int, last: int) -> list[Row]:
         """seq, place, account, amount and balance of all postings of the entries behind one, up to another."""

@@ -49,7 +49,7 @@ from world.parcels import Parcel
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
     from asyncpg.pool import PoolConnectionProxy
 
-    type_connection = PoolConnectionProxy[asyncpg.Record]
+    type_connection = PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
 
 CONNECT_SECONDS_MAX = 5.0
 ACQUIRE_SECONDS_MAX = 5.0  # waiting for one of the pool's connections
@@ -540,6 +540,11 @@ class Store:
         """The newest postings of an account below a seq: seq, tick, kind, amount, balance."""
         async with self._connection() as connection:
             return [dict(row) for row in await connection.fetch(_PAGE_OF_POSTINGS, account, before, limit)]
+
+    async def first_seq(self) -> int:
+        """The oldest entry that the journal may still have: what was before is pruned."""
+        async with self._connection() as connection:
+            return int(await connection.fetchval("SELECT seq + 1 FROM journal_pruned"))
 
     async def entry(self, seq: int) -> tuple[str, bytes, bytes] | None:
         """The record of an entry, its digest, and the digest before it."""

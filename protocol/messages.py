@@ -351,6 +351,9 @@ class StatementFound(Result):
 
     postings: Annotated[list[Posting], Meta(description="at most 50")]
     more: Annotated[bool, Meta(description="ask on with `before`, the last seq of this page")]
+    begins: Annotated[
+        U64, Meta(description="seq of the oldest entry that is kept: 1, or more where history was pruned")
+    ]
 
 
 class ReceiptFound(Result):

@@ -41,7 +41,7 @@ from protocol.messages import (
 from server.books import Books
 from server.survey import Survey
 from world.commands import Act, AnyDurable, Settle
-from world.land import Rectangle
+from world.parcels import Rectangle
 from world.state import State
 from world.tick import ANOTHER_ACTION
 

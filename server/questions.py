@@ -28,8 +28,9 @@ from protocol.messages import (
     WalletStatement,
 )
 from server.actions import Actions, unavailable
-from server.receipts import Notary
+from server.receipts import Notary, concerns
 from world import land
+from world.entries import read
 from world.queries import QUERIES
 from world.state import State
 
@@ -114,11 +115,11 @@ class Questions:
             for row in rows
         ]
         page = _whole_entries(postings)
-        return StatementFound(page, len(page) < len(postings))
+        return StatementFound(page, len(page) < len(postings), await self._store.first_seq())
 
     async def _receipt(self, player_id: int, request: ReceiptGet) -> Result:
         found = await self._store.entry(request.seq)
-        if found is None or not self._notary.concerns(found[0], player_id):
+        if found is None or not concerns(read(found[0].encode()), player_id):
             raise Refusal(
                 RefusalCode.NOT_FOUND, "There is no such entry in the journal in which you have part."
             )

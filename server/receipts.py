@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.auth import load_secret
-from world.entries import chained, read
+from world.entries import Record, chained, read
 from world.ledger import Post
 from world.parcels import Parcel
 
@@ -43,18 +44,6 @@ class Notary:
         """In hexadecimal."""
         return self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
-    def concerns(self, record: str, player_id: int) -> bool:
-        """Whether a player has part in an entry: did it, paid or was paid, or owns or rents what it is about."""
-        entry = read(record.encode())
-        if entry.player_id == player_id:
-            return True
-        for change in entry.changes:
-            if isinstance(change, Post) and change.account == player_id:
-                return True
-            if isinstance(change, Parcel) and player_id in (change.owner_id, change.holder_id):
-                return True
-        return False
-
     def receipt(self, record: str, digest: bytes, before: bytes) -> bytes:
         """The receipt of a stored entry."""
         return json.dumps(
@@ -66,6 +55,18 @@ class Notary:
                 "signature": self.key.sign(digest).hex(),
             }
         ).encode()
+
+
+def concerns(entry: Record, player_id: int) -> bool:
+    """Whether a player has part in an entry: did it, paid or was paid, or owns what it is about."""
+    if entry.player_id == player_id:
+        return True
+    for change in entry.changes:
+        if isinstance(change, Post) and change.account == player_id:
+            return True
+        if isinstance(change, Parcel) and player_id in (change.owner_id, change.holder_id):
+            return True
+    return False
 
 
 def verify(receipt: bytes, public_key: str | None = None) -> dict[str, Any]:
@@ -80,10 +81,11 @@ def verify(receipt: bytes, public_key: str | None = None) -> dict[str, Any]:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(
             bytes.fromhex(parts["signature"]), digest
         )
+        read(entry.encode())  # anybody can sign what is no entry
         found: dict[str, Any] = json.loads(entry)
     except InvalidSignature:
         raise BadReceipt("the signature does not fit") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         if isinstance(error, BadReceipt):
             raise
         raise BadReceipt(f"this is no receipt: {error}") from None

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from protocol.messages import PLOT_TILES
 from world.grid import unpack
-from world.land import PLOTS_EDGE, Rectangle
-from world.parcels import PLOTS_PER_CHUNK, cell_of_plot, plots_in
+from world.land import PLOTS_EDGE
+from world.parcels import PLOTS_PER_CHUNK, Rectangle, cell_of_plot, plots_in
 from world.terrain import Ground, Terrain
 
 CHUNKS_REMEMBERED_MAX = 65_536  # a few hundred bytes each

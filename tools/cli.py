@@ -6,7 +6,22 @@ import sys
 from importlib.metadata import version
 
 WRONG_USE = 2  # as argparse exits by itself
-COMMANDS = ("serve", "bots", "map", "token", "protocol", "migrate", "audit", "replay", "bench", "crash")
+COMMANDS = (
+    "serve",
+    "bots",
+    "map",
+    "token",
+    "protocol",
+    "migrate",
+    "audit",
+    "journal",
+    "receipt",
+    "backup",
+    "restore",
+    "replay",
+    "bench",
+    "crash",
+)
 
 
 def main() -> int:

@@ -55,6 +55,11 @@ def head_revision() -> str:
     return head
 
 
+def revisions() -> list[str]:
+    """All versions that this code knows, oldest first."""
+    return [script.revision for script in _scripts().walk_revisions("base", "head")][::-1]
+
+
 async def _in_transaction(dsn: str, work: Callable[[Connection], None]) -> None:
     """Cancelled, it cuts the connection, so that the thread ends whatever the database does: Postgres takes all of it back."""
     cutting: list[tuple[asyncio.AbstractEventLoop, asyncpg.Connection[asyncpg.Record]]] = []
@@ -95,7 +100,7 @@ def _wait_for_lock(connection: Connection, progress: _Progress) -> None:
 def _migrate(connection: Connection, progress: _Progress, revision: str) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    order = [script.revision for script in _scripts().walk_revisions("base", "head")][::-1]
+    order = revisions()
     found = _current(connection)
     if found is not None and found not in order:
         raise SchemaMismatch(

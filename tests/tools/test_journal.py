@@ -1,0 +1,108 @@
+"""`landworld journal` as a person calls it."""
+
+import argparse
+import asyncio
+import re
+
+import pytest
+
+from persistence import store as store_module
+from persistence.store import Batch, Entrant, Store, account_key
+from protocol.messages import LandAbandon, LandDescribe, LandOffer
+from tests.conftest import POOL_SIZE
+from tests.persistence.support import Chronicle, build, claim
+from tests.tools.test_audit import execute
+from tests.world.support import ADA, BEA, ids
+from tools import journal
+from world.tiles import Build
+
+
+def call(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    journal.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["journal", *words])
+    return int(arguments.run(arguments))
+
+
+@pytest.fixture
+def history(dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Seven entries in partitions of three."""
+    monkeypatch.setattr(store_module, "PARTITION_ENTRIES", 3)
+
+    async def make() -> None:
+        await execute(dsn, "DROP TABLE journal_0")
+        told = Chronicle()
+        told.do(ADA, claim(0, 0, 2, 1))
+        told.do(BEA, claim(-4, -4))
+        told.do(ADA, build((0, 0, Build.WALL), (31, 0, Build.PATH)))
+        told.do(ADA, LandDescribe(*ids(), 1, "Garden", ""))
+        told.do(ADA, LandOffer(*ids(), 1, 12_345))
+        told.set_aside(BEA, 500)
+        told.do(BEA, LandAbandon(*ids(), 2))
+        store = await Store.open(dsn, POOL_SIZE)
+        epoch = (await store.open_world(7)).epoch
+        await store.enter_players(
+            epoch, [Entrant(account_key(name), name, "user", 1, 0.0, 0.0) for name in ("Ada", "Bea", "Cal")]
+        )
+        await store.save(epoch, Batch(1, entries=told.entries))
+        await store.close()
+
+    asyncio.run(make())
+    return dsn
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of entries, without when they were stored."""
+    lines = capsys.readouterr().out.splitlines()
+    return [
+        re.sub(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", " | ", line.strip())
+        for line in lines
+        if line.startswith(" ")
+    ]
+
+
+def test_history_is_shown_in_words_oldest_first(history: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("show", "--dsn", history) == 0
+    lines = shown(capsys)
+    assert lines[0] == (
+        "1 | land_claim by Ada: 100 BDT from the treasury (then -100 BDT); 100 BDT to Ada (then 100 BDT); "
+        "2 BDT from Ada (then 98 BDT); 2 BDT to the house (then 2 BDT); parcel 1 of Ada, 2 x 1 plots at plot (0, 0)"
+    )
+    assert lines[2:] == [
+        "3 | tile_edit by Ada: 2 tiles of chunk (0, 0)",
+        "4 | land_describe by Ada: parcel 1 “Garden” of Ada, 2 x 1 plots at plot (0, 0)",
+        "5 | land_offer by Ada: parcel 1 “Garden” of Ada, 2 x 1 plots at plot (0, 0), for sale at 123.45 BDT",
+        "6 | test by the world: 5 BDT from Bea (then 94 BDT); 5 BDT to escrow (then 5 BDT); hold 6: 5 BDT of Bea for a bid",
+        "7 | land_abandon by Bea: parcel 2 is nobody's",
+    ]
+
+
+def test_only_what_was_asked_for_is_shown(history: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards: --player (who did, paid or owns), --parcel, --from, --count."""
+
+    def numbers(*words: str) -> list[int]:
+        assert call("show", "--dsn", history, *words) == 0
+        return [int(line.split(" ")[0]) for line in shown(capsys)]
+
+    assert numbers("--player", "bea") == [2, 6, 7]
+    assert numbers("--player", "Cal") == []
+    assert numbers("--parcel", "1") == [1, 4, 5]
+    assert numbers("--parcel", "2", "--player", "Bea") == [2, 7]
+    assert numbers("--from", "5") == [5, 6, 7]
+    assert numbers("--from", "2", "--count", "2") == [2, 3]
+    assert call("show", "--dsn", history, "--player", "Nobody") == 1
+    assert "there is no player called Nobody" in capsys.readouterr().err
+
+
+def test_prune_says_where_history_begins_and_so_does_show(
+    history: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prune", "--dsn", history, "--keep-days", "1") == 0
+    assert capsys.readouterr().out == "Nothing is old enough; history begins with entry 1.\n"
+    assert call("prune", "--dsn", history, "--keep-days", "0") == 0
+    assert capsys.readouterr().out == "Pruned 5 entries; history begins with entry 6.\n"
+    assert call("show", "--dsn", history) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "History begins with entry 6."
+    assert [line.split()[0] for line in lines[1:]] == ["6", "7"]
+    assert call("prune", "--dsn", history, "--keep-days", "-1") == 2

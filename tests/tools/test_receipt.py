@@ -1,0 +1,113 @@
+"""`landworld receipt` as a person calls it, who has nothing but the file."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from server.receipts import Notary, concerns
+from tests.persistence.support import Chronicle, claim
+from tests.world.support import ADA, BEA, CAL
+from tools import receipt
+from world.entries import BEGINNING, chained, read
+
+
+def call(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    receipt.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["receipt", *words])
+    return int(arguments.run(arguments))
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> tuple[Path, str]:
+    """A receipt in a file, and the public key of its world."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    told.do(BEA, claim(4, 4))
+    notary = Notary.of(tmp_path)
+    first, second = told.entries
+    file = tmp_path / "receipt.json"
+    file.write_bytes(notary.receipt(second.record.decode(), second.digest, first.digest))
+    return file, notary.public_key
+
+
+def test_a_genuine_receipt_is_shown_and_0(
+    signed: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, key = signed
+    assert call(str(file), "--key", key.upper()) == 0
+    said = capsys.readouterr().out
+    assert '"kind": "land_claim"' in said
+    assert said.endswith("Genuine: entry 2, signed with the given key.\n")
+    assert call(str(file)) == 0
+    assert f"signed with {key}; is that this world's key?" in capsys.readouterr().out
+
+
+def tampered(file: Path, part: str, old: str, new: str) -> None:
+    parts = json.loads(file.read_bytes())
+    assert old in parts[part]
+    parts[part] = parts[part].replace(old, new)
+    file.write_text(json.dumps(parts))
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("entry", "the entry is not as it was signed"),
+        ("before", "the entry is not as it was signed"),
+        ("digest", "the entry is not as it was signed"),
+        ("signature", "the signature does not fit"),
+        ("key", "this is no receipt|the signature does not fit"),
+    ],
+)
+def test_a_receipt_that_was_changed_anywhere_is_1(
+    signed: tuple[Path, str], capsys: pytest.CaptureFixture[str], part: str, words: str
+) -> None:
+    """Guards: the chain over entry and digest before, and the signature over the digest, in server/receipts.py."""
+    file, _ = signed
+    first = json.loads(file.read_bytes())[part][5]
+    tampered(file, part, first, "7" if first != "7" else "8")
+    assert call(str(file)) == 1
+    said = capsys.readouterr().err
+    assert any(word in said for word in words.split("|"))
+
+
+def test_a_receipt_of_another_world_is_1(
+    signed: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: --key. Anybody can make a world of their own and sign in it what they like."""
+    (tmp_path / "other").mkdir()
+    assert call(str(signed[0]), "--key", Notary.of(tmp_path / "other").public_key) == 1
+    assert "signed with another key" in capsys.readouterr().err
+
+
+def test_what_is_no_receipt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x"
+    for content in (b"", b"\xff\xfe", b"[]", b"{}", b'"text"', b"1", b"null", b"[" * 100_000):
+        file.write_bytes(content)
+        assert call(str(file)) == 1, content
+        assert "this is no receipt" in capsys.readouterr().err
+    assert call(str(tmp_path / "none")) == 2
+
+
+def test_what_is_signed_but_no_entry_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard: the entry is read as one. With a key of one's own anything can be signed."""
+    for entry in ("[1]", "{}", "7"):
+        digest = chained(BEGINNING, entry.encode())
+        file = tmp_path / "x"
+        file.write_bytes(Notary.of(tmp_path).receipt(entry, digest, BEGINNING))
+        assert call(str(file)) == 1
+        assert "this is no receipt" in capsys.readouterr().err
+
+
+def test_an_entry_concerns_who_did_paid_or_owns() -> None:
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    [aside] = told.set_aside(ADA, 100)
+    entries = [read(entry.record) for entry in told.entries]
+    assert [[concerns(entry, who) for who in (ADA, BEA, CAL)] for entry in entries] == [
+        [True, False, False]
+    ] * 2
+    assert aside.player_id == 0

@@ -1,0 +1,69 @@
+"""`landworld backup FILE`: the whole world in one file, from a server that goes on meanwhile, or a stopped one.
+
+All tables are read as they were at one moment. With --with-keys the keys of the data directory are saved, too: only with them are the
+tokens, tickets and receipts of before good in a world that is restored; whoever has the file can then sign as this server.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from pathlib import Path
+
+from persistence.archive import Manifest, backup
+from server import auth, receipts
+from server.config import ConfigError, load_config
+from tools.database import FORESEEABLE, add_database, database, say
+
+KEYS = (auth.KEY_FILE, receipts.KEY_FILE)
+
+
+def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The sub-command."""
+    parser = sub.add_parser(
+        "backup", help="save the world to a file, also while it runs", description=__doc__
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--with-keys", action="store_true", help="the keys of the data directory, too")
+    add_database(parser)
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when it is written, 1 with a message when it cannot be, 2 for wrong settings."""
+    began = time.monotonic()
+    try:
+        manifest = asyncio.run(_run(arguments))
+    except ConfigError as error:
+        say(str(error))
+        return 2
+    except (*FORESEEABLE, OSError) as error:
+        say(f"No backup: {error}")
+        return 1
+    size = arguments.file.stat().st_size
+    print(f"Saved the world up to entry {manifest.seq} in {arguments.file}: {size / 1e6:.1f} MB")
+    if arguments.json:
+        seconds = round(time.monotonic() - began, 3)
+        rows = sum(part.rows for part in manifest.parts)
+        print(
+            json.dumps(
+                {
+                    "seq": manifest.seq,
+                    "digest": manifest.digest,
+                    "rows": rows,
+                    "bytes": size,
+                    "seconds": seconds,
+                }
+            )
+        )
+    return 0
+
+
+async def _run(arguments: argparse.Namespace) -> Manifest:
+    directory = arguments.data or load_config().data
+    keys = {name: (directory / name).read_bytes() for name in KEYS} if arguments.with_keys else {}
+    async with database(arguments, alone=False) as dsn:
+        return await backup(
+            dsn, arguments.file, keys, time.time_ns() // 1_000_000, lambda text: say(f"  {text} ...")
+        )

@@ -1,0 +1,86 @@
+"""`landworld restore FILE`: a world out of an archive of `landworld backup`, into an empty data directory (or an empty database).
+
+The archive is read and checked as a whole before anything is touched; tables of an older version are brought up to this one; and at the
+end the audit looks at all of it. What cannot be finished is taken away again. Exit code 1: not restored, or the audit found something.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from persistence.archive import Manifest, NotEmpty, examine, keys_of, restore
+from persistence.audit import Findings, audit
+from server.config import ConfigError, load_config
+from tools.audit import Progress, show
+from tools.backup import KEYS
+from tools.database import FORESEEABLE, add_database, database, say
+
+MAY_BE_THERE = {"landworld.lock"}  # in a directory that counts as empty
+KEY_MODE = 0o600
+
+
+def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The sub-command."""
+    parser = sub.add_parser("restore", help="make a world out of a backup", description=__doc__)
+    parser.add_argument("file", type=Path)
+    add_database(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when it is restored and well, 1 when not, 2 for wrong settings."""
+    try:
+        found = asyncio.run(_run(arguments))
+    except ConfigError as error:
+        say(str(error))
+        return 2
+    except (*FORESEEABLE, OSError) as error:
+        say(f"Not restored: {error}")
+        return 1
+    show(found)
+    return 1 if found.troubles else 0
+
+
+async def _run(arguments: argparse.Namespace) -> Findings:
+    config = load_config()
+    directory = arguments.data or config.data
+    manifest = examine(arguments.file)
+    inside = not (arguments.dsn or (config.persistence.url and not arguments.data))
+    if inside:
+        _check_empty(directory)
+    try:
+        async with database(arguments, alone=True) as dsn:
+            await restore(dsn, arguments.file, manifest, lambda text: say(f"  {text} ..."))
+            found = await audit(dsn, Progress())
+    except BaseException:
+        if inside:
+            shutil.rmtree(directory / "postgres", ignore_errors=True)  # we made it
+        raise
+    if (found.last_seq, found.digest.hex()) != (manifest.seq, manifest.digest) and not found.troubles:
+        found.add([f"the archive says that it ends with entry {manifest.seq} and digest {manifest.digest}"])
+    _write_keys(directory, arguments.file, manifest)
+    return found
+
+
+def _check_empty(directory: Path) -> None:
+    """Raises NotEmpty."""
+    there = {entry.name for entry in directory.iterdir()} - MAY_BE_THERE if directory.exists() else set()
+    if there:
+        raise NotEmpty(
+            f"{directory} is not empty: {', '.join(sorted(there)[:3])} ...; choose another with --data"
+        )
+
+
+def _write_keys(directory: Path, file: Path, manifest: Manifest) -> None:
+    keys = keys_of(file, manifest)
+    for name in KEYS:
+        if name in keys:
+            path = directory / name
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, KEY_MODE), "wb") as key:
+                key.write(keys[name])
+    if not keys:
+        say(
+            "  There are no keys in the archive: tokens and tickets of before are not good here, new receipts have another key."
+        )
