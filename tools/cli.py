@@ -6,7 +6,19 @@ import sys
 from importlib.metadata import version
 
 WRONG_USE = 2  # as argparse exits by itself
-COMMANDS = ("serve", "bots", "map", "token", "protocol", "migrate", "audit", "replay", "bench", "crash")
+COMMANDS = (
+    "serve",
+    "bots",
+    "map",
+    "token",
+    "protocol",
+    "migrate",
+    "audit",
+    "replay",
+    "simulate",
+    "bench",
+    "crash",
+)
 
 
 def main() -> int:
