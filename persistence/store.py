@@ -213,7 +213,10 @@ UPDATE world SET epoch = epoch + 1 WHERE id = 1
 RETURNING seed, epoch, tick, last_seq, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms
 """
 _LOCK_EPOCH = "SELECT 1 FROM world WHERE id = 1 AND epoch = $1 FOR UPDATE"
-_LOCK_EPOCH_AND_SET_TICK = "UPDATE world SET tick = $2 WHERE id = 1 AND epoch = $1 RETURNING last_seq"
+# A flush before the first tick knows of none yet.
+_LOCK_EPOCH_AND_SET_TICK = """
+UPDATE world SET tick = greatest(tick, $2) WHERE id = 1 AND epoch = $1 RETURNING last_seq
+"""
 _SET_LAST_SEQ = """
 UPDATE world SET last_seq = $1, last_digest = $2, last_parcel_id = greatest(last_parcel_id, $3) WHERE id = 1
 """

@@ -74,9 +74,7 @@ def encode(state: State, events: Events, step: int) -> TickFrame:
     frame.placed += _placed(state, events.crossed)
     frame.gone = [player_id for player_id, _, _ in events.left]
     for player_id, request_id, answer, session in events.answers:
-        frame.answers.append((player_id, session, _answer(request_id, answer)))
-    for player_id, parcel_id in events.denied:
-        frame.heard.append((_entry_denied(state, parcel_id), [player_id]))
+        frame.answers.append((player_id, session, answered(request_id, 0, answer)))
     for heard in events.heard:
         _spread(state, heard, frame)
     for edited in events.edited:
@@ -119,13 +117,15 @@ def _appeared(player_id: int, name: str, look: int) -> bytes:
     return codec.encode(Appeared(player_id, name, look))
 
 
-def _answer(request_id: int, answer: object) -> bytes:
+def answered(request_id: int, seq: int, answer: object) -> bytes:
+    """A result, good from entry `seq` on, or a Refusal, as a message."""
     if isinstance(answer, Refusal):
         return codec.encode(Refused(request_id, answer.code, answer.message, answer.retry_after_ms))
-    return codec.encode(Ok(request_id, 0, answer))
+    return codec.encode(Ok(request_id, seq, answer))
 
 
-def _entry_denied(state: State, parcel_id: int) -> bytes:
+def entry_denied(state: State, parcel_id: int) -> bytes:
+    """Why somebody was stopped at a border, as a message."""
     parcel = state.parcels.by_id[parcel_id]
     text = f"{called(parcel)} is closed: only those whom {who_can_change(parcel)} lets in may enter."
     return codec.encode(EntryDenied(parcel_id, Trouble.CLOSED, text))

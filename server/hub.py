@@ -28,7 +28,7 @@ from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory, Newcomer
-from server.frames import TickFrame
+from server.frames import TickFrame, answered
 from server.proxies import Proxies
 from server.questions import Questions
 from server.seam import (
@@ -337,11 +337,13 @@ class Hub:
         caller, request = self._callers[message.number], message.request
 
         def answer(outcome: object, seq: int) -> None:
-            if isinstance(outcome, Refusal) or not seq:
+            if not seq:
                 self._answer(caller, request.request_id, outcome)
-            else:
-                told = caller.player_id, caller.number, codec.encode(Ok(request.request_id, 0, outcome))
-                self.withheld.put(seq, TickFrame(0, 0, answers=[told]))
+                return
+            if isinstance(outcome, Refusal):
+                self.counts.refused[outcome.code.name] += 1
+            told = caller.player_id, caller.number, answered(request.request_id, 0, outcome)
+            self.withheld.put(seq, TickFrame(0, 0, answers=[told]))
 
         try:
             self.questions.ask(caller.player_id, request, answer)

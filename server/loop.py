@@ -181,7 +181,7 @@ class Loop:
 
     def _count_refusals(self, events: Events) -> None:
         """What a rule refused; the connections count what they refuse themselves."""
-        for answer in (one[2] for one in events.answers):
+        for answer in (*(one[2] for one in events.answers), *(reply.result for reply in events.replies)):
             if isinstance(answer, Refusal):
                 self._counts.refused[answer.code.name] += 1
 
@@ -220,6 +220,10 @@ class Loop:
                     line.text,
                 )
             )
+        if events.entries:
+            self._flusher.put_positions(
+                events.tick, (), (), ()
+            )  # no entry is stored ahead of the world's clock
         if events.left:
             player_ids, xs, ys = zip(*events.left, strict=True)
             self._flusher.put_positions(events.tick, player_ids, xs, ys)

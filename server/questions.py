@@ -1,6 +1,7 @@
 """Questions about land and money, and where each is answered.
 
-    memory      at once (world/queries.py), told when the journal is durable up to here: nothing is told before it is stored
+    memory      at once (world/queries.py), told when the journal is durable up to here: nothing is told before it is stored, not even
+                in the reason of a refusal
     ground      what a claim would cost depends on how much of it is water; the ground's thread looks
     database    statements and receipts: one after the other, off the tick, from what is stored
 
@@ -81,7 +82,11 @@ class Questions:
         if query is not None:
             if not self._actions.available:
                 raise unavailable()  # it would wait until the database is back
-            answer(query(self._state, player_id, request), self._state.seq)
+            try:
+                found: Result | Refusal = query(self._state, player_id, request)
+            except Refusal as refusal:
+                found = refusal
+            answer(found, self._state.seq)
             return
         try:
             self._queue.put_nowait(Asked(player_id, request, answer))

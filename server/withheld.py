@@ -1,4 +1,4 @@
-"""What is true but not yet stored, and so must not be told yet: answers, and news of land and money.
+"""What is true but not yet stored, and so must not be told yet: answers, refusals with their reasons, and news of land and money.
 
 Each waits for its place in the journal. Once the flusher says that it is durable, it goes out with the next tick's frame; if the server
 dies before, nobody ever heard of it.
@@ -15,13 +15,12 @@ from protocol.messages import (
     LandClaimed,
     LandFreed,
     LeaseEnded,
-    Ok,
     ServerMessage,
     UpkeepMissed,
     WalletChanged,
     name_of,
 )
-from server.frames import TickFrame
+from server.frames import TickFrame, answered, entry_denied
 from world.entries import Entry
 from world.ledger import Post
 from world.parcels import Freed, Parcel
@@ -53,8 +52,10 @@ class Withheld:
             part = _news(state, entry)
             if part.casts or part.heard:
                 self.put(entry.seq, part)
+        for player_id, parcel_id in events.denied:
+            self.put(state.seq, TickFrame(0, 0, heard=[(entry_denied(state, parcel_id), [player_id])]))
         for reply in events.replies:
-            answer = codec.encode(Ok(reply.request_id, reply.seq, reply.result))
+            answer = answered(reply.request_id, reply.seq, reply.result)
             self.put(reply.seq, TickFrame(0, 0, answers=[(reply.player_id, reply.session, answer)]))
 
     def release(self, durable_seq: int, frame: TickFrame) -> None:

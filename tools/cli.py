@@ -19,8 +19,9 @@ COMMANDS = (
     "backup",
     "restore",
     "replay",
-    "bench",
+    "simulate",
     "crash",
+    "bench",
 )
 
 

@@ -83,13 +83,16 @@ class Edited:
 
 @dataclass(slots=True)
 class Reply:
-    """The answer to an action, good as soon as entry `seq` is stored; `session` as in Say."""
+    """The answer to an action, to be given as soon as entry `seq` is stored; `session` as in Say.
+
+    A refusal waits, too, for the last entry that the rule could see: it tells of land and money as they are then.
+    """
 
     seq: int
     player_id: int
     request_id: int
     session: int
-    result: Result
+    result: Result | Refusal
 
 
 @dataclass(slots=True)
@@ -267,6 +270,7 @@ def _recall(state: State, command: Recall, *_: Any) -> None:
 def _act(state: State, command: Act, events: Events, *_: Any) -> None:
     """Done once: asked again, the first answer is given again."""
     request = command.request
+    answer: Result | Refusal
     try:
         known = state.answers.get(command.action_id)
         if known is None:
@@ -275,12 +279,10 @@ def _act(state: State, command: Act, events: Events, *_: Any) -> None:
             known = state.answers[command.action_id]
         elif (known.player_id, known.content) != (command.player_id, command.content):
             raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)
+        seq, answer = known.seq, known.result
     except Refusal as refusal:
-        events.answers.append((command.player_id, request.request_id, refusal, command.session))
-        return
-    events.replies.append(
-        Reply(known.seq, command.player_id, request.request_id, command.session, known.result)
-    )
+        seq, answer = state.seq, refusal
+    events.replies.append(Reply(seq, command.player_id, request.request_id, command.session, answer))
 
 
 def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, events: Events) -> None:

@@ -143,8 +143,5 @@ def content_of(request: AnyDurable) -> bytes:
 
 def outcome(events: Events) -> Result | RefusalCode:
     """What a tick with one action answered."""
-    for _, _, answer, _ in events.answers:
-        assert isinstance(answer, Refusal)
-        return answer.code
     (reply,) = events.replies
-    return reply.result
+    return reply.result.code if isinstance(reply.result, Refusal) else reply.result

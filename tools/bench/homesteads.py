@@ -139,7 +139,7 @@ class Load(Fleet):
         """Gives every spot to the two players for whom it is nearest to where the first stands."""
         bots = cast(list[Homesteader], self._bots)
         share = -(-len(spots) // len(bots))
-        free = {bot: share for bot in bots}
+        free = dict.fromkeys(bots, share)
         for spot in spots:
             first = min(free, key=lambda bot: (bot.x - spot[0]) ** 2 + (bot.y - spot[1]) ** 2)
             free[first] -= 1

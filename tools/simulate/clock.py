@@ -10,6 +10,7 @@ meanwhile), and have its clock jump forward, as after a machine slept. A step is
 
 import asyncio
 import heapq
+import inspect
 import itertools
 from asyncio import Future, Handle, Task, TimerHandle
 from collections.abc import Callable, Coroutine
@@ -28,12 +29,20 @@ class Scheduler:
         self.random = random
         self._order = itertools.count()
         self._events: list[tuple[float, int, Process | None, Handle]] = []
-        self._outside = Process(self, "outside")  # lends its handles to what no process does
+        self._outside = self.process("outside")  # lends its handles to what no process does
+
+    def process(self, name: str) -> "Process":
+        """A new one."""
+        return Process(self, name)  # type: ignore[abstract]  # what it lacks nobody here may ask for
 
     def after(self, delay_s: float, call: Callable[..., object], *args: Any) -> None:
         """Something happens outside of all processes: in the network, on the disk, to somebody."""
+        self.at(self.now_s + delay_s, call, *args)
+
+    def at(self, when_s: float, call: Callable[..., object], *args: Any) -> None:
+        """The same, at a time; what is given the same time keeps its order."""
         handle = Handle(call, args, self._outside)
-        heapq.heappush(self._events, (self.now_s + delay_s, next(self._order), None, handle))
+        heapq.heappush(self._events, (when_s, next(self._order), None, handle))
 
     def push(self, when_s: float, process: "Process", handle: Handle) -> None:
         """A step of a process."""
@@ -49,10 +58,9 @@ class Scheduler:
 
     def run(self, until_s: float, done: Callable[[], bool]) -> None:
         """Lets things happen up to a time, or until `done`, which is asked after each."""
-        events = self._events
         while self._events and not done():
             events = self._events
-            when_s, _, process, handle = heapq.heappop(events)
+            when_s, order, process, handle = heapq.heappop(events)
             if when_s > until_s:
                 break
             if handle.cancelled() or (process is not None and not process.alive):
@@ -61,7 +69,7 @@ class Scheduler:
             if process is None:
                 handle._run()
             elif process.paused_until_s > when_s:
-                self.push(process.paused_until_s, process, handle)
+                heapq.heappush(events, (process.paused_until_s, order, process, handle))
             else:
                 process.step(handle)
         self.now_s = max(self.now_s, until_s) if not done() else self.now_s
@@ -76,9 +84,11 @@ class Process(asyncio.AbstractEventLoop):
         self.paused_until_s = 0.0
         self.steps_left: int | None = None
         self.on_death: Callable[[], None] = lambda: None
+        self._begun: list[Coroutine[Any, Any, Any]] = []
         self.errors: list[str] = []  # what nobody caught
         self._scheduler = scheduler
         self._ahead_s = 0.0  # of the scheduler's clock
+        self._disturbed_s = -1.0  # when it last lost time
 
     def step(self, handle: Handle) -> None:
         """One callback."""
@@ -96,12 +106,25 @@ class Process(asyncio.AbstractEventLoop):
     def kill(self) -> None:
         """kill -9."""
         self.alive = False
+        for work in self._begun:
+            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                work.close()  # or Python warns that it never ran
         self.on_death()
 
     def jump(self, by_s: float) -> None:
         """The clock jumps forward."""
         self._ahead_s += by_s
+        self._disturbed_s = max(self._disturbed_s, self.time())
         self._scheduler.hurry(self, by_s)
+
+    def pause(self, for_s: float) -> None:
+        """SIGSTOP, and SIGCONT after that time."""
+        self.paused_until_s = max(self.paused_until_s, self._scheduler.now_s + for_s)
+        self._disturbed_s = self.paused_until_s + self._ahead_s
+
+    def disturbed_since(self, time_s: float) -> bool:
+        """Whether it was paused, or its clock jumped, since a time of its clock."""
+        return self._disturbed_s >= time_s
 
     # --- what asyncio asks of an event loop ---
 
@@ -109,19 +132,23 @@ class Process(asyncio.AbstractEventLoop):
         """Seconds, never backwards."""
         return self._scheduler.now_s + self._ahead_s
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> Handle:
         """The next step but those that wait already."""
         handle = Handle(callback, args, self, context)
         self._scheduler.push(0.0, self, handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Any, *args: Any, context: Context | None = None
     ) -> TimerHandle:
         """A step some time from now."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> TimerHandle:
         """A step at a time of this process's clock."""
         handle = TimerHandle(when, callback, args, self, context)
         self._scheduler.push(when - self._ahead_s, self, handle)
@@ -149,6 +176,7 @@ class Process(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
     ) -> Task[Any]:
         """A task of this process."""
+        self._begun.append(coro)
         return Task(coro, loop=self, name=name, context=context)
 
     def get_debug(self) -> bool:

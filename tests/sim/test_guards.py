@@ -1,0 +1,190 @@
+"""Each guard matters: without it, one of the first seeds finds that a promise is broken.
+
+What a guard is taken out of is the server's own code, but for those that the database holds: they are taken out of the model of it
+(tools/simulate/disk.py), which tests/sim/test_model.py holds to the real one.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from persistence.flusher import Flusher
+from persistence.journal import Journal
+from persistence.store import Books, StoredAnswer
+from protocol import codec
+from protocol.errors import Refusal
+from protocol.messages import Ok, Refused
+from server import actions, recall
+from server.actions import Actions, Waiting
+from server.frames import TickFrame
+from server.questions import Questions
+from server.withheld import Withheld
+from tools.simulate.disk import ModelStore, Tables
+from tools.simulate.town import Town
+from world.commands import Act, RecallTiles
+from world.entries import Entry
+from world.state import Answer, State
+
+SEEDS = range(120)
+ACTIONS = 40
+
+Remove = Callable[[pytest.MonkeyPatch], None]
+
+
+def without_epoch_check(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tables, "check_epoch", lambda _, epoch: None)
+
+
+def without_last_seq_check(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tables, "unstored", lambda _, entries: list(entries))
+
+
+def without_looking_for_answers(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: ModelStore, __: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+        return {}
+
+    patch.setattr(ModelStore, "find_answers", nothing)
+
+
+def without_comparing_what_is_asked(patch: pytest.MonkeyPatch) -> None:
+    def first(act: Act, before: StoredAnswer) -> Ok:
+        return Ok(act.request.request_id, before.seq, json.loads(before.result))
+
+    patch.setattr(actions, "_first_answer", first)
+
+
+def without_answers_in_memory(patch: pytest.MonkeyPatch) -> None:
+    def remember(state: State, action_id: bytes, answer: Answer) -> None:
+        state.answers.clear()
+        state.answers[action_id] = answer
+
+    patch.setattr(State, "remember", remember)
+
+
+def without_withholding(patch: pytest.MonkeyPatch) -> None:
+    release = Withheld.release
+    patch.setattr(Withheld, "release", lambda held, _, frame: release(held, 2**63, frame))
+
+
+def without_withholding_refusals(patch: pytest.MonkeyPatch) -> None:
+    put = Withheld.put
+
+    def at_once(held: Withheld, seq: int, part: TickFrame) -> None:
+        refused = any(isinstance(codec.decode_server(one)[0], Refused) for _, _, one in part.answers)
+        put(held, 0 if refused else seq, part)
+
+    patch.setattr(Withheld, "put", at_once)
+
+
+def without_withholding_what_is_asked(patch: pytest.MonkeyPatch) -> None:
+    ask = Questions.ask
+
+    def at_once(
+        questions: Questions, player_id: int, request: Any, answer: Callable[[Any, int], None]
+    ) -> None:
+        ask(questions, player_id, request, lambda found, _: answer(found, 0))
+
+    patch.setattr(Questions, "ask", at_once)
+
+
+def without_room(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Journal, "room", lambda _, now_s: (2**31, 2**31))
+
+
+def without_the_journals_age(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Journal, "lag_s", lambda _, now_s: 0.0)
+
+
+def without_keeping_until_stored(patch: pytest.MonkeyPatch) -> None:
+    def pop(journal: Journal, entries_max: int) -> list[Entry]:
+        taken = [journal._entries.popleft()[0] for _ in range(min(len(journal._entries), entries_max))]
+        journal._bytes -= sum(len(entry.record) for entry in taken)
+        return taken
+
+    patch.setattr(Journal, "next_batch", pop)
+
+
+def without_waiting_for_the_commit(patch: pytest.MonkeyPatch) -> None:
+    attempt = Flusher._attempt
+
+    async def hopeful(flusher: Flusher, work: Any) -> bool:
+        return await attempt(flusher, work) or not flusher.fenced
+
+    patch.setattr(Flusher, "_attempt", hopeful)
+
+
+def without_an_end_to_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(actions, "OVERDUE_S", 2.0**31)
+
+
+def without_remembering_who_was_refused(patch: pytest.MonkeyPatch) -> None:
+    def settle(_: Actions, waiting: Waiting, answer: Ok | Refusal) -> None:
+        waiting.answer(answer)
+
+    patch.setattr(Actions, "_settle", settle)
+
+
+def without_the_last_parcel_id(patch: pytest.MonkeyPatch) -> None:
+    books = ModelStore.books
+
+    async def forgotten(store: ModelStore) -> Books:
+        found = await books(store)
+        return Books(found.seq, found.digest, found.balances, found.holds, 0)
+
+    patch.setattr(ModelStore, "books", forgotten)
+
+
+def without_the_clock_of_entries(patch: pytest.MonkeyPatch) -> None:
+    put = Flusher.put_positions
+
+    def only_positions(flusher: Flusher, tick: int, player_ids: Iterable[int], xs: Any, ys: Any) -> None:
+        players = list(player_ids)
+        if players:
+            put(flusher, tick, players, xs, ys)
+
+    patch.setattr(Flusher, "put_positions", only_positions)
+
+
+def without_recalling_what_is_built(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recall, "RecallTiles", lambda _: RecallTiles([]))
+
+
+@pytest.mark.parametrize(
+    ("remove", "finding"),
+    [
+        (without_epoch_check, "after epoch|other|broke|follow"),
+        (without_last_seq_check, "never answered"),
+        (without_looking_for_answers, "again"),
+        (without_comparing_what_is_asked, "is another"),
+        (without_answers_in_memory, "again"),
+        (without_withholding, "durable|is the last one stored"),
+        (without_withholding_refusals, "is refused"),
+        (without_withholding_what_is_asked, "is answered|land_quote is refused"),
+        (without_room, "ahead of the disk"),
+        (without_the_journals_age, "writes on"),
+        (without_keeping_until_stored, "never answered|acknowledged|writes on"),
+        (without_waiting_for_the_commit, "is the last one stored|durable"),
+        (without_an_end_to_waiting, "UNAVAILABLE was told after|never answered"),
+        (without_remembering_who_was_refused, "twice"),
+        (without_the_last_parcel_id, "last parcel_id"),
+        (without_the_clock_of_entries, "begins with tick"),
+        (without_recalling_what_is_built, "other surfaces"),
+    ],
+)
+def test_without_this_guard_a_seed_fails(
+    remove: Remove, finding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(monkeypatch)
+    for seed in SEEDS:
+        outcome = Town(seed, ACTIONS).run()
+        if outcome.violations:
+            assert re.search(finding, outcome.violations[0]), outcome.violations
+            return
+    pytest.fail(f"no seed of {SEEDS} finds it")
+
+
+def test_with_all_guards_no_seed_fails() -> None:
+    assert [outcome for outcome in (Town(seed, ACTIONS).run() for seed in SEEDS) if outcome.violations] == []

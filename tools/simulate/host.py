@@ -1,0 +1,204 @@
+"""One server process of the simulation: the real parts, put together as server/main.py does, around a model of the store.
+
+Real are tick, journal, flusher, actions, questions, what is withheld, directory, hub and loop, and what a start reads back; the ground,
+the way to the database and the network are not. What leaves the server passes `on_told` at the moment it is said.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from persistence.flusher import Flusher
+from persistence.journal import Journal
+from persistence.store import Fenced, Store, StoreError
+from server.actions import Actions
+from server.auth import Signer
+from server.chunks import Chunks
+from server.config import Config
+from server.directory import Directory
+from server.frames import TickFrame
+from server.garbage import Garbage
+from server.hub import Hub, Line
+from server.loop import Clocks, Loop
+from server.questions import Questions
+from server.recall import recall_built, recall_land
+from server.receipts import Notary
+from server.seam import AnyDown, AnyUp, Tally
+from server.survey import Survey
+from server.tasks import supervise
+from server.telemetry import Counts
+from tools.simulate.clock import Scheduler
+from tools.simulate.disk import Disk, ModelStore
+from tools.simulate.ground import Ground
+from world.commands import Inbox
+from world.state import LandRules, Rules, State
+
+SEED = 0
+TICK_HZ = 8
+SPAWN_RADIUS = 20.0
+LAST_WORDS_S = 0.1  # a server that stops is gone after this
+DRAIN_S = 2.75  # what server/main.py leaves of server.shutdown_s for the last save
+SIGNING_KEY = bytes(32)
+NOTARY = Notary(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+CONFIG = Config.model_validate({"world": {"tick_hz": TICK_HZ}})
+GRANT = 60_000
+RULES = Rules(
+    tick_hz=TICK_HZ,
+    walk_speed=4.0,
+    resume_ticks=3 * TICK_HZ,
+    chunks_max=64,
+    chat_radius=24.0,
+    chat_chars_max=200,
+    chat_lines_max=20,
+    chat_lines_on_enter=5,
+    land=LandRules(
+        starting_grant=GRANT,
+        plot_price=8_000,
+        plot_price_min=500,
+        plot_price_falloff=8,
+        player_parcels_max=6,
+        lease_term_ms_min=1_000,
+        upkeep_per_plot=300,
+        upkeep_period_ms=6_000,
+        upkeep_grace=1,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far memory may lead the disk in this run."""
+
+    entries_max: int
+    bytes_max: int
+    queue_max: int  # actions that wait to enter the tick
+
+
+@dataclass(slots=True)
+class Outside:
+    """Whom a server tells what: callbacks of the simulation."""
+
+    on_open: "Callable[[Host], None]"
+    on_first_tick: "Callable[[Host], None]"
+    on_tick: "Callable[[Host], None]"
+    on_down: "Callable[[Host, AnyDown], None]"
+    on_frame: "Callable[[Host, TickFrame], None]"
+    on_gone: "Callable[[Host], None]"
+    on_trouble: Callable[[str], None]
+    wall_ms: Callable[[], int]
+
+
+class _Elsewhere(Garbage):
+    """Whoever runs the simulation collects."""
+
+    def after(self, tick: int, share: float) -> None:
+        """Nothing."""
+
+
+class Host:
+    """One server, from start to death. `open` while it takes connections."""
+
+    line: Line
+    state: State
+    journal: Journal
+    hub: Hub
+    loop: Loop
+    flusher: Flusher
+
+    def __init__(self, clock: Scheduler, disk: Disk, number: int, limits: Limits, outside: Outside) -> None:
+        self.number = number
+        self.process = clock.process(f"server {number}")
+        self.open = self.fenced = self.stopped_well = False
+        self.epoch = 0
+        self._clock = clock
+        self._disk = disk
+        self._limits = limits
+        self._outside = outside
+        self._ticked = False
+        self.process.on_death = self._gone
+        self.process.call_soon(self._begin)
+
+    def take(self, message: AnyUp, on_taken: Callable[[], None]) -> None:
+        """A word from the network, as one step of the process."""
+        self.process.call_soon(self._take, message, on_taken)
+
+    def _take(self, message: AnyUp, on_taken: Callable[[], None]) -> None:
+        if self.open:
+            on_taken()
+            self.hub.take(self.line, message)
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self.open:
+            self.process.call_soon(lambda: self.process.create_task(self._stop()))
+
+    # --- as server/main.py ---
+
+    def _begin(self) -> None:
+        supervise(self.process.create_task(self._start(), name="start"), self._broken)
+
+    async def _start(self) -> None:
+        store = cast("Store", ModelStore(self._disk, self._clock, self.process))
+        try:
+            row = await store.open_world(SEED)
+            self.epoch = row.epoch
+            self.journal = journal = Journal(row.last_seq, self._limits.entries_max, self._limits.bytes_max)
+            self.flusher = Flusher(store, journal, row.epoch, self._on_fenced, 500, 30.0)
+            self.state = state = State(RULES)
+            state.tick = row.tick
+            inbox = Inbox(65_536, 32)
+            ground: Any = Ground(self._clock.random, inbox)
+            await recall_built(store, inbox, lambda _: None)
+            await recall_land(store, inbox, lambda _: None)
+        except StoreError:
+            self.process.kill()  # it says that it cannot start; somebody starts it again
+            return
+        chunks = cast("Chunks", ground)
+        signer = Signer(SIGNING_KEY)
+        directory = Directory(store, self.flusher, chunks, signer, row.epoch, SPAWN_RADIUS, False, 64)
+        actions = Actions(store, journal, Survey(ground, cast("Any", None)), state, self._limits.queue_max)
+        questions = Questions(store, actions, NOTARY, state, 64)
+        counts = Counts()
+        self.hub = Hub(CONFIG, inbox, chunks, directory, actions, questions, counts)
+        clocks = Clocks(self.process.time, self._outside.wall_ms)
+        self.loop = Loop(
+            state, inbox, self.hub, chunks, self.flusher, journal, None, counts, self._broken, clocks
+        )
+        self.loop.garbage = _Elsewhere()
+        self.line = self.hub.attach(lambda down: self._outside.on_down(self, down), Tally)
+        self.hub.spread = self._spread
+        for task in (self.flusher.start(), *directory.start(), *actions.start(), questions.start()):
+            supervise(task, self._broken)
+        self.loop.start()
+        self.open = True
+        self._outside.on_open(self)
+
+    def _spread(self, frame: TickFrame) -> None:
+        if not self._ticked:
+            self._ticked = True
+            self._outside.on_first_tick(self)
+        self._outside.on_tick(self)
+        self._outside.on_frame(self, frame)
+
+    async def _stop(self) -> None:
+        self.open = False
+        self.hub.close_all("")
+        for stop in (self.hub.directory.stop, self.hub.actions.stop, self.hub.questions.stop):
+            await stop()
+        self.loop.stop()
+        self.stopped_well = await self.flusher.drain(DRAIN_S)
+        self.process.call_later(LAST_WORDS_S, self.process.kill)
+
+    def _on_fenced(self, _: Fenced) -> None:
+        self.fenced = True
+        self.process.call_later(LAST_WORDS_S, self.process.kill)
+
+    def _broken(self, part: str, error: BaseException) -> None:
+        self._outside.on_trouble(f"{self.process.name}: {part} broke: {error!r}")
+        self.process.kill()
+
+    def _gone(self) -> None:
+        self.open = False
+        self._outside.on_gone(self)
