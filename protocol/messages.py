@@ -233,6 +233,15 @@ class Lease(Result):
     leaving: Annotated[bool, Meta(description="notice was given: this term is the last")]
 
 
+class Way(Result):
+    """A rectangle of whole plots of a parcel on which everybody may walk, though the parcel be closed."""
+
+    x: TileIndex
+    y: TileIndex
+    width: Side
+    height: Side
+
+
 class Parcel(Result):
     """A piece of land: a rectangle of whole plots with one owner."""
 
@@ -255,6 +264,7 @@ class Parcel(Result):
         U64 | None, Meta(description="world time at which upkeep is due next; nil: there is none")
     ] = None
     arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed; nil: none")] = None
+    way: Annotated[Way | None, Meta(description="everybody may walk there; nil: it grants none")] = None
 
 
 class ParcelFound(Result, omit_defaults=True):
@@ -277,6 +287,7 @@ class ParcelFound(Result, omit_defaults=True):
     lease: Annotated[Lease | None, Meta(description="who rents it")] = None
     upkeep_ms: Annotated[U64 | None, Meta(description="world time at which upkeep is due next")] = None
     arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed")] = None
+    way: Annotated[Way | None, Meta(description="everybody may walk there")] = None
 
 
 class ParcelsFound(Result):
@@ -564,6 +575,10 @@ class LandSplit(ClientMessage, tag=20):
     parcel_id: ParcelId
     cut: Cut
     at: Annotated[TileIndex, Meta(description="x or y of the line")]
+    ease: Annotated[
+        bool | None,
+        Meta(description="a part without open land beside it gets the smallest way through the other"),
+    ] = None
     rule = Rule(State.PLAYING, Rate.ACTION, result=LandDivided)
 
 
@@ -660,6 +675,21 @@ class LandLeave(ClientMessage, tag=30):
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
+    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class LandEase(ClientMessage, tag=31):
+    """Grants a way: everybody may walk on these plots of a parcel, though it be closed. In place of one granted before."""
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    x: TileIndex
+    y: TileIndex
+    width: Annotated[
+        int, Meta(ge=0, le=2 * WORLD_TILES_MAX, description="in whole tiles; 0 takes the way back")
+    ]
+    height: Annotated[int, Meta(ge=0, le=2 * WORLD_TILES_MAX, description="in whole tiles")]
     rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
 
 
@@ -888,6 +918,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     LandLet,
     LandRent,
     LandLeave,
+    LandEase,
 )
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     Welcome,

@@ -42,6 +42,7 @@ SHAPES: tuple[type[msgspec.Struct], ...] = (
     messages.Parcel,
     messages.Terms,
     messages.Lease,
+    messages.Way,
     messages.Permit,
     messages.Posting,
 )

@@ -20,9 +20,9 @@ from world.commands import Act
 from world.entries import Built, Change, Outcome, version_of
 from world.grid import pack as key_of
 from world.grid import unpack as cell_of
-from world.parcels import Parcel, Rectangle, cells_of, plots_in
+from world.parcels import Parcel, Rectangle, cells_of, plot_at, plots_in
 from world.state import State, Undo
-from world.tiles import Build
+from world.tiles import BUILD_WALK, Build
 
 UNDO_EDITS_MAX = 20  # of one player
 assert max(Build) < 16, "what is kept of a build has half a byte a tile"
@@ -35,12 +35,12 @@ def edit(state: State, act: Act, request: TileEdit) -> Outcome:
     except ValueError as error:
         raise Refusal(RefusalCode.BAD_REQUEST, str(error)) from None
     if act.role is not Role.ADMIN:
-        for x, y in dict.fromkeys(zip(records["x"].tolist(), records["y"].tolist(), strict=True)):
-            check_may_build(state, act.player_id, x, y)
+        for x, y, kind in dict.fromkeys(map(tuple, records.tolist())):
+            check_may_build(state, act.player_id, x, y, kind)
     return Outcome(TilesEdited(len(records)), list(_built(state, tiles.by_chunk(records))))
 
 
-def check_may_build(state: State, player_id: int, x: int, y: int) -> None:
+def check_may_build(state: State, player_id: int, x: int, y: int, kind: int) -> None:
     """Raises Refusal: which rule of which parcel, and who can change it."""
     parcel = state.parcels.at(x, y)
     if parcel is None:
@@ -48,6 +48,9 @@ def check_may_build(state: State, player_id: int, x: int, y: int) -> None:
         raise Refusal(RefusalCode.NOT_OWNER, text)
     if not (parcel.open_build or parcel.standing(player_id) >= Standing.BUILDER):
         raise Refusal(RefusalCode.NOT_OWNER, f"Tile ({x}, {y}): only builders of {_named(parcel)}")
+    if not BUILD_WALK.get(Build(kind), 1) and plot_at(x, y) in state.parcels.ways:
+        text = f"Tile ({x}, {y}) is part of a way for everybody; build nothing there that stops them."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
 
 
 def _named(parcel: Parcel) -> str:
@@ -66,8 +69,8 @@ def undo(state: State, act: Act, _: TileUndo) -> Outcome:
             back.setdefault(key, []).append((tile, before))
     if act.role is not Role.ADMIN:
         for key, changes in back.items():
-            for tile, _before in changes:
-                check_may_build(state, act.player_id, *_place(key, tile))
+            for tile, before in changes:
+                check_may_build(state, act.player_id, *_place(key, tile), before)
     count = sum(map(len, back.values()))
     packed = {key: pack(changes, CHUNK_EDIT) for key, changes in back.items()}
     return Outcome(TilesEdited(count), list(_built(state, packed)))

@@ -18,6 +18,7 @@ from protocol.messages import (
     LandBuy,
     LandClaim,
     LandDescribe,
+    LandEase,
     LandLeave,
     LandLet,
     LandMerge,
@@ -55,6 +56,7 @@ AnyDurable = Union[  # noqa: UP007 (also read at run time); a test holds it to p
     LandLet,
     LandRent,
     LandLeave,
+    LandEase,
 ]
 
 

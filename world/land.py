@@ -3,15 +3,16 @@
 Each rule reads the state and answers with an Outcome or a Refusal (see entries.py); what a player is told names the rule, the parcel
 and who can change it.
 
-Land is claimed in whole plots. The price of a plot falls with the distance from (0, 0); claims are paid to the house. Open land is one
-piece: whoever walks it reaches every parcel. So nothing may be claimed that would divide it, enclose a part of it, or take from a
-neighbour the last plot of open land beside theirs; and a parcel may be split only so that each part has open land beside it.
+Land is claimed in whole plots. The price of a plot falls with the distance from (0, 0); claims are paid to the house. Open land stays
+one piece, beside every parcel (open_land.py): nothing may be claimed that would divide it or take a neighbour's last way, and a parcel
+may be split only so that each part has open land beside it, if need be a way through the other part, which cannot be taken back.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from math import isqrt
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 
 from protocol.errors import Refusal, RefusalCode
@@ -19,7 +20,6 @@ from protocol.messages import (
     DESCRIPTION_CHARS_MAX,
     PARCEL_NAME_CHARS_MAX,
     PLOT_TILES,
-    WORLD_TILES_MAX,
     Cut,
     LandAbandon,
     LandBuy,
@@ -27,6 +27,7 @@ from protocol.messages import (
     LandClaimResult,
     LandDescribe,
     LandDivided,
+    LandEase,
     LandHeld,
     LandMerge,
     LandOffer,
@@ -38,20 +39,28 @@ from protocol.messages import (
     Quoted,
     Standing,
 )
-from world.building import anything_stands, cleared
+from world.building import anything_stands, cleared, kinds_on
 from world.chat import clean
 from world.commands import Act
 from world.entries import Outcome
-from world.grid import pack
 from world.ledger import HOUSE, TREASURY, in_words
+from world.open_land import (
+    PLOTS_EDGE,
+    check_one_piece,
+    check_way,
+    cut_off,
+    has_way_out,
+    looking,
+    overlap,
+    shortest_way,
+    together,
+)
 from world.parcels import Parcel, Permit, Rectangle, freed, plots_in
 from world.state import LandRules, State
+from world.tiles import BUILD_WALK
 
 PERMITS_MAX = 64  # on one parcel
-SEARCH_PLOTS_MAX = 1_024  # open land as large as this counts as all of it
-PLOTS_EDGE = WORLD_TILES_MAX // PLOT_TILES  # plots of the world reach from - this to this - 1
 OFF_MARKET: dict[str, None] = {"price": None, "to_let": None}  # fields of a Parcel
-STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 # --- money ---
@@ -165,95 +174,15 @@ def _check_count(state: State, player_id: int, plots: int, parcels: int = 1) -> 
         raise Refusal(RefusalCode.LIMIT_REACHED, text)
 
 
-# --- open land ---
-
-
-def ring(rectangle: Rectangle) -> list[tuple[int, int]]:
-    """The plots around a rectangle, corners too, one after the other clockwise."""
-    px, py, pw, ph = rectangle
-    left, top, right, bottom = px - 1, py - 1, px + pw, py + ph
-    return [
-        *((x, top) for x in range(left, right)),
-        *((right, y) for y in range(top, bottom)),
-        *((x, bottom) for x in range(right, left, -1)),
-        *((left, y) for y in range(bottom, top, -1)),
-    ]
-
-
-def _is_open(state: State, px: int, py: int) -> bool:
-    inside = -PLOTS_EDGE <= px < PLOTS_EDGE and -PLOTS_EDGE <= py < PLOTS_EDGE
-    return inside and pack(px, py) not in state.parcels.by_plot
-
-
-def _beside(rectangle: Rectangle) -> Iterator[tuple[int, int]]:
-    """The plots that share an edge with a rectangle."""
-    px, py, pw, ph = rectangle
-    for x in range(px, px + pw):
-        yield x, py - 1
-        yield x, py + ph
-    for y in range(py, py + ph):
-        yield px - 1, y
-        yield px + pw, y
-
-
 def _check_open_land(state: State, rectangle: Rectangle) -> None:
     """Raises Refusal where open land would not be one piece any more, or somebody would have none beside theirs."""
-    taken = set(plots_in(*rectangle))
-    if not has_way_out(state, rectangle, taken):
+    is_open = looking(state, closed=set(plots_in(*rectangle)))
+    if not has_way_out(rectangle, is_open):
         raise Refusal(RefusalCode.CUT_OFF, "There is no open land beside this: nobody could get there.")
-    neighbours = {state.parcels.by_plot.get(pack(*plot)) for plot in _beside(rectangle)} - {None}
-    for parcel_id in sorted(one for one in neighbours if one is not None):
-        parcel = state.parcels.by_id[parcel_id]
-        if not has_way_out(state, parcel.rectangle, taken):
-            raise Refusal(
-                RefusalCode.CUT_OFF, f"This would take the last way to {called(parcel)}; leave a plot free."
-            )
-    if _divides(state, rectangle, taken):
-        raise Refusal(
-            RefusalCode.CUT_OFF, "This would enclose open land, so that nobody could get there; leave a gap."
-        )
-
-
-def has_way_out(state: State, rectangle: Rectangle, taken: set[int]) -> bool:
-    """Whether a plot of open land that is not `taken` shares an edge with a rectangle."""
-    return any(_is_open(state, *plot) and pack(*plot) not in taken for plot in _beside(rectangle))
-
-
-def _divides(state: State, rectangle: Rectangle, taken: set[int]) -> bool:
-    """Whether open land around a rectangle would fall into pieces.
-
-    As long as the open plots of the ring around it follow each other in one run, whoever went through goes around. Else the pieces are
-    walked: each must be large, or meet one that was found to be.
-    """
-    starts = _runs(state, ring(rectangle))
-    if len(starts) < 2:
-        return False
-    large: set[int] = set()
-    return any(not _is_large(state, start, taken, large) for start in starts)
-
-
-def _runs(state: State, around: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """One plot of each run of open plots in a ring."""
-    opened = [_is_open(state, *plot) for plot in around]
-    if all(opened):
-        return around[:1]
-    return [plot for index, plot in enumerate(around) if opened[index] and not opened[index - 1]]
-
-
-def _is_large(state: State, start: tuple[int, int], taken: set[int], large: set[int]) -> bool:
-    """Whether one can walk from a plot of open land to SEARCH_PLOTS_MAX others, or to a plot in `large`; adds to it what was found."""
-    seen, frontier = {pack(*start)}, [start]
-    for px, py in frontier:  # it grows meanwhile: the nearest come first
-        for dx, dy in STEPS:
-            plot, key = (px + dx, py + dy), pack(px + dx, py + dy)
-            if key in seen or key in taken or not _is_open(state, *plot):
-                continue
-            if key in large or len(seen) >= SEARCH_PLOTS_MAX:
-                large |= seen
-                return True
-            seen.add(key)
-            frontier.append(plot)
-    return False
+    for parcel in cut_off(state, rectangle, is_open):
+        text = f"This would take the last way to {called(parcel)}; leave a plot free."
+        raise Refusal(RefusalCode.CUT_OFF, text)
+    check_one_piece(rectangle, is_open)
 
 
 # --- what owners do ---
@@ -308,18 +237,32 @@ def split(state: State, act: Act, request: LandSplit) -> Outcome:
     parcel = owned(state, act, request.parcel_id)
     check_off_market(parcel)
     _check_count(state, act.player_id, 0)
-    first, second = _halves(parcel, request)
-    for part in (first, second):
-        if not has_way_out(state, part, set()):
-            text = (
-                "One part would have no open land beside it: nobody could get there. Divide it another way."
-            )
-            raise Refusal(RefusalCode.CUT_OFF, text)
+    parts = _halves(parcel, request)
+    ways = _ways(state, parcel, parts, bool(request.ease))
     seq, other_id = state.seq + 1, state.parcels.last_id + 1
-    return Outcome(
-        LandDivided(parcel.parcel_id, other_id),
-        [_shaped(parcel, first, seq), replace(_shaped(parcel, second, seq), parcel_id=other_id)],
+    first, second = (
+        replace(_shaped(parcel, part, seq), way=way) for part, way in zip(parts, ways, strict=True)
     )
+    return Outcome(LandDivided(parcel.parcel_id, other_id), [first, replace(second, parcel_id=other_id)])
+
+
+def _ways(
+    state: State, parcel: Parcel, parts: tuple[Rectangle, Rectangle], may_ease: bool
+) -> list[Rectangle | None]:
+    """The ways that two parts will grant: each its piece of the whole's, or what leads the other part out. Raises Refusal."""
+    is_open = looking(state)
+    ways = [overlap(parcel.way, part) for part in parts]
+    for number, part in enumerate(parts):
+        if has_way_out(part, is_open):
+            continue
+        through = 1 - number
+        way = shortest_way(part, parts[through], is_open) if may_ease and ways[through] is None else None
+        if way is None:
+            text = "One part would have no open land beside it: divide it another way, or let the other part grant a way (ease)."
+            raise Refusal(RefusalCode.CUT_OFF, text)
+        _check_free_to_walk(state, way)
+        ways[through] = way
+    return ways
 
 
 def _halves(parcel: Parcel, request: LandSplit) -> tuple[Rectangle, Rectangle]:
@@ -341,27 +284,49 @@ def merge(state: State, act: Act, request: LandMerge) -> Outcome:
     other = owned(state, act, request.other_id)
     for one in (parcel, other):
         check_off_market(one)
-    rectangle = _together(parcel, other)
+    rectangle = together(parcel.rectangle, other.rectangle)
+    if rectangle is None:
+        text = "These two are no rectangle together; merge neighbours with a common side."
+        raise Refusal(RefusalCode.BAD_REQUEST, text)
     _check_size(state.rules.land, rectangle)
     merged = replace(
         _shaped(parcel, rectangle, state.seq + 1),
         paid_until=min(parcel.paid_until or 0, other.paid_until or 0) or None,
         arrears=max(parcel.arrears, other.arrears),
+        way=_way_of_both(parcel, other),
     )
     return Outcome(LandHeld(parcel.parcel_id), [freed(other), merged])
 
 
-def _together(one: Parcel, other: Parcel) -> Rectangle:
-    """The rectangle that two parcels make. Raises Refusal where they make none."""
-    px, py = min(one.px, other.px), min(one.py, other.py)
-    pw = max(one.px + one.pw, other.px + other.pw) - px
-    ph = max(one.py + one.ph, other.py + other.ph) - py
-    if one.parcel_id == other.parcel_id or pw * ph != one.pw * one.ph + other.pw * other.ph:
-        raise Refusal(
-            RefusalCode.BAD_REQUEST,
-            "These two are no rectangle together; merge neighbours with a common side.",
-        )
-    return px, py, pw, ph
+def _way_of_both(parcel: Parcel, other: Parcel) -> Rectangle | None:
+    """What two parcels grant. Raises Refusal where that is not one rectangle."""
+    if parcel.way is None or other.way is None:
+        return parcel.way or other.way
+    way = together(parcel.way, other.way)
+    if way is None:
+        text = "Both grant a way, and the two are no rectangle together; take one back first (land_ease)."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
+    return way
+
+
+def ease(state: State, act: Act, request: LandEase) -> Outcome:
+    """A way for everybody, or none any more."""
+    parcel = owned(state, act, request.parcel_id)
+    way = None
+    if request.width and request.height:
+        way = _rectangle(request.x, request.y, request.width, request.height)
+        if overlap(way, parcel.rectangle) != way:
+            raise Refusal(RefusalCode.BAD_REQUEST, f"This is not all within {called(parcel)}.")
+        _check_free_to_walk(state, way)
+    check_way(state, parcel, way)
+    return changed(state, parcel, way=way)
+
+
+def _check_free_to_walk(state: State, way: Rectangle) -> None:
+    blocking = [kind for kind, percent in BUILD_WALK.items() if not percent]
+    if np.isin(kinds_on(state, way), blocking).any():
+        text = "Something that nobody can walk through stands in the way; take it away first."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
 
 
 def abandon(state: State, act: Act, request: LandAbandon) -> Outcome:
@@ -480,4 +445,5 @@ RULES: dict[type, Callable[[State, Act, Any], Outcome]] = {
     LandAbandon: abandon,
     LandOffer: offer,
     LandBuy: buy,
+    LandEase: ease,
 }

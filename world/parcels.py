@@ -86,6 +86,7 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     lease: Lease | None = None
     paid_until: int | None = None  # upkeep, a tick; None: it never was due
     arrears: int = 0  # periods of upkeep that were not paid
+    way: Rectangle | None = None  # everybody may walk there, though it be closed
 
     @property
     def holder_id(self) -> int:
@@ -151,6 +152,11 @@ def freed(parcel: Parcel) -> Freed:
 def plots_in(px: int, py: int, pw: int, ph: int) -> Iterator[int]:
     """The keys of the plots of a rectangle, row by row."""
     return (pack(x, y) for y in range(py, py + ph) for x in range(px, px + pw))
+
+
+def plots_of_way(parcel: Parcel) -> Iterator[int]:
+    """The keys of the plots on which everybody may walk."""
+    return plots_in(*parcel.way) if parcel.way is not None else iter(())
 
 
 def plot_at(x: float, y: float) -> int:
@@ -243,6 +249,7 @@ class Parcels:
         self._upkeep = upkeep
         self.by_id: dict[int, Parcel] = {}
         self.by_plot: dict[int, int] = {}  # key of a plot -> parcel_id
+        self.ways: set[int] = set()  # keys of plots
         self.by_owner = Ids()
         self.by_tenant = Ids()
         self.dues = Dues()
@@ -275,6 +282,7 @@ class Parcels:
         plots = list(parcel.plots())
         for plot in plots:
             self.by_plot[plot] = parcel.parcel_id
+        self.ways.update(plots_of_way(parcel))
         self._hand_over(parcel.parcel_id, old, parcel)
         self.dues.put(parcel.parcel_id, self._due(parcel))
         if parcel.price is not None:
@@ -294,11 +302,12 @@ class Parcels:
     def gate_of(self, plot: int) -> int:
         """The closed parcel that a plot belongs to, or OPEN."""
         parcel = self.on(plot)
-        return OPEN if parcel is None or parcel.open_enter else parcel.parcel_id
+        return OPEN if parcel is None or parcel.open_enter or plot in self.ways else parcel.parcel_id
 
     def _take_out(self, old: Parcel) -> list[int]:
         """Forgets where it was, whether it was for sale, and who might enter."""
         plots = list(old.plots())
+        self.ways.difference_update(plots_of_way(old))
         for plot in plots:
             if self.by_plot.get(plot) == old.parcel_id:
                 del self.by_plot[plot]

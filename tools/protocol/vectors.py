@@ -49,6 +49,7 @@ PARCEL: Fields = {
     "lease": None,
     "upkeep_ms": None,
     "arrears": None,
+    "way": None,
 }
 TERMS: Fields = {"rent": 5_000, "deposit": 10_000, "term_ms": 86_400_000, "renewable": True}
 NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
@@ -109,6 +110,10 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_permits", {"request_id": 20, "parcel_id": U32_MAX}),
     ("land_transfer", {"request_id": 21, "action_id": ACTION, "parcel_id": 1, "to": U32_MAX}),
     ("land_split", {"request_id": 22, "action_id": ACTION, "parcel_id": 1, "cut": 1, "at": -16}),
+    (
+        "land_split",
+        {"request_id": 22, "action_id": ACTION, "parcel_id": 1, "cut": 0, "at": 2**20 - 16, "ease": True},
+    ),
     ("land_merge", {"request_id": 23, "action_id": ACTION, "parcel_id": 1, "other_id": 2}),
     ("land_abandon", {"request_id": 24, "action_id": ACTION, "parcel_id": 1}),
     ("land_offer", {"request_id": 25, "action_id": ACTION, "parcel_id": 1}),
@@ -141,6 +146,18 @@ MESSAGES: list[tuple[str, Fields]] = [
             "rent": 5_000,
             "term_ms": 1,
             "deposit": 10**15,
+        },
+    ),
+    (
+        "land_ease",
+        {
+            "request_id": 33,
+            "action_id": ACTION,
+            "parcel_id": 1,
+            "x": -16,
+            "y": 2**20 - 16,
+            "width": 0,
+            "height": 2**21,
         },
     ),
     ("land_leave", {"request_id": 32, "action_id": ACTION, "parcel_id": 1}),
@@ -225,6 +242,7 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_freed", {"parcel_id": U32_MAX}),
     ("entry_denied", {"parcel_id": 1, "trouble": 0, "message": "Ada lets nobody in."}),
     ("land_changed", {"parcel": {**PARCEL, "to_let": TERMS, "upkeep_ms": 0, "arrears": 65535}}),
+    ("land_changed", {"parcel": {**PARCEL, "way": {"x": -32, "y": 16, "width": 16, "height": 16}}}),
     (
         "land_changed",
         {

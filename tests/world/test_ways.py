@@ -1,0 +1,245 @@
+"""Ways through parcels: who may walk there, what depends on them, and open land that stays one piece."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.messages import (
+    PLOT_TILES,
+    Cut,
+    LandAbandon,
+    LandDivided,
+    LandEase,
+    LandLet,
+    LandMerge,
+    LandMine,
+    LandOpen,
+    LandRent,
+    LandSplit,
+    LandTransfer,
+    TilesEdited,
+    TileUndo,
+    Way,
+)
+from tests.world.support import ADA, BEA, CAL, World, act, ids, join, plain
+from tests.world.test_land import NO, Row, build, claim, got, held, rules, run, split, walked
+from world import queries
+from world.commands import AnyDurable, steer
+from world.open_land import STEPS, shortest_way
+from world.parcels import plots_in
+from world.state import LandRules
+from world.tiles import Build
+
+OK = held(1)
+NONE = (0, 0, 0, 0)
+
+
+def ease(parcel_id: int, way: tuple[int, int, int, int]) -> LandEase:
+    return LandEase(*ids(), parcel_id, *(value * PLOT_TILES for value in way))
+
+
+def split_with_way(parcel_id: int, cut: Cut, at: int) -> LandSplit:
+    return LandSplit(*ids(), parcel_id, cut, at * PLOT_TILES, ease=True)
+
+
+# Parcel 1, three plots in a row, has open land only at its eastern end.
+ENCLOSED: list[Row] = [
+    (ADA, claim(0, 0, 3, 1), got(1, 300)),
+    (BEA, claim(-1, -1, 4, 1), got(2, 400)),
+    (BEA, claim(-1, 0), got(3, 100)),
+    (CAL, claim(-1, 1, 4, 1), got(4, 400)),
+]
+
+TABLES: dict[str, list[Row]] = {
+    "a way lies within its parcel, on whole plots, and leads to open land": [
+        *ENCLOSED,
+        (BEA, ease(1, (2, 0, 1, 1)), NO.NOT_OWNER),
+        (ADA, ease(1, (2, 0, 2, 1)), NO.BAD_REQUEST),
+        (ADA, LandEase(*ids(), 1, 0, 0, 8, 16), NO.BAD_REQUEST),
+        (ADA, ease(1, (0, 0, 2, 1)), NO.CUT_OFF),
+        (ADA, ease(1, (1, 0, 2, 1)), OK),
+        (ADA, ease(1, (2, 0, 1, 1)), OK),
+        (ADA, ease(1, NONE), OK),
+        (ADA, ease(1, NONE), OK),
+    ],
+    "a part that would be cut off gets a way through the other, which cannot be taken back": [
+        *ENCLOSED,
+        (ADA, split(1, Cut.VERTICAL, 1), NO.CUT_OFF),
+        (ADA, split_with_way(1, Cut.VERTICAL, 1), LandDivided(1, 5)),
+        (ADA, ease(5, NONE), NO.CUT_OFF),
+        (ADA, ease(5, (2, 0, 1, 1)), NO.CUT_OFF),
+        (ADA, LandTransfer(*ids(), 5, BEA), held(5)),
+        (BEA, ease(5, NONE), NO.CUT_OFF),
+        (BEA, LandTransfer(*ids(), 5, ADA), held(5)),
+        (ADA, split(5, Cut.VERTICAL, 2), LandDivided(5, 6)),
+        *((ADA, ease(one, NONE), NO.CUT_OFF) for one in (5, 6)),
+        (ADA, LandMerge(*ids(), 6, 5), held(6)),
+        (ADA, LandMerge(*ids(), 6, 1), held(6)),
+        (ADA, ease(6, NONE), held(6)),
+    ],
+    "a way may be what another depends on for its own": [
+        *ENCLOSED,
+        (ADA, split_with_way(1, Cut.VERTICAL, 2), LandDivided(1, 5)),
+        (ADA, split_with_way(1, Cut.VERTICAL, 1), LandDivided(1, 6)),
+        (ADA, ease(6, NONE), NO.CUT_OFF),
+        (ADA, ease(5, NONE), NO.CUT_OFF),
+    ],
+    "a way is not taken from under a chain of others that lead to nowhere else": [
+        (ADA, claim(0, 0, 4, 1), got(1, 400)),
+        (BEA, claim(-1, -1, 5, 1), got(2, 500)),
+        (BEA, claim(-1, 0), got(3, 100)),
+        (CAL, claim(-1, 1, 5, 1), got(4, 500)),
+        (ADA, split_with_way(1, Cut.VERTICAL, 3), LandDivided(1, 5)),
+        (ADA, ease(1, (1, 0, 2, 1)), OK),
+        (ADA, split(1, Cut.VERTICAL, 2), LandDivided(1, 6)),
+        (ADA, split(1, Cut.VERTICAL, 1), LandDivided(1, 7)),
+        *((ADA, ease(one, NONE), NO.CUT_OFF) for one in (5, 6, 7)),
+    ],
+    "nobody claims the only end of a way": [
+        *ENCLOSED,
+        (ADA, split_with_way(1, Cut.VERTICAL, 1), LandDivided(1, 5)),
+        (BEA, claim(3, -1), got(6, 100)),
+        (BEA, claim(3, 1), got(7, 100)),
+        (CAL, claim(3, 0), NO.CUT_OFF),
+    ],
+    "nothing is built on a way that nobody can walk through": [
+        (ADA, claim(0, 0, 2, 1), got(1, 200)),
+        (ADA, build((0, 0, Build.WALL), (17, 0, Build.PATH)), TilesEdited(2)),
+        (ADA, ease(1, (0, 0, 1, 1)), NO.NOT_ALLOWED),
+        (ADA, ease(1, (1, 0, 1, 1)), OK),
+        (ADA, build((16, 0, Build.FENCE)), NO.NOT_ALLOWED),
+        (ADA, build((16, 0, Build.PAVING)), TilesEdited(1)),
+        (ADA, build((0, 0, Build.NOTHING)), TilesEdited(1)),
+        (ADA, ease(1, (0, 0, 1, 1)), OK),
+        (ADA, TileUndo(*ids()), NO.NOT_ALLOWED),
+    ],
+    "who rents a parcel neither grants a way nor takes one back": [
+        (ADA, claim(0, 0, 2, 1), got(1, 200)),
+        (ADA, ease(1, (0, 0, 1, 1)), OK),
+        (ADA, LandLet(*ids(), 1, 0, 10_000), OK),
+        (BEA, LandRent(*ids(), 1, 0), OK),
+        (BEA, ease(1, NONE), NO.NOT_OWNER),
+        (ADA, ease(1, NONE), NO.NOT_ALLOWED),
+        (BEA, build((0, 0, Build.WALL)), NO.NOT_ALLOWED),
+    ],
+}
+
+
+@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES)
+def test_the_rules_line_by_line(rows: list[Row]) -> None:
+    """Guards: each of the three checks of check_way, the overlap in _ways, `ways` in check_may_build."""
+    run(rows)
+
+
+def test_everybody_walks_along_a_way_and_nowhere_else_in_a_closed_parcel() -> None:
+    """Guards: `ways` in Parcels.gate_of, on loaded ground and on ground that comes later."""
+    for ground_first in (True, False):
+        world = World(rules=rules())
+        if ground_first:
+            world.do(*plain())
+        run(
+            [
+                (ADA, claim(0, 0, 2, 2), got(1, 400)),
+                (ADA, ease(1, (0, 0, 2, 1)), OK),
+                (ADA, LandOpen(*ids(), 1, False, False), OK),
+            ],
+            world,
+        )
+        if not ground_first:
+            world.do(*plain())
+        world.do(join(BEA, -0.5, 8.0), join(CAL, -0.5, 24.0))
+        world.do(steer(BEA, 1, 1.0, 0.0), steer(CAL, 1, 1.0, 0.0))
+        denied = [pair for _ in range(120) for pair in world.do().denied]
+        assert 16.0 < world.place(BEA)[0] < 32.0
+        assert world.place(CAL)[0] < 0.0
+        world.do(steer(BEA, 2, 0.0, 1.0))
+        denied += [pair for _ in range(100) for pair in world.do().denied]
+        assert world.place(BEA)[1] < 16.0
+        assert denied == [(CAL, 1), (BEA, 1)]
+
+
+def test_a_way_is_seen_and_ends_with_its_parcel() -> None:
+    world = run([(ADA, claim(0, 0, 2, 2), got(1, 400)), (ADA, ease(1, (1, 0, 1, 2)), OK)])
+    (parcel,) = queries.land_mine(world.state, ADA, LandMine(1)).parcels
+    assert parcel.way == Way(16, 0, 16, 32)
+    run([(ADA, LandAbandon(*ids(), 1), OK)], world)
+    assert world.state.parcels.ways == set()
+
+
+@pytest.mark.parametrize(
+    ("part", "through", "opened", "way"),
+    [
+        ((0, 0, 1, 2), (1, 0, 3, 2), {(4, 1)}, (1, 1, 3, 1)),
+        ((0, 0, 1, 2), (1, 0, 3, 2), {(1, 2)}, (1, 1, 1, 1)),
+        ((0, 0, 1, 2), (1, 0, 3, 2), {(2, -1)}, (1, 0, 2, 1)),
+        ((0, 0, 2, 1), (0, 1, 2, 5), {(2, 3)}, (1, 1, 1, 3)),
+        ((0, 0, 2, 1), (0, 1, 2, 5), set(), None),
+    ],
+)
+def test_the_shortest_way_is_found(
+    part: Any, through: Any, opened: set[tuple[int, int]], way: tuple[int, ...] | None
+) -> None:
+    assert shortest_way(part, through, lambda px, py: (px, py) in opened) == way
+
+
+# --- against a plain model ---
+
+NUMBERS = st.tuples(*[st.integers(0, 11)] * 5)
+WANTED = st.lists(
+    st.tuples(
+        st.sampled_from(["split", "split", "ease", "ease", "unease", "merge", "abandon", "claim"]), NUMBERS
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(WANTED)
+def test_open_land_and_ways_stay_one_piece_and_every_parcel_beside_it(wanted: list[Any]) -> None:
+    """Around a parcel with one open side: whatever is split, eased, merged, abandoned and claimed, walked by brute force."""
+    rich = LandRules(starting_grant=10**9, player_parcels_max=10**6, player_plots_max=10**6)
+    world = World(rules=rules(rich))
+    for place in ((0, 0, 4, 3), (-1, -1, 5, 1), (-1, 3, 5, 1), (-1, 0, 1, 3)):
+        world.do(act(ADA, claim(*place)))
+    for what, numbers in wanted:
+        request = asked(world, what, *numbers)
+        if request is not None:
+            world.do(act(ADA, request))
+    check_by_walking(world)
+
+
+def asked(world: World, what: str, which: int, a: int, b: int, c: int, d: int) -> AnyDurable | None:
+    """A request about one of the parcels there are, which the rules may refuse."""
+    by_id = world.state.parcels.by_id
+    if what == "claim" or not by_id:
+        return claim(3 + a % 3, b % 5 - 1)
+    parcel = by_id[sorted(by_id)[which % len(by_id)]]
+    px, py, pw, ph = parcel.rectangle
+    match what:
+        case "split":
+            start, size = ((px, pw), (py, ph))[a % 2]
+            return split_with_way(parcel.parcel_id, Cut(a % 2), start + 1 + b % max(1, size - 1))
+        case "ease":
+            x, y = a % pw, b % ph
+            return ease(parcel.parcel_id, (px + x, py + y, 1 + c % (pw - x), 1 + d % (ph - y)))
+        case "unease":
+            return ease(parcel.parcel_id, NONE)
+        case "merge":
+            return LandMerge(*ids(), parcel.parcel_id, sorted(by_id)[a % len(by_id)])
+        case _:
+            return LandAbandon(*ids(), parcel.parcel_id)
+
+
+def check_by_walking(world: World) -> None:
+    parcels = world.state.parcels
+    square = {(x, y) for x in range(-8, 9) for y in range(-8, 9)}
+    owner = {plot: parcels.by_plot.get(next(plots_in(*plot, 1, 1))) for plot in square}
+    ways = {plot for plot in square if next(plots_in(*plot, 1, 1)) in parcels.ways}
+    open_land = {plot for plot in square if owner[plot] is None} | ways
+    assert walked(open_land, (-8, -8)) == open_land
+    for parcel_id in parcels.by_id:
+        inside = {plot for plot in square if owner[plot] == parcel_id}
+        around = {(x + dx, y + dy) for x, y in inside for dx, dy in STEPS} - inside
+        assert around & open_land
