@@ -302,6 +302,7 @@ export async function start() {
     get wallet() { return { balance: estate.wallet.balance, held: estate.wallet.held, postings: estate.wallet.postings }; },
     get actions() { return estate.actions.waiting.size; },
     get ghosts() { return scene.overlay.marks.ghosts.length; },
+    get still() { return scene.still; }, // whether places on the screen stay where they are
     toScreen: (x, y) => scene.toScreen(x, y),
     get chat() { return chat.lines.map((lines) => lines.map(({ sender_id, sender_name, text }) => ({ sender_id, sender_name, text }))); },
     get stats() {

@@ -89,7 +89,13 @@ export class Scene {
     this.people = []; // of this frame
     this.covered = 0; // how much of the screen a panel covers from below, in pixels, as shown
     this.coveredWanted = 0;
+    this.lag = Infinity; // tiles from the camera to where it goes
     this.resize();
+  }
+
+  /** Whether the camera has come to rest; it follows `me`, who may walk. */
+  get still() {
+    return this.zoom === this.zoomWanted && Math.abs(this.covered - this.coveredWanted) < 1 && this.lag < 0.05;
   }
 
   /** Where the camera's place is on the screen: in the middle of what no panel covers. */
@@ -260,7 +266,8 @@ export class Scene {
     if (!me) return;
     const camera = this.camera;
     const y = me.y - HEAD_TILES / 2;
-    if (!camera.set || Math.hypot(me.x - camera.x, y - camera.y) > 12) {
+    this.lag = Math.hypot(me.x - camera.x, y - camera.y);
+    if (!camera.set || this.lag > 12) {
       this.camera = { x: me.x, y, set: true };
       return;
     }

@@ -1,0 +1,359 @@
+"""Land, building and money in the browser client: done by hand on one page, seen on another."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from protocol.messages import (
+    ClientMessage,
+    LandBuy,
+    LandClaim,
+    LandClaimed,
+    LandOffer,
+    LandOpen,
+    Ok,
+)
+from tests.browser.conftest import Visit, Visitor
+from tests.harness import Client, ServerProcess, serving
+from tools.owners import owner_hue
+from world.tiles import Build
+
+WIDE = {"width": 820, "height": 560}  # a desk's width: the panel stands beside the map
+SIDE = 16  # of a plot
+GRANT = 100_000_00
+
+
+@pytest.fixture(scope="module")
+def country() -> Iterator[ServerProcess]:
+    """A server where everybody begins in the middle, rich enough for a dozen plots."""
+    with serving(None, {"WORLD__SPAWN_RADIUS": 2, "ECONOMY__STARTING_GRANT": GRANT}) as server:
+        yield server
+
+
+def outside(play: Callable[[], Awaitable[Any]]) -> Any:
+    """Something a client of the harness does; in a thread, for playwright has a loop in this one."""
+
+    async def run() -> Any:
+        return await play()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, run()).result()
+
+
+async def done(client: Client, request: Callable[[int, bytes], ClientMessage]) -> dict[str, Any]:
+    """The result of a durable request that must succeed."""
+    answer = await client.ask(request(next(client.ids), os.urandom(16)))
+    assert isinstance(answer, Ok), answer
+    result: dict[str, Any] = answer.result
+    return result
+
+
+def claimed(server: ServerProcess, name: str, x: int, y: int, *, closed: bool = False) -> int:
+    """A plot that somebody claimed before; the parcel_id."""
+
+    async def play() -> int:
+        owner = await Client.join(server, server.token(name))
+        result = await done(owner, lambda number, action: LandClaim(number, action, x, y, SIDE, SIDE))
+        parcel_id: int = result["parcel_id"]
+        if closed:
+            await done(owner, lambda number, action: LandOpen(number, action, parcel_id, False, False))
+        await owner.leave()
+        return parcel_id
+
+    found: int = outside(play)
+    return found
+
+
+def come(visit: Visit, server: ServerProcess, name: str) -> Visitor:
+    return visit(server, f"#token={server.token(name)}", viewport=WIDE).enter()
+
+
+def drag(visitor: Visitor, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With the mouse, from one place of the world to another."""
+    visitor.until("w.still")
+    for place, then in ((start, visitor.page.mouse.down), (end, visitor.page.mouse.up)):
+        where = visitor.get("w.toScreen(...a)", place)
+        visitor.page.mouse.move(where["x"], where["y"], steps=5)
+        then()
+
+
+def begin_claim(visitor: Visitor) -> None:
+    """The land panel, and in it the choosing of plots; who stands on somebody's land sees that parcel first."""
+    visitor.page.keyboard.press("p")
+    visitor.page.locator("#claim, #all-land").wait_for()
+    if visitor.page.is_visible("#all-land"):
+        visitor.page.click("#all-land")
+    visitor.page.click("#claim")
+
+
+def knows(visitor: Visitor, parcel_id: int, condition: str) -> None:
+    """Waits until the page knows a parcel `p` for which something holds."""
+    visitor.until(f"w.land.some((p) => p.parcel_id === a && {condition})", parcel_id)
+
+
+def safe(visitor: Visitor) -> None:
+    """Waits until all that was done is stored."""
+    visitor.until("w.actions === 0")
+    visitor.page.locator("#deeds", has_text="Safe").wait_for()
+
+
+def test_plots_are_claimed_by_dragging_and_others_see_whose_they_are(
+    country: ServerProcess, visit: Visit
+) -> None:
+    ada, brix = come(visit, country, "Ada"), come(visit, country, "Brix")
+    begin_claim(ada)
+    drag(ada, (-24, 4), (-4, 12))
+    ada.page.locator("#quote", has_text="32 × 16 tiles, 2 plots").wait_for()
+    ada.page.locator("#take:enabled").click()
+    ada.until("w.land.some((p) => p.owner_id === w.me.id)")
+    safe(ada)
+    parcel = ada.get("w.land.find((p) => p.owner_id === w.me.id)")
+    assert [parcel[side] for side in ("x", "y", "width", "height")] == [-32, 0, 32, 16]
+    knows(brix, parcel["parcel_id"], "p.owner_name === 'Ada' && p.standing === 0")
+    begin_claim(brix)
+    drag(brix, (-20, 4), (-20, 4))
+    brix.page.locator("#why", has_text="Ada").wait_for()
+    assert brix.page.locator("#take").is_disabled()
+
+
+def test_what_is_built_is_seen_by_others_and_can_be_taken_back(country: ServerProcess, visit: Visit) -> None:
+    claimed(country, "Cleo", 0, -16)
+    cleo, dora = come(visit, country, "Cleo"), come(visit, country, "Dora")
+    knows(cleo, cleo.get("w.land.find((p) => p.owner_id === w.me.id).parcel_id"), "p.standing === 4")
+    cleo.page.keyboard.press("b")
+    cleo.page.click(f"[data-kind='{Build.HEDGE.value}']")
+    drag(cleo, (3.5, -4.5), (6.5, -4.5))
+    for page in (cleo, dora):
+        page.until("[3, 4, 5, 6].every((x) => w.at(x + 0.5, -4.5).built === a)", Build.HEDGE.value)
+    safe(cleo)
+    cleo.until("w.ghosts === 0")
+    dora.page.keyboard.press("b")
+    drag(dora, (4.5, -2.5), (5.5, -2.5))
+    dora.page.locator("#toasts p", has_text="your own land").wait_for()
+    assert dora.get("w.actions") == dora.get("w.ghosts") == 0
+    while cleo.get("w.at(3.5, -4.5).built"):  # a drag may have gone in several edits; each is taken back by itself
+        before = cleo.get("[3, 4, 5, 6].filter((x) => w.at(x + 0.5, -4.5).built).length")
+        cleo.page.keyboard.press("Control+z")
+        cleo.until("[3, 4, 5, 6].filter((x) => w.at(x + 0.5, -4.5).built).length < a", before)
+    for page in (cleo, dora):
+        page.until("[3, 4, 5, 6].every((x) => w.at(x + 0.5, -4.5).built === 0)")
+
+
+def test_land_is_sold_by_one_and_bought_by_another(country: ServerProcess, visit: Visit) -> None:
+    parcel_id = claimed(country, "Emil", -16, -16)
+    emil, fay = come(visit, country, "Emil"), come(visit, country, "Fay")
+    knows(emil, parcel_id, "p.standing === 4")
+    before = emil.get("w.wallet.balance")
+    show(emil, (-8, -8))
+    emil.page.click("#selling-title")
+    emil.page.fill("[name=price]", "1,250.50")
+    emil.page.keyboard.press("Enter")
+    knows(fay, parcel_id, "p.price === 125050")
+    show(fay, (-8, -8))
+    fay.page.locator("#buy", has_text="1,250.50 BDT").click()
+    knows(emil, parcel_id, "p.owner_name === 'Fay' && p.standing === 0 && p.price === null")
+    emil.until("w.wallet.balance === a", before + 125_050)
+    fay.until("w.wallet.balance === a", GRANT - 125_050)
+    safe(fay)
+    fay.page.keyboard.press("m")
+    fay.page.locator("#statement li", has_text="Land bought").wait_for()
+    assert fay.page.locator("#statement li").all_inner_texts()[-1].startswith("Starting grant")
+    assert fay.page.inner_text("#balance").startswith("98,749")
+
+
+def show(visitor: Visitor, place: tuple[float, float]) -> None:
+    """Opens the panel of the parcel at a place, as the other mouse button does."""
+    visitor.until("w.land.length > 0 && w.still")
+    where = visitor.get("w.toScreen(...a)", place)
+    visitor.page.mouse.click(where["x"], where["y"], button="right")
+    visitor.page.wait_for_selector("#all-land")
+
+
+RECORD = """
+() => {
+  window.places = [];
+  const look = () => {
+    window.places.push(window.landworld.me.x);
+    requestAnimationFrame(look);
+  };
+  look();
+}
+"""
+
+
+def test_closed_land_stops_a_walker_at_once_and_lets_in_who_may(country: ServerProcess, visit: Visit) -> None:
+    """Guard: Prediction asks Land.gateAt; without it the walker goes in and is put back by the server."""
+    parcel_id = claimed(country, "Gwen", 16, 0, closed=True)
+    hal, gwen = come(visit, country, "Hal"), come(visit, country, "Gwen")
+    knows(hal, parcel_id, "!p.open_enter")
+    hal.walk("s", 3)
+    hal.page.keyboard.down("d")
+    hal.page.evaluate(RECORD)
+    hal.page.locator("#toasts p", has_text="Gwen").wait_for()
+    hal.until("places.length > 20 && places.at(-1) === places.at(-10)")
+    places = hal.page.evaluate("places")
+    hal.page.keyboard.up("d")
+    assert 15.5 < max(places) < 16
+    assert places == sorted(places)  # never put back
+    gwen.page.keyboard.press("p")
+    gwen.page.click("#land_mine button")
+    gwen.page.click("#opening-title")
+    gwen.page.fill("[name=player]", "Hal")
+    gwen.page.keyboard.press("Enter")
+    gwen.page.locator("#permits li", has_text="Hal").wait_for()
+    knows(hal, parcel_id, "p.standing === 1")
+    hal.walk("d", 2)
+    hal.until("w.me.x > 16.5 && w.me.settled")
+
+
+DEAF = """
+const Socket = window.WebSocket;
+window.lines = [];
+window.WebSocket = class extends Socket {
+  constructor(...given) {
+    super(...given);
+    window.lines.push(this);
+  }
+  set onmessage(take) {
+    super.onmessage = (event) => window.deaf || take(event);
+  }
+};
+"""
+
+
+def test_what_was_not_answered_when_the_line_broke_is_sent_again_and_done_once(
+    country: ServerProcess, visit: Visit
+) -> None:
+    """Guard: Actions keeps the action_id; with a new one each time, the claim is refused as taken."""
+    ivy = visit(country, viewport=WIDE)
+    ivy.page.add_init_script(DEAF)
+    ivy.page.goto(f"http://127.0.0.1:{country.http_port}/#token={country.token('Ivy')}")
+    ivy.page.reload()
+    ivy.enter()
+    begin_claim(ivy)
+    drag(ivy, (-8, -24), (-8, -24))
+    take = ivy.page.locator("#take:enabled")
+    take.wait_for()
+
+    here: Future[None] = Future()
+
+    async def play() -> None:
+        witness = await Client.join(country)
+        here.set_result(None)
+        await witness.wait(LandClaimed, lambda message: message.parcel.owner_name == "Ivy")
+        await witness.leave()
+
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(asyncio.run, play())
+        here.result()
+        ivy.page.evaluate("window.deaf = true")
+        take.click()
+        seen.result()
+    assert ivy.page.inner_text("#deeds").strip() == "Sending…"
+    ivy.page.evaluate("window.lines.at(-1).close(); window.deaf = false")
+    safe(ivy)
+    ivy.until("w.land.filter((p) => p.owner_id === w.me.id).length === 1")
+    ivy.page.keyboard.press("m")
+    ivy.page.locator("#statement li", has_text="Land claimed").wait_for()
+    assert ivy.page.locator("#statement li").count() == 2  # the grant, and one claim
+
+
+def test_a_statement_goes_on_page_by_page(country: ServerProcess, visit: Visit) -> None:
+    rounds = 26
+
+    async def play() -> None:
+        jon, kim = [await Client.join(country, country.token(name)) for name in ("Jon", "Kim")]
+        found = await done(jon, lambda number, action: LandClaim(number, action, 0, 32, SIDE, SIDE))
+        parcel_id: int = found["parcel_id"]
+        for turn in range(2 * rounds):
+            seller, buyer = (jon, kim) if turn % 2 == 0 else (kim, jon)
+            await done(seller, lambda number, action: LandOffer(number, action, parcel_id, 100))
+            await done(buyer, lambda number, action: LandBuy(number, action, parcel_id, 100))
+        for one in (jon, kim):
+            await one.leave()
+
+    outside(play)
+    jon = come(visit, country, "Jon")
+    jon.page.keyboard.press("m")
+    jon.page.locator("#statement li", has_text="Land sold").first.wait_for()
+    jon.page.click("#older")
+    jon.until("w.wallet.postings.length === a", 2 * rounds + 2)
+    assert jon.page.locator("#statement li").all_inner_texts()[-1].startswith("Starting grant")
+    assert not jon.page.is_visible("#older")
+
+
+LAND = """
+async () => {
+  const { Land } = await import("/land.js");
+  const answers = [];
+  const asked = [];
+  const connection = { request: (name, fields) => new Promise((resolve) => { asked.push(fields); answers.push(resolve); }) };
+  const settled = () => new Promise((resolve) => setTimeout(resolve)); // all that waits for nothing but itself
+  const land = new Land(connection, { changed() {} });
+  const parcel = (parcel_id, x, owner_id, standing = 0) => ({ parcel_id, owner_id, x, y: 0, width: 16, height: 16, open_enter: true, open_build: false, standing });
+  const look = () => [0, 16, 32, 48].map((x) => land.at(x + 1, 1)?.owner_id ?? null);
+  const seen = [];
+  let now = 1000;
+  const ask = async () => { now += 1000; land.look(now); await settled(); };
+  land.enter(9, 16, false);
+  land.sees(0, 0);
+  await ask();
+  answers.at(-1)({ parcels: [parcel(1, 0, 5), parcel(2, 16, 6)], more: true });
+  await settled();
+  seen.push(["the next page is asked for", asked.map(({ after }) => after), look()]);
+  land.freed({ parcel_id: 3 });
+  land.changed({ parcel: parcel(4, 48, 9, null) });
+  answers.at(-1)({ parcels: [parcel(3, 32, 7)], more: false });
+  await settled();
+  seen.push(["what is told meanwhile is newer", look()]);
+  seen.push(["mine is mine", land.at(49, 1).standing]);
+  await ask();
+  seen.push(["nothing is left to ask", asked.length]);
+  land.changed({ parcel: parcel(2, 16, 8, null) });
+  await ask();
+  seen.push(["what I may do elsewhere is asked", asked.length, look()]);
+  answers.at(-1)({ parcels: [parcel(2, 16, 8, 2), parcel(4, 48, 9, 4)], more: false });
+  await settled();
+  seen.push(["what is gone goes", look(), land.mayBuild(17, 1)]);
+  land.sees(20, 0);
+  seen.push(["what is far is forgotten", land.known.size]);
+  return seen;
+}
+"""
+
+
+def test_parcels_are_kept_true_by_pages_and_by_what_is_told_meanwhile(
+    country: ServerProcess, visit: Visit
+) -> None:
+    """Guard: Land.told; without it the second page brings back what was freed after it was written."""
+    assert visit(country).page.evaluate(LAND) == [
+        ["the next page is asked for", [0, 2], [5, 6, None, None]],
+        ["what is told meanwhile is newer", [5, 6, None, 9]],
+        ["mine is mine", 4],
+        ["nothing is left to ask", 2],
+        ["what I may do elsewhere is asked", 3, [5, 8, None, 9]],
+        ["what is gone goes", [None, 8, None, 9], True],
+        ["what is far is forgotten", 0],
+    ]
+
+
+def test_owners_have_the_colours_of_the_map(country: ServerProcess, visit: Visit) -> None:
+    page = visit(country).page
+    script = "async (ids) => { const { ownerColour } = await import('/land.js'); return ids.map((id) => ownerColour(id)[0]); }"
+    owners = [1, 2, 77, 4_294_967_295]
+    assert page.evaluate(script, owners) == pytest.approx([owner_hue(owner) for owner in owners])
+
+
+def test_amounts_are_read_and_written_as_people_do(country: ServerProcess, visit: Visit) -> None:
+    page = visit(country).page
+    script = "async ([texts, sums]) => { const { amountText, readAmount } = await import('/money.js'); return [texts.map(readAmount), sums.map(amountText)]; }"
+    texts = ["1", "99.5", "1,250.50", "0.07", "", "-1", "1.234", "x", "10000000000000.01"]
+    sums = [0, 7, -125_050, 123_456_789]
+    assert page.evaluate(script, [texts, sums]) == [
+        [100, 9_950, 125_050, 7, None, None, None, None, None],
+        ["0.00", "0.07", "−1,250.50", "1,234,567.89"],
+    ]
