@@ -12,10 +12,14 @@ from persistence.store import StoredAnswer, StoreUnavailable
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     LandAbandon,
+    LandBuy,
     LandClaim,
     LandClaimResult,
     LandDescribe,
+    LandLet,
+    LandOffer,
     LandPermit,
+    LandRent,
     LandTransfer,
     Ok,
     Role,
@@ -25,7 +29,7 @@ from protocol.messages import (
 from server.actions import LOOK_UP_MAX, OVERDUE_S, WORST_BYTES, WORST_BYTES_OTHERWISE, Actions, content_of
 from tests.server.support import LAND, Stored
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
-from world.commands import AnyDurable
+from world.commands import Act, AnyDurable, Settle
 from world.entries import Entry
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.tick import Events, step
@@ -372,3 +376,45 @@ async def test_while_the_disk_is_too_far_behind_nothing_comes_in_and_what_waits_
 
 def test_what_takes_most_fits_into_an_empty_journal() -> None:
     assert max(*WORST_BYTES.values(), WORST_BYTES_OTHERWISE) <= JOURNAL_BYTES_MAX
+
+
+# --- a market that is closed ---
+
+
+async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_goes_on(desk: Desk) -> None:
+    """Guard: Actions._closed_for, with whatever moves money in MARKET; that what is due by itself waits, in Actions.admit."""
+    owned = claim(0)
+    desk.ask(owned)
+    await desk.looked_up()
+    desk.tick()
+    desk.actions.books.closed = "a test"
+    market = [
+        claim(9),
+        LandOffer(*ids(), 1, 100),
+        LandBuy(*ids(), 1, 100),
+        LandLet(*ids(), 1, 5, 86_400_000),
+        LandRent(*ids(), 1, 5),
+    ]
+    named = LandDescribe(*ids(), 1, "Here", "")
+    desk.ask(*market, named)
+    await desk.looked_up()
+    desk.state.parcels.dues.put(1, 0)
+    admitted = desk.actions.admit()
+    assert [act.request for act in admitted if isinstance(act, Act)] == [named]
+    assert len(admitted) == 1
+    assert desk.refused() == [(one.request_id, RefusalCode.UNAVAILABLE) for one in market]
+    desk.actions.books.closed = ""
+    assert isinstance(desk.actions.admit()[0], Settle)
+
+
+async def test_what_was_done_before_the_market_closed_is_answered_as_it_was(desk: Desk) -> None:
+    """Guard: the look into state.answers in Actions._closed_for. Its answer is not stored yet."""
+    owned = claim(0)
+    desk.ask(owned)
+    await desk.looked_up()
+    first = desk.tick().replies[0]
+    desk.actions.books.closed = "a test"
+    desk.ask(again(owned))
+    await desk.looked_up()
+    assert [reply.result for reply in desk.tick().replies] == [first.result]
+    assert desk.refused() == []
