@@ -31,6 +31,7 @@ from tests.server.support import LAND, Stored
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
 from world.commands import Act, AnyDurable, Settle
 from world.entries import Entry
+from world.parcels import Rectangle
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.tick import Events, step
 
@@ -60,10 +61,8 @@ class Slow(Stored):
 class Dry:
     """A survey of a world without water."""
 
-    async def dry_plots(self, px: int, py: int, pw: int, ph: int) -> int:
-        if max(px + pw, py + ph) * 16 > WORLD_EDGE:
-            raise ValueError("outside the world")
-        return pw * ph
+    async def dry_plots(self, rectangles: Sequence[Rectangle]) -> list[int]:
+        return [pw * ph if max(px + pw, py + ph) * 16 <= WORLD_EDGE else 0 for px, py, pw, ph in rectangles]
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -100,6 +99,10 @@ class Desk:
     async def looked_up(self) -> None:
         """Until all is known that rules need of those who wait."""
         await until(lambda: all(one.ready or one.answered for one in self.actions._queue))
+
+    def admitted(self) -> list[Act]:
+        """What players asked for that enters."""
+        return [act for act in self.actions.admit() if isinstance(act, Act)]
 
     def tick(self) -> Events:
         """What may enters the world; nothing is stored yet."""
@@ -269,7 +272,7 @@ async def test_an_action_id_of_something_else_is_refused(
         desk.flush()
     desk.ask(again(request, x), by=by)
     await desk.looked_up()
-    codes = [answer.code for _, _, answer, _ in desk.tick().answers]
+    codes = [reply.result.code for reply in desk.tick().replies if isinstance(reply.result, Refusal)]
     codes += [code for _, code in desk.refused()]
     assert codes == [RefusalCode.BAD_REQUEST]
     assert desk.state.seq == 1
@@ -320,7 +323,7 @@ async def test_what_a_rule_cannot_know_is_looked_up_before(
 ) -> None:
     desk.ask(request_)
     await desk.looked_up()
-    (act,) = desk.actions.admit()
+    (act,) = desk.admitted()
     assert (act.other_name, act.dry_plots, act.name) == (other_name, dry_plots, "Ada")
 
 
@@ -345,10 +348,10 @@ async def test_nothing_enters_whose_worst_case_does_not_fit_and_nothing_overtake
     requests: list[AnyDurable] = [claim(0), LandAbandon(*ids(), 9), claim(1)]
     desk.ask(*requests)
     await desk.looked_up()
-    assert [act.request for act in desk.actions.admit()] == requests[:1]
+    assert [act.request for act in desk.admitted()] == requests[:1]
     assert desk.actions.waiting == 2
     desk.journal.settle(0)
-    assert [act.request for act in desk.actions.admit()] == requests[1:]
+    assert [act.request for act in desk.admitted()] == requests[1:]
 
 
 async def test_while_the_disk_is_too_far_behind_nothing_comes_in_and_what_waits_is_refused(
@@ -388,7 +391,7 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
     await desk.looked_up()
     desk.tick()
     desk.actions.books.closed = "a test"
-    market = [
+    market: list[AnyDurable] = [
         claim(9),
         LandOffer(*ids(), 1, 100),
         LandBuy(*ids(), 1, 100),
