@@ -28,9 +28,11 @@ from protocol.messages import (
     LandAbandon,
     LandBuy,
     LandClaim,
+    LandLet,
     LandOffer,
     LandPermit,
     LandQuote,
+    LandRent,
     LandSplit,
     LandTransfer,
     Ok,
@@ -48,8 +50,8 @@ from world.tick import ANOTHER_ACTION
 OVERDUE_S = 1.5
 RETRY_S = 0.25  # between looks at a database that is away
 RETRY_AFTER_MS = 2_000
-# What moves money or puts land on the market: refused while the books do not balance.
-MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy)
+# What moves money or puts land on the market: refused while the books do not balance. What is due by itself waits until they do.
+MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
 # What the entry of a request takes at most; a test makes the largest of each.
@@ -146,7 +148,7 @@ class Actions:
         now_s = self.now_s()
         entries, size = self._journal.room(now_s)
         acts: list[Act | Settle] = []
-        due = min(SETTLE_ENTRIES_MAX, entries, size // ENTRY_BYTES_MAX)
+        due = 0 if self.books.closed else min(SETTLE_ENTRIES_MAX, entries, size // ENTRY_BYTES_MAX)
         if due > 0 and self._state.parcels.dues.first(self._state.tick + 1) is not None:
             acts.append(Settle(due))
             entries, size = entries - due, size - due * ENTRY_BYTES_MAX

@@ -12,10 +12,14 @@ from persistence.store import StoredAnswer, StoreUnavailable
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     LandAbandon,
+    LandBuy,
     LandClaim,
     LandClaimResult,
     LandDescribe,
+    LandLet,
+    LandOffer,
     LandPermit,
+    LandRent,
     LandTransfer,
     Ok,
     Role,
@@ -25,8 +29,9 @@ from protocol.messages import (
 from server.actions import LOOK_UP_MAX, OVERDUE_S, WORST_BYTES, WORST_BYTES_OTHERWISE, Actions, content_of
 from tests.server.support import LAND, Stored
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
-from world.commands import AnyDurable
+from world.commands import Act, AnyDurable, Settle
 from world.entries import Entry
+from world.parcels import Rectangle
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.tick import Events, step
 
@@ -56,10 +61,8 @@ class Slow(Stored):
 class Dry:
     """A survey of a world without water."""
 
-    async def dry_plots(self, px: int, py: int, pw: int, ph: int) -> int:
-        if max(px + pw, py + ph) * 16 > WORLD_EDGE:
-            raise ValueError("outside the world")
-        return pw * ph
+    async def dry_plots(self, rectangles: Sequence[Rectangle]) -> list[int]:
+        return [pw * ph if max(px + pw, py + ph) * 16 <= WORLD_EDGE else 0 for px, py, pw, ph in rectangles]
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -96,6 +99,10 @@ class Desk:
     async def looked_up(self) -> None:
         """Until all is known that rules need of those who wait."""
         await until(lambda: all(one.ready or one.answered for one in self.actions._queue))
+
+    def admitted(self) -> list[Act]:
+        """What players asked for that enters."""
+        return [act for act in self.actions.admit() if isinstance(act, Act)]
 
     def tick(self) -> Events:
         """What may enters the world; nothing is stored yet."""
@@ -265,7 +272,7 @@ async def test_an_action_id_of_something_else_is_refused(
         desk.flush()
     desk.ask(again(request, x), by=by)
     await desk.looked_up()
-    codes = [answer.code for _, _, answer, _ in desk.tick().answers]
+    codes = [reply.result.code for reply in desk.tick().replies if isinstance(reply.result, Refusal)]
     codes += [code for _, code in desk.refused()]
     assert codes == [RefusalCode.BAD_REQUEST]
     assert desk.state.seq == 1
@@ -316,7 +323,7 @@ async def test_what_a_rule_cannot_know_is_looked_up_before(
 ) -> None:
     desk.ask(request_)
     await desk.looked_up()
-    (act,) = desk.actions.admit()
+    (act,) = desk.admitted()
     assert (act.other_name, act.dry_plots, act.name) == (other_name, dry_plots, "Ada")
 
 
@@ -341,10 +348,10 @@ async def test_nothing_enters_whose_worst_case_does_not_fit_and_nothing_overtake
     requests: list[AnyDurable] = [claim(0), LandAbandon(*ids(), 9), claim(1)]
     desk.ask(*requests)
     await desk.looked_up()
-    assert [act.request for act in desk.actions.admit()] == requests[:1]
+    assert [act.request for act in desk.admitted()] == requests[:1]
     assert desk.actions.waiting == 2
     desk.journal.settle(0)
-    assert [act.request for act in desk.actions.admit()] == requests[1:]
+    assert [act.request for act in desk.admitted()] == requests[1:]
 
 
 async def test_while_the_disk_is_too_far_behind_nothing_comes_in_and_what_waits_is_refused(
@@ -372,3 +379,45 @@ async def test_while_the_disk_is_too_far_behind_nothing_comes_in_and_what_waits_
 
 def test_what_takes_most_fits_into_an_empty_journal() -> None:
     assert max(*WORST_BYTES.values(), WORST_BYTES_OTHERWISE) <= JOURNAL_BYTES_MAX
+
+
+# --- a market that is closed ---
+
+
+async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_goes_on(desk: Desk) -> None:
+    """Guard: Actions._closed_for, with whatever moves money in MARKET; that what is due by itself waits, in Actions.admit."""
+    owned = claim(0)
+    desk.ask(owned)
+    await desk.looked_up()
+    desk.tick()
+    desk.actions.books.closed = "a test"
+    market: list[AnyDurable] = [
+        claim(9),
+        LandOffer(*ids(), 1, 100),
+        LandBuy(*ids(), 1, 100),
+        LandLet(*ids(), 1, 5, 86_400_000),
+        LandRent(*ids(), 1, 5),
+    ]
+    named = LandDescribe(*ids(), 1, "Here", "")
+    desk.ask(*market, named)
+    await desk.looked_up()
+    desk.state.parcels.dues.put(1, 0)
+    admitted = desk.actions.admit()
+    assert [act.request for act in admitted if isinstance(act, Act)] == [named]
+    assert len(admitted) == 1
+    assert desk.refused() == [(one.request_id, RefusalCode.UNAVAILABLE) for one in market]
+    desk.actions.books.closed = ""
+    assert isinstance(desk.actions.admit()[0], Settle)
+
+
+async def test_what_was_done_before_the_market_closed_is_answered_as_it_was(desk: Desk) -> None:
+    """Guard: the look into state.answers in Actions._closed_for. Its answer is not stored yet."""
+    owned = claim(0)
+    desk.ask(owned)
+    await desk.looked_up()
+    first = desk.tick().replies[0]
+    desk.actions.books.closed = "a test"
+    desk.ask(again(owned))
+    await desk.looked_up()
+    assert [reply.result for reply in desk.tick().replies] == [first.result]
+    assert desk.refused() == []
