@@ -44,6 +44,9 @@ from tools.simulate.player import Connection, Copy, Player, Wishes
 from world.commands import INTENT, Say
 
 PLAYERS = 5
+ENTRIES_MAX = 3, 10, 50  # of the journal: small, so that some seeds meet its limits
+BYTES_OVER = 1_000, 200_000  # what it holds besides one entry of the largest size
+QUEUE_MAX = 4, 64  # actions
 THINK_S = 0.05, 0.7
 NETWORK_S = 0.001, 0.04  # one way
 NOTICE_S = 0.05, 2.0  # until the other end knows that a line is lost
@@ -76,9 +79,9 @@ class Town:
         self.clock = Scheduler(random)
         self.disk = Disk(self.clock)
         self.limits = Limits(
-            random.choice((3, 10, 50)),
-            ENTRY_BYTES_MAX + random.choice((1_000, 200_000)),
-            random.choice((4, 64)),
+            random.choice(ENTRIES_MAX),
+            ENTRY_BYTES_MAX + random.choice(BYTES_OVER),
+            random.choice(QUEUE_MAX),
         )
         self.wall_ahead_ms = 0
         self.faults: Counter[str] = Counter()
