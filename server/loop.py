@@ -221,9 +221,8 @@ class Loop:
                 )
             )
         if events.entries:
-            self._flusher.put_positions(
-                events.tick, (), (), ()
-            )  # no entry is stored ahead of the world's clock
+            # No entry is stored ahead of the world's clock.
+            self._flusher.put_positions(events.tick, (), (), ())
         if events.left:
             player_ids, xs, ys = zip(*events.left, strict=True)
             self._flusher.put_positions(events.tick, player_ids, xs, ys)

@@ -43,6 +43,15 @@ async def test_each_start_raises_the_epoch_and_finds_the_same_world(dsn: str) ->
     assert first.tick == 0
 
 
+async def test_the_worlds_clock_never_goes_back(dsn: str) -> None:
+    """A server that saves before its first tick knows of none. Guard: `greatest` in _LOCK_EPOCH_AND_SET_TICK."""
+    store = await Store.open(dsn, POOL_SIZE)
+    await store.save((await store.open_world(SEED)).epoch, Batch(90))
+    await store.save((await store.open_world(SEED)).epoch, Batch(0))
+    assert (await store.open_world(SEED)).tick == 90
+    await store.close()
+
+
 async def test_another_seed_is_refused_naming_both_and_leaves_the_epoch(dsn: str) -> None:
     store = await Store.open(dsn, POOL_SIZE)
     await store.open_world(SEED)

@@ -18,7 +18,7 @@ from collections import Counter
 
 import structlog
 
-from tools.simulate.town import Outcome, Town
+from tools.simulate.town import TRACE_LINES, Outcome, Town
 from world.tick import warm_up
 
 ACTIONS = 40  # of one seed
@@ -48,7 +48,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     prepare()
     total, faults, failed, shown_s = Counter[str](), Counter[str](), 0, time.monotonic()
     for seed in arguments.seeds:
-        outcome = Town(seed, arguments.actions, **({"trace_lines": None} if arguments.trace else {})).run()
+        outcome = Town(seed, arguments.actions, None if arguments.trace else TRACE_LINES).run()
         total.update(
             seeds=1, actions=outcome.actions, acknowledged=outcome.acknowledged, entries=outcome.entries
         )

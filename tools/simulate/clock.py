@@ -28,6 +28,7 @@ class Scheduler:
         self.now_s = 0.0
         self.random = random
         self._order = itertools.count()
+        self._stopped = False
         self._events: list[tuple[float, int, Process | None, Handle]] = []
         self._outside = self.process("outside")  # lends its handles to what no process does
 
@@ -56,9 +57,14 @@ class Scheduler:
         ]
         heapq.heapify(self._events)
 
-    def run(self, until_s: float, done: Callable[[], bool]) -> None:
-        """Lets things happen up to a time, or until `done`, which is asked after each."""
-        while self._events and not done():
+    def stop(self) -> None:
+        """Ends `run` after what happens now."""
+        self._stopped = True
+
+    def run(self, until_s: float) -> None:
+        """Lets things happen up to a time, or until somebody stops it."""
+        self._stopped = False
+        while self._events and not self._stopped:
             events = self._events
             when_s, order, process, handle = heapq.heappop(events)
             if when_s > until_s:
@@ -72,7 +78,8 @@ class Scheduler:
                 heapq.heappush(events, (process.paused_until_s, order, process, handle))
             else:
                 process.step(handle)
-        self.now_s = max(self.now_s, until_s) if not done() else self.now_s
+        if not self._stopped:
+            self.now_s = max(self.now_s, until_s)
 
 
 class Process(asyncio.AbstractEventLoop):

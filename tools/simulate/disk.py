@@ -327,6 +327,10 @@ class ModelStore:
         found: tuple[str, bytes, bytes] | None = await self._ask(find)
         return found
 
+    async def first_seq(self) -> int:
+        """As Store has it; nothing is pruned here."""
+        return 1
+
     async def books(self) -> Books:
         """As Store has it."""
 

@@ -4,15 +4,16 @@ Real are tick, journal, flusher, actions, questions, what is withheld, directory
 the way to the database and the network are not. What leaves the server passes `on_told` at the moment it is said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from persistence.flusher import Flusher
 from persistence.journal import Journal
-from persistence.store import Fenced, Store, StoreError
+from persistence.store import Fenced, Store, StoreError, WorldRow
 from server.actions import Actions
 from server.auth import Signer
 from server.chunks import Chunks
@@ -33,11 +34,15 @@ from tools.simulate.clock import Scheduler
 from tools.simulate.disk import Disk, ModelStore
 from tools.simulate.ground import Ground
 from world.commands import Inbox
+from world.entries import Entry
 from world.state import LandRules, Rules, State
+from world.terrain import Terrain
 
 SEED = 0
 TICK_HZ = 8
 SPAWN_RADIUS = 20.0
+FLUSH_MS = 500
+CHAT_DAYS = 30.0
 LAST_WORDS_S = 0.1  # a server that stops is gone after this
 DRAIN_S = 2.75  # what server/main.py leaves of server.shutdown_s for the last save
 SIGNING_KEY = bytes(32)
@@ -90,6 +95,25 @@ class Outside:
     wall_ms: Callable[[], int]
 
 
+class Watched(Journal):
+    """A journal that tells what was put there, however long it is kept."""
+
+    def __init__(self, last_seq: int, limits: Limits) -> None:
+        super().__init__(last_seq, limits.entries_max, limits.bytes_max)
+        self._taken: list[Entry] = []
+
+    def put(self, entries: Iterable[Entry], now_s: float) -> None:
+        """As Journal has it."""
+        new = list(entries)
+        self._taken += new
+        super().put(new, now_s)
+
+    def taken(self) -> list[Entry]:
+        """What was put here since the last look."""
+        taken, self._taken = self._taken, []
+        return taken
+
+
 class _Elsewhere(Garbage):
     """Whoever runs the simulation collects."""
 
@@ -102,7 +126,7 @@ class Host:
 
     line: Line
     state: State
-    journal: Journal
+    journal: Watched
     hub: Hub
     loop: Loop
     flusher: Flusher
@@ -132,48 +156,61 @@ class Host:
     def stop(self) -> None:
         """SIGTERM."""
         if self.open:
-            self.process.call_soon(lambda: self.process.create_task(self._stop()))
+            self.process.call_soon(self._begin_to_stop)
 
     # --- as server/main.py ---
 
     def _begin(self) -> None:
         supervise(self.process.create_task(self._start(), name="start"), self._broken)
 
+    def _begin_to_stop(self) -> None:
+        supervise(self.process.create_task(self._stop(), name="stop"), self._broken)
+
     async def _start(self) -> None:
         store = cast("Store", ModelStore(self._disk, self._clock, self.process))
+        inbox = Inbox(CONFIG.limits.inbox_commands_max, CONFIG.limits.joins_per_tick_max)
+        ground = Ground(self._clock.random, inbox)
         try:
             row = await store.open_world(SEED)
-            self.epoch = row.epoch
-            self.journal = journal = Journal(row.last_seq, self._limits.entries_max, self._limits.bytes_max)
-            self.flusher = Flusher(store, journal, row.epoch, self._on_fenced, 500, 30.0)
-            self.state = state = State(RULES)
-            state.tick = row.tick
-            inbox = Inbox(65_536, 32)
-            ground: Any = Ground(self._clock.random, inbox)
             await recall_built(store, inbox, lambda _: None)
             await recall_land(store, inbox, lambda _: None)
         except StoreError:
             self.process.kill()  # it says that it cannot start; somebody starts it again
             return
-        chunks = cast("Chunks", ground)
-        signer = Signer(SIGNING_KEY)
-        directory = Directory(store, self.flusher, chunks, signer, row.epoch, SPAWN_RADIUS, False, 64)
-        actions = Actions(store, journal, Survey(ground, cast("Any", None)), state, self._limits.queue_max)
-        questions = Questions(store, actions, NOTARY, state, 64)
-        counts = Counts()
-        self.hub = Hub(CONFIG, inbox, chunks, directory, actions, questions, counts)
-        clocks = Clocks(self.process.time, self._outside.wall_ms)
-        self.loop = Loop(
-            state, inbox, self.hub, chunks, self.flusher, journal, None, counts, self._broken, clocks
-        )
-        self.loop.garbage = _Elsewhere()
-        self.line = self.hub.attach(lambda down: self._outside.on_down(self, down), Tally)
-        self.hub.spread = self._spread
-        for task in (self.flusher.start(), *directory.start(), *actions.start(), questions.start()):
-            supervise(task, self._broken)
+        self._put_together(store, row, inbox, ground)
         self.loop.start()
         self.open = True
         self._outside.on_open(self)
+
+    def _put_together(self, store: Store, row: WorldRow, inbox: Inbox, ground: Ground) -> None:
+        self.epoch = row.epoch
+        self.journal = journal = Watched(row.last_seq, self._limits)
+        self.flusher = Flusher(store, journal, row.epoch, self._on_fenced, FLUSH_MS, CHAT_DAYS)
+        self.state = state = State(RULES)
+        state.tick = row.tick
+        chunks, terrain, no_executor = cast("Chunks", ground), cast("Terrain", ground), cast("Executor", None)
+        directory = Directory(
+            store,
+            self.flusher,
+            chunks,
+            Signer(SIGNING_KEY),
+            row.epoch,
+            SPAWN_RADIUS,
+            False,
+            CONFIG.limits.sign_in_queue_max,
+        )
+        survey = Survey(terrain, no_executor)
+        actions = Actions(store, journal, survey, state, self._limits.queue_max)
+        questions = Questions(store, actions, NOTARY, state, CONFIG.limits.question_queue_max)
+        counts = Counts()
+        self.hub = hub = Hub(CONFIG, inbox, chunks, directory, actions, questions, counts)
+        clocks = Clocks(self.process.time, self._outside.wall_ms)
+        self.loop = Loop(state, inbox, hub, chunks, self.flusher, journal, None, counts, self._broken, clocks)
+        self.loop.garbage = _Elsewhere()
+        self.line = hub.attach(lambda down: self._outside.on_down(self, down), Tally)
+        hub.spread = self._spread
+        for task in (self.flusher.start(), *directory.start(), *actions.start(), questions.start()):
+            supervise(task, self._broken)
 
     def _spread(self, frame: TickFrame) -> None:
         if not self._ticked:

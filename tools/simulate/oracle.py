@@ -73,7 +73,10 @@ class Oracle:
         self._owned: set[Any] = set()  # parcels as they durably were at some time
         self._ended: set[int] = set()
         self._settled: set[tuple[type, int]] = set()  # what happened by itself, as it is told of
-        self._written: dict[int, dict[int, float]] = {}  # host -> seq -> when it was written there
+        self._ahead: dict[
+            int, dict[int, tuple[float, int]]
+        ] = {}  # by server: seq -> when written there, bytes
+        self._entered_s: dict[tuple[int, int], float] = {}  # by server and seq: when written there
 
     @property
     def durable(self) -> int:
@@ -139,10 +142,19 @@ class Oracle:
             self._refused(host, copy, answer, window)
         elif copy.deed is not None:
             self._acknowledged(copy.deed, answer)
+            self._check_wait(host, copy, self._entered_s.get((host.number, answer.seq), copy.taken_s))
         elif not any(map(_RIGHT[type(copy.request)](self, copy, answer.result), window)):
             self._trouble(
                 f"{name_of(type(copy.request))} is answered {answer.result}, which was never durable "
                 f"between entries {copy.lower} and {self.durable}"
+            )
+
+    def _check_wait(self, host: Host, copy: Copy, until_s: float) -> None:
+        """A deed is done, or refused as UNAVAILABLE, soon after it was asked for."""
+        waited_s = until_s - copy.taken_s
+        if waited_s > UNAVAILABLE_S_MAX + SLACK_S and not host.process.disturbed_since(copy.taken_s):
+            self._trouble(
+                f"{name_of(type(copy.request))} waited for {waited_s:.2f} s and was not told UNAVAILABLE"
             )
 
     def _acknowledged(self, deed: Deed, answer: Ok) -> None:
@@ -160,10 +172,8 @@ class Oracle:
 
     def _refused(self, host: Host, copy: Copy, answer: Refused, window: list[Page]) -> None:
         if answer.code == RefusalCode.UNAVAILABLE:
-            waited_s = host.process.time() - copy.taken_s
-            late = copy.deed is not None and waited_s > UNAVAILABLE_S_MAX + SLACK_S
-            if late and not host.process.disturbed_since(copy.taken_s):
-                self._trouble(f"UNAVAILABLE was told after {waited_s:.2f} s")
+            if copy.deed is not None:
+                self._check_wait(host, copy, host.process.time())
         elif not any(_justified(copy.request, copy.player_id, page, answer) for page in window):
             self._trouble(
                 f"{name_of(type(copy.request))} is refused ({answer.message}), which was never durable "
@@ -198,20 +208,19 @@ class Oracle:
         if host.hub.actions.books.closed:
             self._trouble(f"{host.process.name} closes the market: {host.hub.actions.books.closed}")
         now_s, durable = host.process.time(), self.durable
-        written = self._written.setdefault(host.number, {})
-        for seq in [one for one in written if one <= durable]:
-            del written[seq]
-        ahead = [entry for entry in host.journal.next_batch(10**9) if entry.seq > durable]
-        new = [entry for entry in ahead if entry.seq not in written]
-        oldest_s = min(written.values(), default=now_s)
-        disturbed = host.process.disturbed_since(oldest_s)
-        if new and now_s - oldest_s > JOURNAL_AGE_S + SLACK_S and not disturbed:
-            self._trouble(f"{host.process.name} writes on while an entry waits for {now_s - oldest_s:.2f} s")
+        ahead = self._ahead.setdefault(host.number, {})
+        for seq in [one for one in ahead if one <= durable]:
+            del ahead[seq]
+        waits_s = now_s - min((written_s for written_s, _ in ahead.values()), default=now_s)
+        new = host.journal.taken()
+        if new and waits_s > JOURNAL_AGE_S + SLACK_S and not host.process.disturbed_since(now_s - waits_s):
+            self._trouble(f"{host.process.name} writes on while an entry waits for {waits_s:.2f} s")
         for entry in new:
-            written[entry.seq] = now_s
-        count, size = host.state.seq - durable, sum(len(entry.record) for entry in ahead)
+            ahead[entry.seq] = now_s, len(entry.record)
+            self._entered_s[host.number, entry.seq] = now_s
         if host.epoch != self._disk.tables.epoch:
             return  # what it has in memory will never count
+        count, size = host.state.seq - durable, sum(size for _, size in ahead.values())
         if count > self._limits.entries_max or size > self._limits.bytes_max:
             self._trouble(f"{host.process.name} is {count} entries and {size} bytes ahead of the disk")
 

@@ -26,6 +26,7 @@ from protocol.messages import (
     LandClaim,
     LandClaimed,
     LandDescribe,
+    LandEase,
     LandFreed,
     LandLeave,
     LandLet,
@@ -316,7 +317,11 @@ class Player:
     def _split(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
         cut = self._random.choice(list(Cut))
         start = parcel.x if cut is Cut.VERTICAL else parcel.y
-        return LandSplit(0, b"", parcel.parcel_id, cut, start + PLOT_TILES)
+        return LandSplit(0, b"", parcel.parcel_id, cut, start + PLOT_TILES, self._random.random() < 0.5)
+
+    def _ease(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
+        width = self._random.choice((0, PLOT_TILES))
+        return LandEase(0, b"", parcel.parcel_id, parcel.x, parcel.y, width, width and parcel.height)
 
     def _merge(self, parcel: messages.Parcel, mine: list[messages.Parcel]) -> AnyDurable:
         return LandMerge(0, b"", parcel.parcel_id, self._random.choice(mine).parcel_id)
@@ -375,6 +380,7 @@ _WISHES: tuple[Callable[[Player, messages.Parcel, list[messages.Parcel]], AnyDur
     Player._permit,
     Player._transfer,
     Player._split,
+    Player._ease,
     Player._merge,
     Player._abandon,
     Player._offer,

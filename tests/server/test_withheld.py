@@ -1,0 +1,79 @@
+"""What waits for the disk: until its entry is stored, nobody is told of it, in whatever form."""
+
+from dataclasses import replace
+from typing import Any
+
+from protocol import codec
+from protocol.errors import RefusalCode
+from protocol.messages import EntryDenied, LandClaim, LandClaimed, LandOpen, Ok, Refused
+from server.frames import TickFrame, encode
+from server.withheld import Withheld
+from tests.world.support import ADA, BEA, RULES, World, act, ids
+from world.state import LandRules
+from world.tick import Events
+
+
+class Told:
+    """A world, what it withholds, and what is told of it once the journal is stored up to somewhere."""
+
+    def __init__(self) -> None:
+        self.world = World(rules=replace(RULES, land=LandRules(starting_grant=1_000)))
+        self.withheld = Withheld()
+
+    def tick(self, events: Events, durable_seq: int) -> list[Any]:
+        """The messages of one tick's frame about land."""
+        frame = encode(self.world.state, events, 0)
+        self.withheld.take(self.world.state, events)
+        return self.told(durable_seq, frame)
+
+    def told(self, durable_seq: int, frame: TickFrame | None = None) -> list[Any]:
+        """The same of a tick in which nothing happens."""
+        frame = frame or TickFrame(0, 0)
+        self.withheld.release(durable_seq, frame)
+        messages = [
+            *(one[2] for one in frame.answers),
+            *(one[0] for one in frame.heard),
+            *(one[1] for one in frame.casts),
+        ]
+        return [codec.decode_server(message)[0] for message in messages]
+
+
+def claim() -> LandClaim:
+    return LandClaim(*ids(), 0, 0, 16, 16)
+
+
+def test_an_answer_and_its_news_wait_for_their_entry() -> None:
+    town = Told()
+    assert town.tick(town.world.do(act(ADA, claim())), 0) == []
+    answer, news = town.told(1)
+    assert isinstance(answer, Ok)
+    assert isinstance(news, LandClaimed)
+    assert answer.seq == 1
+    assert len(town.withheld) == 0
+
+
+def test_a_refusal_waits_for_what_it_tells_of() -> None:
+    """Who came too late hears who was first, and that may still be lost. Guard: the seq of a refused Reply."""
+    town = Told()
+    town.tick(town.world.do(act(ADA, claim())), 0)
+    assert town.tick(town.world.do(act(BEA, claim())), 0) == []
+    refused = [one for one in town.told(1) if isinstance(one, Refused)]
+    assert [one.code for one in refused] == [RefusalCode.TAKEN]
+
+
+def test_a_refusal_that_nothing_waits_for_is_told_in_its_tick() -> None:
+    town = Told()
+    town.tick(town.world.do(act(ADA, claim())), 0)
+    town.told(1)
+    (refused,) = town.tick(town.world.do(act(BEA, claim())), 1)
+    assert isinstance(refused, Refused)
+
+
+def test_why_somebody_was_stopped_waits_for_the_entry_that_closed_the_land() -> None:
+    """Guard: Withheld.take, which gives the denial the newest seq."""
+    town = Told()
+    town.tick(town.world.do(act(ADA, claim())), 0)
+    events = town.world.do(act(ADA, LandOpen(*ids(), 1, False, False)))
+    events.denied.append((BEA, 1))
+    assert [type(one) for one in town.tick(events, 1)] == [Ok, LandClaimed]
+    assert EntryDenied in [type(one) for one in town.told(2)]
