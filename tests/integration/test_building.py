@@ -1,4 +1,4 @@
-"""Building over real sockets and a real database: stored before it is answered, once, and seen by those who stand there."""
+"""Building over real sockets and a real database: seen at once by those who stand there, answered once it is stored, and done once."""
 
 import asyncio
 import itertools
@@ -14,10 +14,12 @@ import pytest
 from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
 from protocol.errors import RefusalCode
 from protocol.messages import (
+    PLOT_TILES,
     Chunk,
     ChunkEdits,
     ChunkGet,
     Delivery,
+    LandClaim,
     Move,
     Ok,
     Refused,
@@ -27,10 +29,11 @@ from protocol.messages import (
 )
 from tests.conftest import stopped
 from tests.harness import Client, ServerProcess, serving
-from tests.integration.test_restart import postmaster
+from tests.integration.database import nothing_stored, postmaster
 from world.tiles import EDITS_KEPT_MAX, Build
 
 SETTINGS = {"WORLD__SPAWN_RADIUS": 2}  # all in sight of each other and of the chunks around (0, 0)
+FREE_LAND = (16, -32)  # a plot near the middle, with ground to stand on
 ACTION_IDS = (os.urandom(16) for _ in itertools.count())
 
 
@@ -109,10 +112,39 @@ async def test_a_neighbour_is_told_at_once_and_stopped_by_the_wall(server: Serve
     await guest.leave()
 
 
-async def test_guests_may_not_build(server: ServerProcess) -> None:
-    guest = await Client.join(server)
-    answer = await refused(guest, edit(guest, (0, 0, Build.WALL)))
-    assert answer.code is RefusalCode.NOT_ALLOWED
+async def test_neighbours_see_at_once_and_the_answer_waits_for_the_disk(server: ServerProcess) -> None:
+    """Guard: Withheld keeps the `ok` until its entry is stored; the edits go out with the tick."""
+    mason, guest = await admin(server), await Client.join(server)
+    request = edit(mason, (30, 30, Build.PATH))
+    async with nothing_stored(server.data):
+        await mason.send(request)
+        await guest.wait(
+            ChunkEdits, lambda seen: (tile(30, 30), Build.PATH) in unpack(seen.edits, CHUNK_EDIT).tolist()
+        )
+        await mason.place()
+        assert not [one for one in mason.seen if isinstance(one, Ok) and one.request_id == request.request_id]
+    stored = await mason.wait(Ok, lambda ok: ok.request_id == request.request_id)
+    assert stored.seq
+    await mason.leave()
+    await guest.leave()
+
+
+async def test_guests_build_on_their_own_land_and_nowhere_else(server: ServerProcess) -> None:
+    """Guard: building.check_may_build, tile by tile."""
+    owner, guest = await Client.join(server), await Client.join(server)
+    x, y = FREE_LAND
+    answer = await refused(owner, edit(owner, (x, y, Build.WALL)))
+    assert answer.code is RefusalCode.NOT_OWNER
+    assert "nobody's land" in answer.message
+    claim = LandClaim(next(owner.ids), next(ACTION_IDS), x, y, PLOT_TILES, PLOT_TILES)
+    assert isinstance(await owner.ask(claim), Ok)
+    await build(owner, (x, y, Build.WALL), (x + PLOT_TILES - 1, y + PLOT_TILES - 1, Build.FENCE))
+    answer = await refused(owner, edit(owner, (x + 1, y, Build.WALL), (x + PLOT_TILES, y, Build.WALL)))
+    assert answer.code is RefusalCode.NOT_OWNER
+    answer = await refused(guest, edit(guest, (x + 1, y, Build.WALL)))
+    assert answer.code is RefusalCode.NOT_OWNER
+    assert owner.welcome.name in answer.message
+    await owner.leave()
     await guest.leave()
 
 
@@ -163,7 +195,7 @@ async def test_what_is_older_than_the_log_comes_as_each_tile_once(server: Server
 async def test_the_same_action_has_one_effect_and_one_answer_over_any_connection(
     server: ServerProcess,
 ) -> None:
-    """Guard: the table `answers`."""
+    """Guards: State.answers for what this server did; test_land.py has the table `answers`."""
     mason = await admin(server)
     action_id, tiles = next(ACTION_IDS), [(100, -100, Build.FLOOR), (101, -100, Build.FENCE)]
     for _ in range(2):
@@ -228,33 +260,32 @@ async def test_what_was_answered_outlives_kill_9_and_is_not_done_twice(data: Pat
 async def test_without_postgres_building_is_unavailable_by_halves_never_and_walking_goes_on(
     data: Path,
 ) -> None:
-    """Postgres hangs (SIGSTOP): who comes is refused with a time to retry; when it is back, all goes on."""
+    """Postgres hangs (SIGSTOP): who asks is refused with a time to retry, and nothing was done; when it is back, all goes on.
+
+    Guard: Actions.admit refuses what has waited too long.
+    """
     with serving(data, SETTINGS) as server:
         mason = await admin(server)
         await build(mason, (0, 40, Build.PATH))
+        caught = edit(mason, (1, 40, Build.PATH), (1, 72, Build.PATH))
         with stopped(postmaster(data)):
-            caught = edit(mason, (1, 40, Build.PATH), (1, 72, Build.PATH))
-            await mason.send(caught)
-            answer = await refused(mason, edit(mason, (2, 40, Build.PATH)))
-            assert answer.code is RefusalCode.UNAVAILABLE
+            answer = await mason.ask(caught)
+            assert isinstance(answer, Refused), answer
             assert answer.retry_after_ms
             await mason.place()
-            answered = [
-                one for one in mason.seen if isinstance(one, Ok) and one.request_id == caught.request_id
-            ]
-            told = [one for one in mason.seen if isinstance(one, ChunkEdits) and one.from_version > 1]
-            assert not [*answered, *told], "done before it was stored"
-        answer_of_caught = await mason.wait(Ok, lambda ok: ok.request_id == caught.request_id)
-        assert answer_of_caught.result == {"tiles": 2}
-        await build(mason, (2, 40, Build.PATH))
-        assert await ground(mason, 0, 1, 1) == (Delivery.EDITS, 4)
+        while isinstance(answer, Refused):
+            assert answer.code is RefusalCode.UNAVAILABLE
+            await asyncio.sleep((answer.retry_after_ms or 0) / 1_000)
+            answer = await mason.ask(caught)
+        assert answer.result == {"tiles": 2}
+        assert await ground(mason, 0, 1, 1) == (Delivery.EDITS, 3)
         assert await ground(mason, 0, 2, 1) == (Delivery.EDITS, 2)
         await mason.leave()
 
 
 async def test_postgres_killed_under_edits_loses_none_and_doubles_none(data: Path) -> None:
     """kill -9 of all of Postgres while edits are on their way; whoever was refused sends the same again when told to."""
-    with serving(data, SETTINGS | {"LIMITS__RATES__REQUEST__BURST": 1_000}) as server:
+    with serving(data, SETTINGS | {"LIMITS__RATES__ACTION__BURST": 1_000}) as server:
         mason = await admin(server)
         waiting = [edit(mason, (x, 40, Build.PATH)) for x in range(32)]
         await mason.send(*waiting)

@@ -11,13 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import psutil
 import pytest
 
-from persistence.embedded import PORT
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -35,6 +32,7 @@ from protocol.messages import (
 )
 from tests.conftest import stopped
 from tests.harness import READY_S, STOP_S, WAIT_S, Client, ServerProcess, serving
+from tests.integration.database import postmaster, sql
 
 PLAYERS = 50
 SPEED = 4.0
@@ -59,22 +57,6 @@ async def crowd(server: ServerProcess, count: int = PLAYERS) -> list[Client]:
 
 async def come_back(server: ServerProcess, ticket: str) -> Client:
     return await Client.join(server, resume=ticket)
-
-
-def dsn(data: Path) -> str:
-    return f"postgresql://landworld@/landworld?host={data / 'postgres'}&port={PORT}"
-
-
-def postmaster(data: Path) -> int:
-    return int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-
-
-async def sql(data: Path, statement: str) -> Any:
-    connection = await asyncpg.connect(dsn(data))
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize("gateways", [0, 2])

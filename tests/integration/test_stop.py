@@ -14,7 +14,7 @@ import pytest
 from protocol.messages import PROTOCOL_VERSION, Closing, Hello
 from tests.conftest import stopped
 from tests.harness import READY_S, STOP_S, Client, ServerProcess, serving
-from tests.integration.test_restart import postmaster
+from tests.integration.database import postmaster
 
 # A server in which a statement was put before the start.
 BROKEN = "import sys; sys.argv = ['landworld', 'serve']; {}; from tools.cli import main; sys.exit(main())"

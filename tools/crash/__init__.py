@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -60,6 +61,9 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def crash(arguments: argparse.Namespace) -> int:
     """Runs it; 0 when every promise was kept."""
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # also who is told to end leaves no server behind
     seed = Random().randrange(2**32) if arguments.seed is None else arguments.seed  # noqa: S311 (of a test run)
     console = Console(stderr=True)
     kinds = list(_kinds(arguments.kills, arguments.postgres_kills, Random(seed)))  # noqa: S311 (as above)

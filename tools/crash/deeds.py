@@ -1,4 +1,4 @@
-"""What players do: claim, build, sell, buy, give away, split, merge, describe, let in, abandon.
+"""What players do: claim, build, sell, buy, let, rent, give away, split, merge, describe, let in, abandon.
 
 They remember what their answers told them and act on that; it may be out of date by the time a request arrives, and then it is refused,
 as it would be for people. One `Memory` is shared by all players of a run, since some deeds name what another has.
@@ -17,10 +17,13 @@ from protocol.messages import (
     LandBuy,
     LandClaim,
     LandDescribe,
+    LandLeave,
+    LandLet,
     LandMerge,
     LandOffer,
     LandOpen,
     LandPermit,
+    LandRent,
     LandSplit,
     LandTransfer,
     Ok,
@@ -35,6 +38,8 @@ REACH_PLOTS = 9  # claims lie within so many plots of (0, 0): some in everybody'
 SIDE_PLOTS_MAX = 3
 TILES_MAX = 8  # in one edit
 PRICE_MAX = 5_000
+RENT_MAX = 300
+TERM_MS_MIN, TERM_MS_MAX = 1_000, 30_000
 ABANDON_FROM = 6  # parcels; who has fewer keeps them
 
 Box = tuple[int, int, int, int]  # x, y, width, height in tiles
@@ -46,6 +51,8 @@ class Memory:
 
     owned: dict[int, dict[int, Box]] = field(default_factory=dict)  # player_id -> parcel_id -> where
     for_sale: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, price
+    to_let: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, rent
+    rented: dict[int, int] = field(default_factory=dict)  # parcel_id -> tenant
 
     def learn(self, player_id: int, request: AnyDurable, ok: Ok) -> None:
         """Takes in what an answer means."""
@@ -58,16 +65,28 @@ class Memory:
             case LandBuy(_, _, parcel_id, _):
                 seller, _ = self.for_sale.get(parcel_id, (0, 0))
                 self._hand_over(parcel_id, seller, player_id)
-            case LandOffer(_, _, parcel_id, None):
-                self.for_sale.pop(parcel_id, None)
-            case LandOffer(_, _, parcel_id, int(price)):
-                self.for_sale[parcel_id] = (player_id, price)
             case LandSplit(_, _, parcel_id, cut, at):
                 self._divide(mine, parcel_id, ok.result["other_id"], cut, at)
             case LandMerge(_, _, parcel_id, other_id):
                 self._join(mine, parcel_id, other_id)
             case LandAbandon(_, _, parcel_id):
                 mine.pop(parcel_id, None)
+            case _:
+                self._learn_offers(player_id, request)
+
+    def _learn_offers(self, player_id: int, request: AnyDurable) -> None:
+        match request:
+            case LandOffer(_, _, parcel_id, None):
+                self.for_sale.pop(parcel_id, None)
+            case LandOffer(_, _, parcel_id, int(price)):
+                self.for_sale[parcel_id] = (player_id, price)
+            case LandLet(_, _, parcel_id, None):
+                self.to_let.pop(parcel_id, None)
+            case LandLet(_, _, parcel_id, int(rent)):
+                self.to_let[parcel_id] = (player_id, rent)
+            case LandRent(_, _, parcel_id, _):
+                self.to_let.pop(parcel_id, None)
+                self.rented[parcel_id] = player_id
 
     def _hand_over(self, parcel_id: int, before: int, after: int) -> None:
         box = self.owned.get(before, {}).pop(parcel_id, None)
@@ -169,6 +188,30 @@ class Chooser:
         ]
         return LandBuy(*self._head(), *self.random.choice(others)) if others else None
 
+    def let(self) -> AnyDurable | None:
+        """For a short term, or not any more."""
+        one = self._one()
+        if one is None:
+            return None
+        rent = None if self.random.random() < 0.2 else self.random.randint(0, RENT_MAX)
+        term_ms = self.random.randint(TERM_MS_MIN, TERM_MS_MAX)
+        deposit, renewable = self.random.randint(0, RENT_MAX), self.random.random() < 0.3
+        return LandLet(*self._head(), one[0], rent, term_ms, deposit, renewable)
+
+    def rent(self) -> AnyDurable | None:
+        """What somebody else lets."""
+        others = [
+            (parcel_id, rent)
+            for parcel_id, (owner_id, rent) in self.memory.to_let.items()
+            if owner_id != self.player_id
+        ]
+        return LandRent(*self._head(), *self.random.choice(others)) if others else None
+
+    def give_notice(self) -> AnyDurable | None:
+        """Of what one rents, or rented."""
+        rented = [one for one, tenant_id in self.memory.rented.items() if tenant_id == self.player_id]
+        return LandLeave(*self._head(), self.random.choice(rented)) if rented else None
+
     def transfer(self) -> AnyDurable | None:
         """To somebody, for nothing."""
         one, other = self._one(), self._other_player()
@@ -233,6 +276,9 @@ _TABLE: tuple[tuple[Callable[[Chooser], AnyDurable | None], int], ...] = (
     (Chooser.undo, 1),
     (Chooser.offer, 4),
     (Chooser.buy, 5),
+    (Chooser.let, 4),
+    (Chooser.rent, 5),
+    (Chooser.give_notice, 1),
     (Chooser.transfer, 2),
     (Chooser.split, 3),
     (Chooser.merge, 3),

@@ -6,7 +6,7 @@ What was asked, answered and told is held against the journal (audit.py) after e
     done twice       no action has two entries, and no two `ok` of one action differ
     not done         what was refused has no entry
     told             each event is the content of an entry: nothing was seen that is not in the journal afterwards
-    nobody asked     each entry is an action that one of these clients sent
+    nobody asked     each entry is an action that one of these clients sent, or what the world does by itself: terms end
 
 Each violation is a sentence with what a person needs to look further.
 """
@@ -37,9 +37,11 @@ from protocol.messages import (
 )
 from tools.crash.audit import Audit, Entry, shown
 from world.commands import AnyDurable
+from world.entries import NOBODY
+from world.settlement import LEASE_ENDED, LEASE_RENEWED
 
 LATER = (RefusalCode.UNAVAILABLE, RefusalCode.RATE_LIMITED)  # the same again, when retry_after_ms is over
-CLAIM = name_of(LandClaim)
+BY_ITSELF = {(kind, NOBODY) for kind in (LEASE_RENEWED, LEASE_ENDED)}
 
 News = LandClaimed | LandChanged | LandFreed | WalletChanged
 
@@ -156,6 +158,10 @@ class Oracle:
                 self.wrong(f"{asked} was refused, and was done")
 
     def _check_entry(self, entry: Entry) -> None:
+        if not entry.action_id:
+            if (entry.kind, entry.player_id) not in BY_ITSELF:
+                self.wrong(f"entry {entry.seq}: the world did {entry.kind} for player {entry.player_id}")
+            return
         asked = self.asked.get(entry.action_id)
         if asked is None:
             self.wrong(f"entry {entry.seq}: {entry.kind} of player {entry.player_id}, which nobody asked for")
