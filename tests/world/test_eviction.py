@@ -86,9 +86,9 @@ def test_one_is_put_where_one_can_stand_on_open_land_or_a_way() -> None:
     assert world.place(CAL) == (12.5, 16.5)  # to the north is a wall, to the south a hedge, to the east Bea's
     world.do(act(ADA, close(enter=True)))
     run([(ADA, LandEase(*ids(), 1, 0, 0, 16, 16), OK)], world)
-    world.do(join(7, 13.5, 8.5))
+    world.do(join(7, 13.25, 8.5))
     world.do(act(ADA, close()))
-    assert world.place(7) == (13.5, 8.5)
+    assert world.place(7) == (13.25, 8.5)
 
 
 def test_who_comes_in_on_closed_land_is_welcomed_beside_it() -> None:
