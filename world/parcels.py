@@ -250,6 +250,7 @@ class Parcels:
         self.by_id: dict[int, Parcel] = {}
         self.by_plot: dict[int, int] = {}  # key of a plot -> parcel_id
         self.ways: set[int] = set()  # keys of plots
+        self.shut: set[int] = set()  # parcel_ids where somebody may stand who may not (eviction.py)
         self.by_owner = Ids()
         self.by_tenant = Ids()
         self.dues = Dues()
@@ -288,6 +289,7 @@ class Parcels:
         if parcel.price is not None:
             self.for_sale[parcel.parcel_id] = None
         if not parcel.open_enter:
+            self.shut.add(parcel.parcel_id)
             for player_id in entering(parcel):
                 self.gates.admit(parcel.parcel_id, player_id)
         return changed + plots

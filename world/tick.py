@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Result, Role, Said, name_of
 from protocol.snapshot import CELL_TILES, RECORD
-from world import building, chat, entries, land, leases, movement, settlement
+from world import building, chat, entries, eviction, land, leases, movement, settlement
 from world.commands import (
     STEER,
     Act,
@@ -35,9 +35,9 @@ from world.commands import (
     steer,
 )
 from world.entries import Built, Entry, Outcome
-from world.grid import Ints, Keys, around, pack
+from world.grid import NOBODY, Ints, Keys, around, pack
 from world.movement import NEVER
-from world.parcels import plots_of_cell
+from world.parcels import OPEN, plot_at, plots_of_cell
 from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
@@ -136,6 +136,7 @@ def step(state: State, commands: list[AnyCommand], tick: int) -> Events:
     for command in commands:
         _APPLY[type(command)](state, command, events, touched, steered)
     _expire(state, events, touched)
+    _evict(state, events, touched)
     _sum_up(events, state.players.slot_of)
     _move(state, events, touched)
     _acknowledge(state, steered, events)
@@ -161,6 +162,7 @@ def _join(state: State, command: Join, events: Events, touched: list[int], _: St
     state.detached.discard(command.player_id)
     x, y, key = float(players.x[slot]), float(players.y[slot]), int(players.grid.keys[slot])
     touched.append(key)
+    _look_at(state, plot_at(x, y))
     lines = [
         line
         for line in chat.history(state, command.player_id, x, y)
@@ -253,6 +255,16 @@ def _load_chunk(state: State, command: LoadChunk, events: Events, *_: Any) -> No
         return
     for plot in plots_of_cell(key):
         entries.set_gate(state, state.chunks.slot_of[key], plot)
+    for near in around(key, 1):
+        for plot in plots_of_cell(near):
+            _look_at(state, plot)
+
+
+def _look_at(state: State, plot: int) -> None:
+    """Somebody may stand on a plot that is closed to them."""
+    closed = state.parcels.gate_of(plot)
+    if closed != OPEN:
+        state.parcels.shut.add(closed)
 
 
 def _unload_chunk(state: State, command: UnloadChunk, events: Events, *_: Any) -> None:
@@ -316,6 +328,7 @@ def _recall_parcels(state: State, command: RecallParcels, *_: Any) -> None:
     for parcel in command.parcels:
         entries.apply(state, parcel)
     state.parcels.last_id = command.last_id
+    state.parcels.shut.clear()  # nobody is there yet
 
 
 def _recall_tiles(state: State, command: RecallTiles, *_: Any) -> None:
@@ -347,6 +360,22 @@ def _expire(state: State, events: Events, touched: list[int]) -> None:
     for player_id in sorted(state.detached):
         if players.leave_tick[players.slot_of[player_id]] <= state.tick:
             _remove(state, player_id, events, touched)
+
+
+def _evict(state: State, events: Events, touched: list[int]) -> None:
+    """Whoever stands on land that was closed to them is elsewhere now; snapshots tell, for `moved` answers intents only."""
+    evicted = eviction.evict(state)
+    if not evicted:
+        return
+    players = state.players
+    for slot, was in evicted:
+        touched += [was, int(players.grid.keys[slot])]
+        events.crossed.append((int(players.player_id[slot]), int(players.grid.keys[slot])))
+    for joined in events.joined:
+        slot = players.slot_of.get(joined.player_id, NOBODY)
+        if slot != NOBODY:
+            joined.x, joined.y = float(players.x[slot]), float(players.y[slot])
+            joined.key = int(players.grid.keys[slot])
 
 
 def _sum_up(events: Events, here: dict[int, int]) -> None:
@@ -394,7 +423,7 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
         events.denied.append((int(players.player_id[slot]), int(players.denied[slot])))
     slots = crossed[:crossings]
     came = grid.keys[slots]
-    events.crossed = list(zip(players.player_id[slots].tolist(), came.tolist(), strict=True))
+    events.crossed += zip(players.player_id[slots].tolist(), came.tolist(), strict=True)
     events.moving = int(np.count_nonzero(players.moving))
     shuffled = np.concatenate((came, left[:crossings], np.array(touched, np.int64)))
     if players.regrouped:
