@@ -55,7 +55,7 @@ export function letting({ parcel_id, to_let }, on) {
     },
     h("div", { class: "pair" }, field("Rent in BDT", amount("rent", "0.00", true)), field("for days", amount("days", "7", true))),
     field("Deposit in BDT", amount("deposit", "none", false)),
-    h("label", { class: "check" }, h("input", { type: "checkbox", id: "renewable", checked: true }), "Terms follow each other"),
+    h("label", { class: "check" }, h("input", { type: "checkbox", name: "renewable", checked: true }), "Terms follow each other"),
     h("button", { class: "plain" }, "Offer to let"),
   ));
 }
