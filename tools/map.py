@@ -2,11 +2,13 @@
 
 One pixel a tile by default; a larger `--scale` draws closer and a fraction (1/2 .. 1/32) an overview by averaging. Objects are drawn
 from the back to the front as a few soft ellipses each, with a shadow to the south-east of them (the light is in the north-west).
+`--layer owners` lays over it whose land it is, as the database has it, with a legend of the largest owners.
 
 Units: the rectangle in tiles (y grows south), sizes of objects in tiles, colours 0..255.
 """
 
 import argparse
+import asyncio
 import re
 import sys
 from collections.abc import Iterator
@@ -21,13 +23,18 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from persistence.store import Store
 from protocol.messages import WORLD_TILES_MAX
 from server.config import ConfigError, load_config
+from tools.database import FORESEEABLE, add_database, database
+from tools.owners import largest, legend, paint, touching, with_legend
+from world.parcels import Parcel
 from world.terrain import CHUNK_TILES, Chunk, ObjectKind, Terrain
 
 TILES_MAX = 2**25  # generated for one picture: 32,768 chunks, some ten seconds
 PIXELS_MAX = 2**26  # drawn for one picture: 192 MiB
 SCALE_MAX = 16
+LAND, OWNERS = "land", "owners"  # layers
 FRACTION_MAX = 32  # the smallest scale is one pixel for this many tiles
 
 Pixels = NDArray[np.uint8]
@@ -250,6 +257,29 @@ def _scale(text: str) -> Fraction:
     return scale
 
 
+async def _parcels(args: argparse.Namespace) -> list[Parcel]:
+    """The parcels that touch the rectangle, from the database that the arguments name."""
+    found: list[Parcel] = []
+    async with database(args, alone=False) as dsn:
+        store = await Store.open(dsn, 1)
+        try:
+            async for page in store.parcels(lambda _: None):
+                found += touching(page, *args.rect)
+        finally:
+            await store.close()
+    return found
+
+
+def _with_owners(pixels: Pixels, parcels: list[Parcel], rect: Rect, scale: Fraction) -> Pixels:
+    """The picture with the owners' colours and the legend, which is printed, too."""
+    pixels = np.ascontiguousarray(pixels)
+    paint(pixels, parcels, (rect.x, rect.y), scale)
+    owners = largest(parcels)
+    for _, name, plots in legend(owners):
+        print(f"{plots:>14}  {name}")
+    return with_legend(pixels, owners)
+
+
 def run(args: argparse.Namespace) -> int:
     """Make the picture the arguments ask for; 0 when it is written, 1 when it cannot be, 2 when it is none that can be asked for."""
     out = Path(args.out)
@@ -261,6 +291,7 @@ def run(args: argparse.Namespace) -> int:
             raise MapError(f"{out}: the picture is a PNG; let the name end in .png")
         if not out.parent.is_dir():
             raise MapError(f"{out.parent} is not a directory: make it first, or name another place")
+        parcels = asyncio.run(_parcels(args)) if args.layer == OWNERS else None
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -268,10 +299,15 @@ def run(args: argparse.Namespace) -> int:
         )
         with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
             pixels = render(Terrain(seed), args.rect, args.scale, progress)
+        if parcels is not None:
+            pixels = _with_owners(pixels, parcels, args.rect, args.scale)
         Image.fromarray(pixels).save(out, optimize=True)
     except (MapError, ConfigError) as error:
         print(f"landworld map: {error}", file=sys.stderr)
         return 2
+    except FORESEEABLE as error:
+        print(f"landworld map: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"landworld map: cannot write {out}: {error.strerror or error}", file=sys.stderr)
         return 1
@@ -291,5 +327,12 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--scale", type=_scale, default=Fraction(1), help="pixels a tile: 1..16, or 1/2..1/32 (default 1)"
     )
+    parser.add_argument(
+        "--layer",
+        choices=(LAND, OWNERS),
+        default=LAND,
+        help="the land alone (default), or whose it is over it",
+    )
+    add_database(parser)
     parser.add_argument("out", help="where to write the picture (.png)")
     parser.set_defaults(run=run)

@@ -29,7 +29,7 @@ FLAGS = [
     "--disable-backgrounding-occluded-windows",
 ]
 SMALL = {"width": 480, "height": 360}
-WAIT_MS = 30_000  # for any one condition; a page that takes so long has failed
+WAIT_MS = 120_000  # for any one condition; a page that takes so long has failed
 SPAWN_TILES = 5  # so near that all see each other
 OUTPUT = Path(__file__).parents[2] / "ci-output"
 

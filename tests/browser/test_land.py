@@ -16,6 +16,7 @@ from protocol.messages import (
     LandOffer,
     LandOpen,
     Ok,
+    Standing,
 )
 from tests.browser.conftest import Visit, Visitor
 from tests.harness import Client, ServerProcess, serving
@@ -24,6 +25,7 @@ from world.tiles import Build
 
 WIDE = {"width": 820, "height": 560}  # a desk's width: the panel stands beside the map
 SIDE = 16  # of a plot
+MINE = f"p.standing === {Standing.OWNER.value}"
 GRANT = 100_000_00
 
 
@@ -81,12 +83,17 @@ def drag(visitor: Visitor, start: tuple[float, float], end: tuple[float, float])
         then()
 
 
-def begin_claim(visitor: Visitor) -> None:
-    """The land panel, and in it the choosing of plots; who stands on somebody's land sees that parcel first."""
+def overview(visitor: Visitor) -> None:
+    """The land panel with its lists; who stands on somebody's land sees that parcel first."""
     visitor.page.keyboard.press("p")
     visitor.page.locator("#claim, #all-land").wait_for()
     if visitor.page.is_visible("#all-land"):
         visitor.page.click("#all-land")
+
+
+def begin_claim(visitor: Visitor) -> None:
+    """In the land panel, the choosing of plots."""
+    overview(visitor)
     visitor.page.click("#claim")
 
 
@@ -107,7 +114,7 @@ def test_plots_are_claimed_by_dragging_and_others_see_whose_they_are(
     ada, brix = come(visit, country, "Ada"), come(visit, country, "Brix")
     begin_claim(ada)
     drag(ada, (-24, 4), (-4, 12))
-    ada.page.locator("#quote", has_text="32 × 16 tiles, 2 plots").wait_for()
+    ada.page.locator("#quote", has_text="16 tiles, 2 plots").wait_for()
     ada.page.locator("#take:enabled").click()
     ada.until("w.land.some((p) => p.owner_id === w.me.id)")
     safe(ada)
@@ -123,7 +130,7 @@ def test_plots_are_claimed_by_dragging_and_others_see_whose_they_are(
 def test_what_is_built_is_seen_by_others_and_can_be_taken_back(country: ServerProcess, visit: Visit) -> None:
     claimed(country, "Cleo", 0, -16)
     cleo, dora = come(visit, country, "Cleo"), come(visit, country, "Dora")
-    knows(cleo, cleo.get("w.land.find((p) => p.owner_id === w.me.id).parcel_id"), "p.standing === 4")
+    knows(cleo, cleo.get("w.land.find((p) => p.owner_id === w.me.id).parcel_id"), MINE)
     cleo.page.keyboard.press("b")
     cleo.page.click(f"[data-kind='{Build.HEDGE.value}']")
     drag(cleo, (3.5, -4.5), (6.5, -4.5))
@@ -148,14 +155,14 @@ def test_what_is_built_is_seen_by_others_and_can_be_taken_back(country: ServerPr
 def test_land_is_sold_by_one_and_bought_by_another(country: ServerProcess, visit: Visit) -> None:
     parcel_id = claimed(country, "Emil", -16, -16)
     emil, fay = come(visit, country, "Emil"), come(visit, country, "Fay")
-    knows(emil, parcel_id, "p.standing === 4")
+    knows(emil, parcel_id, MINE)
     before = emil.get("w.wallet.balance")
-    show(emil, (-8, -8))
+    show(emil, (-0.7, -0.7))
     emil.page.click("#selling-title")
     emil.page.fill("[name=price]", "1,250.50")
     emil.page.keyboard.press("Enter")
     knows(fay, parcel_id, "p.price === 125050")
-    show(fay, (-8, -8))
+    show(fay, (-0.7, -0.7))
     fay.page.locator("#buy", has_text="1,250.50 BDT").click()
     knows(emil, parcel_id, "p.owner_name === 'Fay' && p.standing === 0 && p.price === null")
     emil.until("w.wallet.balance === a", before + 125_050)
@@ -169,10 +176,38 @@ def test_land_is_sold_by_one_and_bought_by_another(country: ServerProcess, visit
 
 def show(visitor: Visitor, place: tuple[float, float]) -> None:
     """Opens the panel of the parcel at a place, as the other mouse button does."""
-    visitor.until("w.land.length > 0 && w.still")
+    visitor.until(
+        "w.land.some((p) => a[0] >= p.x && a[0] < p.x + p.width && a[1] >= p.y && a[1] < p.y + p.height) && w.still",
+        place,
+    )
     where = visitor.get("w.toScreen(...a)", place)
     visitor.page.mouse.click(where["x"], where["y"], button="right")
     visitor.page.wait_for_selector("#all-land")
+
+
+def test_land_is_let_rented_and_left(country: ServerProcess, visit: Visit) -> None:
+    parcel_id = claimed(country, "Lea", -16, 16)
+    lea, max_ = come(visit, country, "Lea"), come(visit, country, "Max")
+    overview(lea)
+    lea.page.click("#land_mine button")
+    lea.page.click("#letting-title")
+    for name, value in (("rent", "12.50"), ("days", "7"), ("deposit", "50")):
+        lea.page.fill(f"[name={name}]", value)
+    lea.page.keyboard.press("Enter")
+    knows(max_, parcel_id, "p.to_let?.rent === 1250 && p.to_let.renewable")
+    max_.walk("s", 8)
+    for _ in range(6):
+        max_.page.keyboard.press("Minus")
+    show(max_, (-1, 17.5))
+    max_.page.locator("#rent", has_text="12.50 BDT").click()
+    knows(max_, parcel_id, "p.lease?.tenant_id === w.me.id && p.standing === 4")
+    knows(lea, parcel_id, "p.lease?.tenant_name === 'Max' && p.standing === 0")
+    max_.until("w.wallet.held === 5000 && w.wallet.balance === a", GRANT - 1_250 - 5_000)
+    notice = max_.page.locator(".grave", has_text="Give notice")
+    notice.click()
+    max_.page.locator(".grave.armed").click()
+    knows(lea, parcel_id, "p.lease?.leaving")
+    safe(max_)
 
 
 RECORD = """
@@ -201,7 +236,7 @@ def test_closed_land_stops_a_walker_at_once_and_lets_in_who_may(country: ServerP
     hal.page.keyboard.up("d")
     assert 15.5 < max(places) < 16
     assert places == sorted(places)  # never put back
-    gwen.page.keyboard.press("p")
+    overview(gwen)
     gwen.page.click("#land_mine button")
     gwen.page.click("#opening-title")
     gwen.page.fill("[name=player]", "Hal")
@@ -296,7 +331,8 @@ async () => {
   const connection = { request: (name, fields) => new Promise((resolve) => { asked.push(fields); answers.push(resolve); }) };
   const settled = () => new Promise((resolve) => setTimeout(resolve)); // all that waits for nothing but itself
   const land = new Land(connection, { changed() {} });
-  const parcel = (parcel_id, x, owner_id, standing = 0) => ({ parcel_id, owner_id, x, y: 0, width: 16, height: 16, open_enter: true, open_build: false, standing });
+  const bare = { y: 0, width: 16, height: 16, open_enter: true, open_build: false, lease: null };
+  const parcel = (parcel_id, x, owner_id, standing = 0) => ({ ...bare, parcel_id, owner_id, x, standing });
   const look = () => [0, 16, 32, 48].map((x) => land.at(x + 1, 1)?.owner_id ?? null);
   const seen = [];
   let now = 1000;
@@ -335,7 +371,7 @@ def test_parcels_are_kept_true_by_pages_and_by_what_is_told_meanwhile(
     assert visit(country).page.evaluate(LAND) == [
         ["the next page is asked for", [0, 2], [5, 6, None, None]],
         ["what is told meanwhile is newer", [5, 6, None, 9]],
-        ["mine is mine", 4],
+        ["mine is mine", Standing.OWNER],
         ["nothing is left to ask", 2],
         ["what I may do elsewhere is asked", 3, [5, 8, None, 9]],
         ["what is gone goes", [None, 8, None, 9], True],
@@ -352,10 +388,13 @@ def test_owners_have_the_colours_of_the_map(country: ServerProcess, visit: Visit
 
 def test_amounts_are_read_and_written_as_people_do(country: ServerProcess, visit: Visit) -> None:
     page = visit(country).page
-    script = "async ([texts, sums]) => { const { amountText, readAmount } = await import('/money.js'); return [texts.map(readAmount), sums.map(amountText)]; }"
+    script = """async ([texts, sums]) => {
+      const { amountText, readAmount } = await import("/money.js");
+      return [texts.map(readAmount), sums.map(amountText)];
+    }"""
     texts = ["1", "99.5", "1,250.50", "0.07", "", "-1", "1.234", "x", "10000000000000.01"]
     sums = [0, 7, -125_050, 123_456_789]
     assert page.evaluate(script, [texts, sums]) == [
         [100, 9_950, 125_050, 7, None, None, None, None, None],
-        ["0.00", "0.07", "−1,250.50", "1,234,567.89"],
+        ["0.00", "0.07", "\N{MINUS SIGN}1,250.50", "1,234,567.89"],
     ]

@@ -1,6 +1,7 @@
 """`landworld map`: the picture is the game's own land, and what cannot be drawn is refused in words."""
 
 import argparse
+import asyncio
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from persistence.rows import parcel_row
 from protocol.messages import WORLD_TILES_MAX
+from tests.conftest import Execute
 from tools.map import (
     PIXELS_MAX,
     SCALE_MAX,
@@ -20,6 +23,8 @@ from tools.map import (
     lit,
     render,
 )
+from tools.owners import LEGEND_OWNERS_MAX, LEGEND_WIDTH_MIN, ROW_PX, Owner, legend, owner_colour
+from world.parcels import Parcel
 from world.terrain import ObjectKind, Terrain
 
 
@@ -127,3 +132,50 @@ def test_outputs_that_cannot_be_written_are_refused(
     (tmp_path / "taken.png").mkdir()
     assert landworld("--rect", "0,0,8,8", str(tmp_path / name)) == code
     assert says in capsys.readouterr().err
+
+
+async def test_the_owners_of_the_database_are_laid_over_the_land_and_listed(
+    dsn: str, sql: Execute, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parcels = [
+        Parcel(1, 7, "Ada", 0, 0, 2, 1),
+        Parcel(2, 9, "Brix", -2, 0, 1, 1),
+        Parcel(3, 9, "Brix", 0, 2, 3, 1),
+        Parcel(4, 5, "Far", 90, 90, 1, 1),
+    ]
+    for parcel in parcels:
+        parcel_id, owner_id, px, py, pw, ph, whole = parcel_row(parcel)
+        values = f"{parcel_id}, {owner_id}, {px}, {py}, {pw}, {ph}, '{whole}'"
+        await sql(f"INSERT INTO parcels VALUES ({values})")  # noqa: S608 (all of it is ours)
+    with_them, without = tmp_path / "owners.png", tmp_path / "land.png"
+    where = ("--rect", "-40,-8,128,64", "--seed", "3", "--scale", "2")
+    assert await asyncio.to_thread(landworld, *where, "--layer", "owners", "--dsn", dsn, str(with_them)) == 0
+    assert await asyncio.to_thread(landworld, *where, str(without)) == 0
+    with Image.open(with_them) as picture, Image.open(without) as bare:
+        assert picture.width == max(bare.width, LEGEND_WIDTH_MIN)
+        assert picture.height > bare.height + 2 * ROW_PX
+        border, inside, outside = ((2 * (x + 40), 2 * (y + 8)) for x, y in ((0, 0), (10, 8), (-1, -1)))
+        assert picture.getpixel(border) == owner_colour(7)
+        assert picture.getpixel(inside) not in (owner_colour(7), bare.getpixel(inside))
+        assert picture.getpixel(outside) == bare.getpixel(outside)
+    said = capsys.readouterr().out
+    assert said.index("4 plots  Brix") < said.index("2 plots  Ada")
+    assert "Far" not in said
+
+
+def test_a_legend_names_the_largest_and_counts_the_others() -> None:
+    many = [Owner(number, f"Owner {number}", 20 - number) for number in range(1, LEGEND_OWNERS_MAX + 4)]
+    rows = legend(many)
+    assert [name for _, name, _ in rows[:-1]] == [one.name for one in many[:LEGEND_OWNERS_MAX]]
+    assert rows[-1] == (None, "3 others", f"{sum(one.plots for one in many[LEGEND_OWNERS_MAX:])} plots")
+    assert legend([]) == [(None, "Nobody owns land here.", "")]
+
+
+def test_without_a_database_the_owners_are_not_drawn(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "map.png"
+    where = ("--rect", "0,0,16,16", "--layer", "owners", "--data", str(data))
+    assert landworld(*where, str(out)) == 1
+    assert "no database" in capsys.readouterr().err
+    assert not out.exists()

@@ -4,6 +4,7 @@
 // my cell changes. What is told while a page is on its way is newer than the page. An event goes to many and does not say what I may do
 // on the parcel, so after one the surroundings are asked for again.
 
+import { OPEN } from "./movement.js";
 import { Standing } from "./protocol.js";
 
 const CELL_TILES = 32;
@@ -13,6 +14,11 @@ const PLOTS_EDGE = 2 ** 17; // more than there are, from the middle to any edge
 
 const touches = (one, other) =>
   one.x < other.x + other.width && other.x < one.x + one.width && one.y < other.y + other.height && other.y < one.y + one.height;
+
+const isInside = (one, x, y) => Boolean(one) && x >= one.x && x < one.x + one.width && y >= one.y && y < one.y + one.height;
+
+/** Who stands there as an owner does: the tenant while it is let. */
+const holderOf = ({ owner_id, lease }) => lease?.tenant_id ?? owner_id;
 
 /** The colour of an owner's land, as [hue in degrees, saturation, lightness]; the same in tools/owners.py. Gold is kept for mine. */
 export function ownerColour(ownerId) {
@@ -97,10 +103,10 @@ export class Land {
   /** The messages `land_claimed` and `land_changed`. */
   changed({ parcel }) {
     const old = this.known.get(parcel.parcel_id);
-    const mine = parcel.owner_id === this.me;
-    const kept = old?.owner_id === parcel.owner_id ? old.standing : Standing.NONE;
+    const mine = holderOf(parcel) === this.me;
+    const kept = old && holderOf(old) === holderOf(parcel) ? old.standing : Standing.NONE;
     this.told.add(parcel.parcel_id);
-    this.put({ ...parcel, standing: mine ? Standing.OWNER : kept });
+    this.put({ ...parcel, standing: mine ? (parcel.lease ? Standing.TENANT : Standing.OWNER) : kept });
     if (!mine) this.due = true;
     this.on.changed();
   }
@@ -144,10 +150,11 @@ export class Land {
     return this.around !== null && touches(rectangle, this.around);
   }
 
-  /** The closed parcel at a place that I may not enter; 0 where I may walk. */
+  /** The closed parcel at a place that I may not enter; OPEN where I may walk, as on a way that it grants. */
   gateAt = (x, y) => {
     const parcel = this.passes ? null : this.at(x, y);
-    return parcel === null || parcel.open_enter || parcel.standing >= Standing.VISITOR ? 0 : parcel.parcel_id;
+    const opened = parcel === null || parcel.open_enter || parcel.standing >= Standing.VISITOR || isInside(parcel.way, x, y);
+    return opened ? OPEN : parcel.parcel_id;
   };
 
   /** Whether I may build on a tile, as far as is known. */

@@ -258,8 +258,9 @@ export class LandPanel {
     this.panel.show("land", `Split ${nameOf(parcel)}`, "split", [
       h("p", { class: "soft" }, "Draw a line across the parcel, or choose one."),
       lines,
+      h("label", { class: "check" }, h("input", { type: "checkbox", name: "ease" }), "A part without a way out gets one through the other"),
       h("div", { class: "pair" },
-        button("Split here", () => this.cut(parcel, tool.line), { id: "cut", class: "main" }),
+        button("Split here", () => this.cut(parcel, { ...tool.line, ease: this.panel.body.querySelector("[name=ease]").checked }), { id: "cut", class: "main" }),
         button("Cancel", () => this.show(parcel), { class: "plain" })),
     ]);
   }

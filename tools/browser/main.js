@@ -17,6 +17,7 @@ import { Hud } from "./hud.js";
 import { Input } from "./input.js";
 import { clockText, hourAt } from "./light.js";
 import { Minimap } from "./minimap.js";
+import { moneyText } from "./money.js";
 import { OPEN } from "./movement.js";
 import { Prediction } from "./prediction.js";
 import { Scene } from "./scene.js";
@@ -112,6 +113,8 @@ export async function start() {
     land_changed: (message) => estate.land.changed(message),
     land_freed: (message) => estate.land.freed(message),
     wallet_changed: (message) => estate.wallet.set(message),
+    lease_ended: () => hud.toast("A lease is over: the deposit is back, and the parcel is as it was before."),
+    upkeep_missed: ({ owed }) => hud.toast(`Upkeep was due and your wallet held too little: ${moneyText(owed)} are owed, or the land is lost.`),
     entry_denied: ({ message }) => hud.toast(message),
     chat_said: (message, now) => chat.said(message, clock.tickAt(now) * clock.tickMs),
   });

@@ -14,6 +14,7 @@ const GLOW = 0.34;
 const TINT = 0.08;
 const TINT_MINE = 0.1;
 const TINT_CHOSEN = 0.18;
+const WAY = 0.13; // what everybody may walk on
 const GHOST = 0.55;
 const MINE = 0xffd66b;
 const GOOD = 0x8fe39a;
@@ -85,6 +86,7 @@ export class Overlay {
     frame(put, parcel, shade, DARK, 0.5);
     frame(put, inset(parcel, shade), line, colour, 0.92);
     if (!parcel.open_enter) this.addBars(put, parcel, colour, line);
+    if (parcel.way) put(parcel.way.x, parcel.way.y, parcel.way.width, parcel.way.height, WHITE, WAY);
   }
 
   /** A closed parcel has a second line inside, like a fence. */

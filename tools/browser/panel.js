@@ -41,22 +41,30 @@ export class Panel {
 
   /** What was typed into these fields is done: they show what they began with. */
   settle(...names) {
-    for (const field of this.body.querySelectorAll("[name]")) if (names.includes(field.name)) field.value = field.defaultValue;
+    for (const field of this.fields()) if (names.includes(field.name)) field.value = field.defaultValue;
+  }
+
+  /** What has a name is a person's to fill in until it is sent. */
+  fields() {
+    return [...this.body.querySelectorAll("[name]")];
   }
 
   drafts() {
-    const fields = [...this.body.querySelectorAll("[name]")].filter((field) => "defaultValue" in field && field.value !== field.defaultValue);
     const focus = this.body.contains(document.activeElement) ? document.activeElement : null;
     return {
-      values: new Map(fields.map((field) => [field.name, field.value])),
+      values: new Map(this.fields().filter((field) => field.value !== field.defaultValue).map(({ name, value }) => [name, value])),
+      checked: new Map(this.fields().map(({ name, checked }) => [name, checked])),
       open: new Set([...this.body.querySelectorAll("details[open]")].map(({ id }) => id)),
       focus: focus?.name || focus?.id || null,
     };
   }
 
-  restore({ values, open, focus }) {
+  restore({ values, checked, open, focus }) {
     for (const details of this.body.querySelectorAll("details")) details.open = open.has(details.id);
-    for (const field of this.body.querySelectorAll("[name]")) if (values.has(field.name)) field.value = values.get(field.name);
+    for (const field of this.fields()) {
+      if (field.type === "checkbox" && checked.has(field.name)) field.checked = checked.get(field.name);
+      else if (values.has(field.name)) field.value = values.get(field.name);
+    }
     if (focus) (this.body.querySelector(`[name="${focus}"]`) ?? this.body.querySelector(`#${focus}`))?.focus();
   }
 }

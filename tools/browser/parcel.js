@@ -7,6 +7,7 @@
 //   split(), freed(), redraw()     what the panel shows next
 
 import { button, h } from "./dom.js";
+import { leaseFacts, letting, noticing, renting } from "./lease.js";
 import { moneyText, readAmount } from "./money.js";
 import { field, fold, form, sure } from "./panel.js";
 import { LIMITS, Standing } from "./protocol.js";
@@ -15,7 +16,9 @@ const STANDINGS = [
   [Standing.VISITOR, "may enter"],
   [Standing.BUILDER, "may build"],
   [Standing.MANAGER, "manages it"],
+  [Standing.TENANT, "rents it"],
 ];
+const GIVEN = STANDINGS.filter(([value]) => value <= Standing.MANAGER); // by a permit
 
 export const nameOf = (parcel) => parcel.name || `Parcel ${parcel.parcel_id}`;
 const coloured = (colour) => h("i", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" });
@@ -34,16 +37,21 @@ export const sizeText = ({ width, height }, side) => {
 export function parcelView(parcel, context) {
   const mine = parcel.owner_id === context.me;
   const manages = parcel.standing >= Standing.MANAGER;
+  const free = mine && !parcel.lease; // the owner may do everything
+  const party = mine || parcel.lease?.tenant_id === context.me;
   return [
     h("p", { class: "owner" }, coloured(context.colour), mine ? "Yours" : `Land of ${parcel.owner_name}`),
     parcel.description ? h("p", { class: "words" }, parcel.description) : null,
     facts(parcel, context),
     parcel.price !== null && !mine ? buying(parcel, context.on) : null,
+    parcel.to_let && !mine ? renting(parcel, context.on) : null,
+    parcel.lease && party ? noticing(parcel, context.on) : null,
     manages ? naming(parcel, context.on) : null,
     manages ? opening(parcel, context) : null,
-    mine ? selling(parcel, context.on) : null,
-    mine ? shaping(parcel, context) : null,
-    mine ? leaving(parcel, context.on) : null,
+    free ? selling(parcel, context.on) : null,
+    free ? letting(parcel, context.on) : null,
+    free ? shaping(parcel, context) : null,
+    free ? leaving(parcel, context.on) : null,
   ];
 }
 
@@ -55,8 +63,10 @@ function facts(parcel, { me, side }) {
     ["Place", `${parcel.x + parcel.width / 2}, ${parcel.y + parcel.height / 2}`],
     ["Everybody", may.length > 0 ? `may ${may.join(" and ")}` : "is kept out"],
   ];
-  if (standing && parcel.owner_id !== me) rows.push(["You", standing[1] === "manages it" ? "manage it" : standing[1]]);
+  if (standing && parcel.owner_id !== me) rows.push(["You", standing[1].replace(/^(manage|rent)s/, "$1")]);
   if (parcel.price !== null) rows.push(["For sale", moneyText(parcel.price)]);
+  rows.push(...leaseFacts(parcel));
+  if (parcel.way) rows.push(["Way", `everybody may walk on ${sizeText(parcel.way, side)}`]);
   return h("dl", {}, ...rows.flatMap(([term, words]) => [h("dt", {}, term), h("dd", {}, words)]));
 }
 
@@ -105,7 +115,7 @@ function permitForm(parcel_id, on) {
     },
     h("div", { class: "pair" },
       h("input", { name: "player", placeholder: "Name of a player", "aria-label": "Name of a player", required: true, maxlength: LIMITS.name_chars_max }),
-      h("select", { name: "standing", "aria-label": "What they may do" }, ...STANDINGS.map(([value, words]) => h("option", { value }, words))),
+      h("select", { name: "standing", "aria-label": "What they may do" }, ...GIVEN.map(([value, words]) => h("option", { value }, words))),
     ),
     h("button", { class: "plain" }, "Let them"),
   );
@@ -128,11 +138,13 @@ function selling({ parcel_id, price }, on) {
 
 function shaping(parcel, { side, mergeable, on }) {
   const divisible = parcel.width > side || parcel.height > side;
-  if (!divisible && mergeable.length === 0) return null;
+  if (!divisible && mergeable.length === 0 && !parcel.way) return null;
+  const { parcel_id, x, y, way } = parcel;
   return fold("shaping", "Split and merge",
+    way ? button("Take the way back", () => on.act("land_ease", { parcel_id, x, y, width: 0, height: 0 }), { class: "plain" }) : null,
     divisible ? button("Split along a line", () => on.split(), { id: "split", class: "plain" }) : null,
     ...mergeable.map((other) =>
-      button(`Merge with ${nameOf(other)}`, () => on.act("land_merge", { parcel_id: parcel.parcel_id, other_id: other.parcel_id }), { class: "plain merge" })),
+      button(`Merge with ${nameOf(other)}`, () => on.act("land_merge", { parcel_id, other_id: other.parcel_id }), { class: "plain merge" })),
   );
 }
 

@@ -6,6 +6,10 @@ import { amountText, moneyText } from "./money.js";
 const WORDS = {
   land_claim: ["Starting grant", "Land claimed"],
   land_buy: ["Land sold", "Land bought"],
+  land_rent: ["Rent", "Rent and deposit"],
+  lease_renewed: ["Rent", "Rent"],
+  lease_ended: ["Deposit back", "Deposit back"],
+  upkeep_paid: ["Upkeep", "Upkeep"],
 };
 
 /** What a movement was, in words. The grant comes with the first action of a wallet, before its price. */

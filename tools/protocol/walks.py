@@ -179,8 +179,8 @@ def walk(row: Mapping[str, Any]) -> list[list[float]]:
 def _parcel(bounds: Closed, enters: Sequence[int]) -> Parcel:
     parcel_id, *tiles = bounds
     permits = (Permit(WALKER, "walker", Standing.VISITOR),) if parcel_id in enters else ()
-    plots = (value // PLOT_TILES for value in tiles)
-    return Parcel(parcel_id, NEIGHBOUR, "neighbour", *plots, open_enter=False, permits=permits)
+    px, py, pw, ph = (value // PLOT_TILES for value in tiles)
+    return Parcel(parcel_id, NEIGHBOUR, "neighbour", px, py, pw, ph, open_enter=False, permits=permits)
 
 
 def _walked(scene: Scene) -> dict[str, Any]:
@@ -204,12 +204,14 @@ def _walked(scene: Scene) -> dict[str, Any]:
 
 
 def _wild() -> Iterator[Scene]:
-    """Long walks over ground of all kinds, from a seed."""
+    """Long walks over ground of all kinds, from a seed; the last among closed land."""
     random = np.random.default_rng(WILD_SEED)
+    picture: list[str] = []
+    inputs: Inputs = []
     for number in range(4):
         picture = ["".join(random.choice(list(".....##~,"), 24)) for _ in range(24)]
         ways = random.uniform(-SQRT, SQRT, (30, 2)).round(6).tolist()
-        inputs: Inputs = [(8, dx, dy) for dx, dy in ways]
+        inputs = [(8, dx, dy) for dx, dy in ways]
         yield Scene(f"wild {number}", AROUND, (-12, -12), picture, (0.5, 0.5), inputs)
     closed = ((7, -32, -16, 16, 16), (8, 0, 0, 16, 32), (9, -16, 16, 16, 16))
     yield Scene("wild among closed land", AROUND, (-12, -12), picture, (0.5, -0.5), inputs, closed, (9,))

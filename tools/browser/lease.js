@@ -1,0 +1,61 @@
+// A parcel to let: what it costs, renting it, offering it, and giving notice. `on` as in parcel.js.
+
+import { button, h } from "./dom.js";
+import { moneyText, readAmount } from "./money.js";
+import { field, fold, form, sure } from "./panel.js";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+/** A term in words: whole days where it is so long, else hours. */
+export function termText(termMs) {
+  const [count, unit] = termMs >= DAY_MS ? [termMs / DAY_MS, "day"] : [termMs / HOUR_MS, "hour"];
+  const rounded = Math.round(count * 100) / 100;
+  return `${rounded} ${unit}${rounded === 1 ? "" : "s"}`;
+}
+
+/** Rows of [term, words] about letting. */
+export function leaseFacts({ to_let, lease }) {
+  if (lease) return [["Rented by", lease.tenant_name], ["Rent", rentText(lease.terms)], ["Lease", lease.leaving ? "ends with this term" : "goes on"]];
+  return to_let ? [["To let", rentText(to_let)]] : [];
+}
+
+const rentText = ({ rent, term_ms }) => `${moneyText(rent)} for ${termText(term_ms)}`;
+
+/** For whoever may rent it. */
+export function renting({ parcel_id, to_let }, on) {
+  const { rent, deposit, term_ms, renewable } = to_let;
+  const words = [deposit > 0 ? `A deposit of ${moneyText(deposit)} is set aside and comes back at the end.` : null, renewable ? "It goes on term by term until somebody gives notice." : "It ends after one term."];
+  return h("div", { class: "offer" },
+    button(`Rent for ${moneyText(rent)}`, () => on.act("land_rent", { parcel_id, rent, term_ms, deposit }), { id: "rent", class: "main" }),
+    h("p", { class: "soft" }, words.filter(Boolean).join(" ")));
+}
+
+/** For who has rented it, and for who has let it. */
+export function noticing({ parcel_id, lease }, on) {
+  if (lease.leaving) return null;
+  return sure("Give notice", "Press again: the lease ends with this term", () => on.act("land_leave", { parcel_id }));
+}
+
+/** For the owner. */
+export function letting({ parcel_id, to_let }, on) {
+  if (to_let) return fold("letting", "Let", h("p", { class: "soft" }, `Anybody can rent it: ${rentText(to_let)}.`), button("Not to let any more", () => on.act("land_let", { parcel_id }), { class: "plain" }));
+  const amount = (name, placeholder, required) => h("input", { name, inputmode: "decimal", placeholder, required });
+  return fold("letting", "Let", form(
+    async ({ elements }) => {
+      const rent = readAmount(elements.rent.value);
+      const deposit = readAmount(elements.deposit.value || "0");
+      const days = Number(elements.days.value);
+      if (rent === null || deposit === null || !(days > 0)) {
+        on.toast("Write amounts in BDT, like 1250 or 99.50, and a number of days.");
+        return;
+      }
+      const terms = { rent, deposit, term_ms: Math.round(days * DAY_MS), renewable: elements.renewable.checked };
+      if (await on.act("land_let", { parcel_id, ...terms })) on.settle("rent", "deposit", "days");
+    },
+    h("div", { class: "pair" }, field("Rent in BDT", amount("rent", "0.00", true)), field("for days", amount("days", "7", true))),
+    field("Deposit in BDT", amount("deposit", "none", false)),
+    h("label", { class: "check" }, h("input", { type: "checkbox", name: "renewable", checked: true }), "Terms follow each other"),
+    h("button", { class: "plain" }, "Offer to let"),
+  ));
+}
