@@ -343,7 +343,7 @@ class Hub:
             if isinstance(outcome, Refusal):
                 self.counts.refused[outcome.code.name] += 1
             told = caller.player_id, caller.number, answered(request.request_id, 0, outcome)
-            self.withheld.put(seq, TickFrame(0, 0, answers=[told]))
+            self.withheld.at(seq).answers.append(told)
 
         try:
             self.questions.ask(caller.player_id, request, answer)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,8 +72,7 @@ class Heard:
     by: list[int] | None
 
 
-@dataclass(slots=True)
-class Edited:
+class Edited(msgspec.Struct, frozen=True, gc=False):
     """Tiles of one chunk were built on: what makes its version `from_version` to `version`, packed CHUNK_EDIT records."""
 
     key: int
@@ -81,8 +81,7 @@ class Edited:
     edits: bytes
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """The answer to an action, to be given as soon as entry `seq` is stored; `session` as in Say.
 
     A refusal waits, too, for the last entry that the rule could see: it tells of land and money as they are then.
