@@ -61,6 +61,8 @@ POSTGRES_MAJOR_MIN = 15
 CHAT_ROWS_MAX = 100_000  # older lines are deleted
 SURFACES_READ = 5_000  # chunks read at once at the start: some 100 ms
 PARCELS_READ = 20_000  # parcels, likewise
+ACCOUNTS_READ = 100_000  # accounts, likewise
+ACCOUNT_BEFORE_ALL = -(2**63)  # no account comes before this
 PARTITION_ENTRIES = 1_000_000  # of the journal in one partition
 CHUNK_BEFORE_ALL = -(2**31)  # no chunk comes before this
 
@@ -326,6 +328,9 @@ UPDATE world SET last_seq = $35, last_digest = $36, last_parcel_id = greatest(la
 _PAGE_OF_SURFACES = """
 SELECT cx, cy, version, edits FROM surfaces WHERE (cx, cy) > ($1, $2) ORDER BY cx, cy LIMIT $3
 """
+_PAGE_OF_ACCOUNTS = (
+    "SELECT account_id, balance FROM accounts WHERE account_id > $1 ORDER BY account_id LIMIT $2"
+)
 _PAGE_OF_PARCELS = "SELECT parcel_id, parcel FROM parcels WHERE parcel_id > $1 ORDER BY parcel_id LIMIT $2"
 _PAGE_OF_POSTINGS = """
 SELECT postings.seq, (record->>'tick')::bigint AS tick, record->>'kind' AS kind, amount, balance
@@ -558,23 +563,34 @@ class Store:
         return None if row is None else (row["record"], row["digest"], row["before"])
 
     async def books(self) -> Books:
-        """The journal's end and the ledger."""
-        async with self._connection() as connection, connection.transaction(isolation="repeatable_read"):
+        """The journal's end and the ledger. Nobody else may be writing."""
+        async with self._connection() as connection:
             end = await connection.fetchrow(
                 "SELECT last_seq, last_digest, last_parcel_id FROM world WHERE id = 1"
             )
             assert end is not None
-            balances = await connection.fetch("SELECT account_id, balance FROM accounts ORDER BY account_id")
             holds = await connection.fetch(
                 "SELECT hold_id, account_id, amount, why FROM holds ORDER BY hold_id"
             )
         return Books(
             end["last_seq"],
             end["last_digest"],
-            [tuple(row) for row in balances],
+            await self._balances(),
             [Hold(*row) for row in holds],
             end["last_parcel_id"],
         )
+
+    async def _balances(self) -> list[tuple[int, int]]:
+        """All accounts, read in pages: each has a connection's time for itself, and no row is in memory twice."""
+        balances: list[tuple[int, int]] = []
+        after = ACCOUNT_BEFORE_ALL
+        while True:
+            async with self._connection() as connection:
+                rows = await connection.fetch(_PAGE_OF_ACCOUNTS, after, ACCOUNTS_READ)
+            if not rows:
+                return balances
+            balances += map(tuple, rows)
+            after = rows[-1]["account_id"]
 
     async def parcels(self, progress: Callable[[int], None]) -> AsyncIterator[list[Parcel]]:
         """All parcels by id, page by page; `progress` is told how many were read."""

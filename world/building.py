@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS, TILE_EDIT, pack
+from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS, pack
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PLOT_TILES, Role, Standing, TileEdit, TilesEdited, TileUndo
 from protocol.snapshot import CELL_TILES
@@ -145,10 +145,9 @@ def anything_stands(state: State, rectangle: Rectangle) -> bool:
 def rebuilt(state: State, rectangle: Rectangle, kinds: NDArray[np.uint8] | int) -> list[Built]:
     """What makes a rectangle of plots look so: u8[height, width], or the same everywhere. Touches only what is another now."""
     ys, xs = np.nonzero(kinds_on(state, rectangle) != kinds)
-    records = np.empty(len(ys), TILE_EDIT)
-    records["x"], records["y"] = xs + rectangle[0] * PLOT_TILES, ys + rectangle[1] * PLOT_TILES
-    records["kind"] = kinds if isinstance(kinds, int) else kinds[ys, xs]
-    return list(_built(state, tiles.by_chunk(records.tolist())))
+    places = (xs + rectangle[0] * PLOT_TILES).tolist(), (ys + rectangle[1] * PLOT_TILES).tolist()
+    wanted = [kinds] * len(xs) if isinstance(kinds, int) else kinds[ys, xs].tolist()
+    return list(_built(state, tiles.by_chunk(zip(*places, wanted, strict=True))))
 
 
 def cleared(state: State, rectangle: Rectangle) -> list[Built]:
