@@ -83,18 +83,21 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 @on_load
 def run(args: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a promise was missed, 2 when it could not run."""
-    console = Console(stderr=True)
-    place = Path(tempfile.mkdtemp(prefix="landworld-bench-"))
-    try:
-        copy_s = asyncio.run(fill(place / "data", args.entries, console))
-        found = start(place / "data", args.entries, copy_s)
-    finally:
-        rmtree(place, ignore_errors=True)
-    promised = targets(args.entries)
+    found, promised = measure(args.entries, Console(stderr=True)), targets(args.entries)
     show(found, promised, Console(stderr=args.json))
     if args.json:
         print(json.dumps(found))
     return 0 if kept(found, promised) else 1
+
+
+def measure(count: int, console: Console) -> dict[str, Any]:
+    """Fills a database and starts a server on it."""
+    place = Path(tempfile.mkdtemp(prefix="landworld-bench-"))
+    try:
+        copy_s = asyncio.run(fill(place / "data", count, console))
+        return start(place / "data", count, copy_s)
+    finally:
+        rmtree(place, ignore_errors=True)
 
 
 # --- the history ---
