@@ -15,7 +15,6 @@ Codes 1 to 63 come from clients, 64 to 127 from the server: one byte each.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -876,7 +875,6 @@ class UpkeepMissed(ServerMessage, tag=83):
     freed_ms: Annotated[U64, Meta(description="world time at which the land is nobody's if it is not paid")]
 
 
-@cache
 def name_of(message: type[msgspec.Struct]) -> str:
     """The wire name of a message class: `ChatSay` is `chat_say`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", message.__name__).lower()

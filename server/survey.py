@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from protocol.messages import PLOT_TILES
 from world.grid import unpack
-from world.land import PLOTS_EDGE
+from world.open_land import PLOTS_EDGE
 from world.parcels import PLOTS_PER_CHUNK, Rectangle, cell_of_plot, plots_in
 from world.terrain import Ground, Terrain
 

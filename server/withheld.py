@@ -59,6 +59,10 @@ class Withheld:
             part = self._parts[seq] = Part()
         return part
 
+    def answer(self, seq: int, player_id: int, session: int, message: bytes) -> None:
+        """An answer for whoever asked on that connection, good once entry `seq` is stored."""
+        self.at(seq).answers.append((player_id, session, message))
+
     def take(self, state: State, events: Events) -> None:
         """What a tick has to tell later."""
         for entry in events.entries:
@@ -66,8 +70,8 @@ class Withheld:
         for player_id, parcel_id in events.denied:
             self.at(state.seq).heard.append((entry_denied(state, parcel_id), [player_id]))
         for reply in events.replies:
-            answer = answered(reply.request_id, reply.seq, reply.result)
-            self.at(reply.seq).answers.append((reply.player_id, reply.session, answer))
+            message = answered(reply.request_id, reply.seq, reply.result)
+            self.answer(reply.seq, reply.player_id, reply.session, message)
 
     def release(self, durable_seq: int, frame: TickFrame) -> None:
         """Adds to a tick's frame all that may be told now."""

@@ -43,6 +43,7 @@ from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
 RULES = {**land.RULES, **leases.RULES, **building.RULES}
+KINDS = {request: name_of(request) for request in RULES}  # of the entries they make
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
@@ -274,7 +275,7 @@ def _act(state: State, command: Act, events: Events, *_: Any) -> None:
         known = state.answers.get(command.action_id)
         if known is None:
             outcome = RULES[type(request)](state, command, request)
-            _enter(state, name_of(type(request)), outcome, command, events)
+            _enter(state, KINDS[type(request)], outcome, command, events)
             known = state.answers[command.action_id]
         elif (known.player_id, known.content) != (command.player_id, command.content):
             raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)

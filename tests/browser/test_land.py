@@ -135,9 +135,7 @@ def test_what_is_built_is_seen_by_others_and_can_be_taken_back(country: ServerPr
     drag(dora, (4.5, -2.5), (5.5, -2.5))
     dora.page.locator("#toasts p", has_text="your own land").wait_for()
     assert dora.get("w.actions") == dora.get("w.ghosts") == 0
-    while cleo.get(
-        "w.at(3.5, -4.5).built"
-    ):  # a drag may have gone in several edits; each is taken back by itself
+    while cleo.get("w.at(3.5, -4.5).built"):  # a drag may have gone in several edits; each is taken back by itself
         before = cleo.get("[3, 4, 5, 6].filter((x) => w.at(x + 0.5, -4.5).built).length")
         cleo.page.keyboard.press("Control+z")
         cleo.until("[3, 4, 5, 6].filter((x) => w.at(x + 0.5, -4.5).built).length < a", before)

@@ -116,8 +116,8 @@ class Tables:
         new = self.unstored(batch.entries)
         if new:
             self._save_entries(epoch, new)
-            for key, surface in surfaces.items():
-                self.surfaces[key] = surface.version, surface.edits()
+            for place, surface in surfaces.items():
+                self.surfaces[place] = surface.version, surface.edits()
 
     def _save_entries(self, epoch: int, entries: Sequence[Entry]) -> None:
         if entries[0].seq != self.last_seq + 1:
