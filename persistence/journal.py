@@ -14,9 +14,6 @@ from world.entries import Entry
 JOURNAL_ENTRIES_MAX = 2_000
 JOURNAL_BYTES_MAX = 8 * 1_048_576
 JOURNAL_AGE_S = 2.0  # of the oldest entry; over it the database counts as away
-ENTRY_BYTES_MAX = (
-    192 * 1_024
-)  # the largest an entry can be: a parcel of the largest size that is cleared, base64
 
 
 class Journal:

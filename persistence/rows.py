@@ -5,15 +5,14 @@ built the whole surface of a chunk is written, so what the disk has of it is kep
 disk.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from protocol.edits import CHUNK_EDIT, unpack
+from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS
 from protocol.snapshot import CELL_TILES
 from world.entries import Built, Entry
 from world.ledger import Hold, Post
@@ -31,24 +30,25 @@ class Surface:
     """What stands on a chunk: a byte a tile, NEVER_EDITED where nobody ever built."""
 
     version: int
-    kinds: NDArray[np.uint8]
+    kinds: bytearray
 
     @classmethod
     def bare(cls) -> Self:
         """Nobody ever built there."""
-        return cls(VERSION_BARE, np.full(CELL_TILES * CELL_TILES, NEVER_EDITED, np.uint8))
+        return cls(VERSION_BARE, bytearray((NEVER_EDITED,)) * (CELL_TILES * CELL_TILES))
 
     def take(self, built: Built) -> None:
         """Tiles were built on."""
-        records = unpack(built.edits, CHUNK_EDIT)
-        self.kinds[records["tile"]] = records["kind"]
+        for tile, kind in CHUNK_EDIT_FIELDS.iter_unpack(built.edits):
+            self.kinds[tile] = kind
         self.version = built.version
 
     def edits(self) -> bytes:
         """Each edited tile once, as packed CHUNK_EDIT records."""
-        edited = np.flatnonzero(self.kinds != NEVER_EDITED)
+        kinds = np.frombuffer(self.kinds, np.uint8)
+        edited = np.flatnonzero(kinds != NEVER_EDITED)
         records = np.empty(len(edited), CHUNK_EDIT)
-        records["tile"], records["kind"] = edited, self.kinds[edited]
+        records["tile"], records["kind"] = edited, kinds[edited]
         return records.tobytes()
 
 
@@ -60,48 +60,68 @@ class Surfaces:
         for cx, cy, version, edits in stored:
             self._take(self._stored, Built(cx, cy, version, edits))
 
-    def after(self, entries: Iterable[Entry]) -> list[tuple[int, int, int, bytes]]:
-        """Rows (cx, cy, version, edits) of the chunks that these entries build on, as they will be when they are stored."""
+    def after(self, entries: Iterable[Entry]) -> dict[Key, Surface]:
+        """The chunks that these entries build on, as they will be when they are stored."""
         changed: dict[Key, Surface] = {}
-        for built in _built(entries):
-            self._take(changed, built)
-        return [(*key, surface.version, surface.edits()) for key, surface in changed.items()]
+        for entry in entries:
+            for change in entry.changes:
+                if type(change) is Built:
+                    self._take(changed, change)
+        return changed
 
-    def settle(self, entries: Iterable[Entry]) -> None:
+    def settle(self, changed: dict[Key, Surface]) -> None:
         """They are stored."""
-        for built in _built(entries):
-            self._take(self._stored, built)
+        self._stored.update(changed)
 
     def _take(self, surfaces: dict[Key, Surface], built: Built) -> None:
         key = built.cx, built.cy
-        if key not in surfaces:
+        surface = surfaces.get(key)
+        if surface is None:
             stored = self._stored.get(key)
-            surfaces[key] = Surface(stored.version, stored.kinds.copy()) if stored else Surface.bare()
-        surfaces[key].take(built)
-
-
-def _built(entries: Iterable[Entry]) -> Iterator[Built]:
-    return (change for entry in entries for change in entry.changes if isinstance(change, Built))
+            surface = Surface(stored.version, stored.kinds[:]) if stored else Surface.bare()
+            surfaces[key] = surface
+        surface.take(built)
 
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a batch of entries, by table."""
+    """The rows of a batch of entries, by table; of what changed more than once, only how it is in the end."""
 
-    journal: list[tuple[int, int, str, bytes]] = field(default_factory=list)
+    journal: list[tuple[int, str, bytes]] = field(default_factory=list)
     answers: list[tuple[bytes, int, bytes, int, str]] = field(default_factory=list)
     postings: list[tuple[int, int, int, int, int]] = field(default_factory=list)
-    accounts: dict[int, tuple[int, int]] = field(default_factory=dict)  # balance, seq
+    accounts: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # account, balance, seq
     holds: dict[int, Hold] = field(default_factory=dict)
     parcels: dict[int, Parcel | None] = field(default_factory=dict)  # None: freed
     last_parcel_id: int = 0
 
+    def columns(self, surfaces: dict[Key, Surface]) -> list[Sequence[Any]]:
+        """Every table's columns, in the order of the statement that saves them; no row is in two of its parts."""
+        holds, parcels = self.holds.values(), self.parcels.items()
+        pending = [(one.hold_id, one.account, one.amount, one.why) for one in holds if one.amount]
+        built = [(*key, surface.version, surface.edits()) for key, surface in surfaces.items()]
+        return [
+            *_columns(self.journal, 3),
+            *_columns(self.answers, 5),
+            *_columns(self.postings, 5),
+            *_columns(list(self.accounts.values()), 3),
+            [one.hold_id for one in holds if not one.amount],
+            *_columns(pending, 4),
+            [parcel_id for parcel_id, parcel in parcels if parcel is None],
+            *_columns([parcel_row(parcel) for _, parcel in parcels if parcel is not None], 7),
+            *_columns(built, 4),
+        ]
 
-def rows_of(entries: Sequence[Entry], epoch: int) -> Rows:
+
+def _columns(rows: Sequence[Sequence[Any]], count: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * count
+
+
+def rows_of(entries: Sequence[Entry]) -> Rows:
     """All rows of a batch."""
     rows = Rows()
     for entry in entries:
-        rows.journal.append((entry.seq, epoch, entry.record.decode(), entry.digest))
+        rows.journal.append((entry.seq, entry.record.decode(), entry.digest))
         if entry.action_id is not None:
             answer = _encode(entry.result).decode()
             rows.answers.append((entry.action_id, entry.player_id, entry.content, entry.seq, answer))
@@ -114,7 +134,7 @@ def _add(rows: Rows, seq: int, place: int, change: Any) -> None:
     match change:
         case Post(account, amount, balance):
             rows.postings.append((seq, place, account, amount, balance))
-            rows.accounts[account] = balance, seq
+            rows.accounts[account] = account, balance, seq
         case Parcel():
             rows.parcels[change.parcel_id] = change
             rows.last_parcel_id = max(rows.last_parcel_id, change.parcel_id)

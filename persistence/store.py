@@ -8,7 +8,7 @@ Rules
        nobody here guesses: positions are overwritten with the same values, players are found by `key`, chat
        lines by (epoch, serial), entries of the journal by seq: what world.last_seq has passed is not written again.
        So `StoreUnavailable` always means: send the same again.
-    3. A batch is one statement per table (`unnest`), whatever its size.
+    3. A batch is one statement per kind of thing (`unnest`), whatever its size; all that a batch of entries changes is one.
 
 Time limits. asyncpg's `command_timeout` (and `asyncio.wait_for`) cancel from our side: that opens a second
 connection to ask for the cancel, can itself hang when Postgres does, and for a COMMIT says nothing about the
@@ -41,7 +41,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from persistence.rows import Rows, Surfaces, parcel_row, rows_of
+from persistence.rows import Key, Surface, Surfaces, rows_of
 from world.entries import Entry
 from world.ledger import Hold
 from world.parcels import Parcel
@@ -61,6 +61,8 @@ POSTGRES_MAJOR_MIN = 15
 CHAT_ROWS_MAX = 100_000  # older lines are deleted
 SURFACES_READ = 5_000  # chunks read at once at the start: some 100 ms
 PARCELS_READ = 20_000  # parcels, likewise
+ACCOUNTS_READ = 100_000  # accounts, likewise
+ACCOUNT_BEFORE_ALL = -(2**63)  # no account comes before this
 PARTITION_ENTRIES = 1_000_000  # of the journal in one partition
 CHUNK_BEFORE_ALL = -(2**31)  # no chunk comes before this
 
@@ -217,9 +219,6 @@ _LOCK_EPOCH = "SELECT 1 FROM world WHERE id = 1 AND epoch = $1 FOR UPDATE"
 _LOCK_EPOCH_AND_SET_TICK = """
 UPDATE world SET tick = greatest(tick, $2) WHERE id = 1 AND epoch = $1 RETURNING last_seq
 """
-_SET_LAST_SEQ = """
-UPDATE world SET last_seq = $1, last_digest = $2, last_parcel_id = greatest(last_parcel_id, $3) WHERE id = 1
-"""
 
 _PLAYER_COLUMNS = """player_id, key, name, role, look, x, y,
     (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
@@ -291,30 +290,47 @@ DELETE FROM players WHERE player_id IN (
 _FIND_ANSWERS = (
     "SELECT action_id, player_id, content_digest, seq, result FROM answers WHERE action_id = ANY($1::bytea[])"
 )
-_SAVE_ACCOUNTS = """
-INSERT INTO accounts (account_id, balance, seq) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
-ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, seq = excluded.seq
-"""
-_SAVE_PARCELS = """
-INSERT INTO parcels (parcel_id, owner_id, px, py, pw, ph, parcel)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::json[])
-ON CONFLICT (parcel_id) DO UPDATE SET owner_id = excluded.owner_id, px = excluded.px, py = excluded.py,
-    pw = excluded.pw, ph = excluded.ph, parcel = excluded.parcel
-"""
-_FREE_PARCELS = "DELETE FROM parcels WHERE parcel_id = ANY($1::bigint[])"
-_SAVE_HOLDS = """
-INSERT INTO holds (hold_id, account_id, amount, why)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
-"""
-_END_HOLDS = "DELETE FROM holds WHERE hold_id = ANY($1::bigint[])"
-_SAVE_SURFACES = """
-INSERT INTO surfaces (cx, cy, version, edits)
-SELECT * FROM unnest($1::integer[], $2::integer[], $3::bigint[], $4::bytea[])
-ON CONFLICT (cx, cy) DO UPDATE SET version = excluded.version, edits = excluded.edits
+# One statement for all tables: between two of them the loop may have a tick to do, and the transaction would wait for it each time.
+# They see the tables as they were before, so no row may be in two parts of it (Rows keeps them apart).
+_SAVE_ENTRIES = """
+WITH entry AS (
+    INSERT INTO journal (seq, epoch, record, digest)
+    SELECT seq, $1, record, digest FROM unnest($2::bigint[], $3::json[], $4::bytea[]) AS entry (seq, record, digest)
+), answer AS (
+    INSERT INTO answers (action_id, player_id, content_digest, seq, result)
+    SELECT * FROM unnest($5::bytea[], $6::bigint[], $7::bytea[], $8::bigint[], $9::json[])
+), posting AS (
+    INSERT INTO postings (seq, place, account_id, amount, balance)
+    SELECT * FROM unnest($10::bigint[], $11::smallint[], $12::bigint[], $13::bigint[], $14::bigint[])
+), account AS (
+    INSERT INTO accounts (account_id, balance, seq) SELECT * FROM unnest($15::bigint[], $16::bigint[], $17::bigint[])
+    ON CONFLICT (account_id) DO UPDATE SET balance = excluded.balance, seq = excluded.seq
+), ended AS (
+    DELETE FROM holds WHERE hold_id = ANY($18::bigint[])
+), hold AS (
+    INSERT INTO holds (hold_id, account_id, amount, why)
+    SELECT * FROM unnest($19::bigint[], $20::bigint[], $21::bigint[], $22::text[])
+    ON CONFLICT (hold_id) DO UPDATE SET amount = excluded.amount, why = excluded.why
+), freed AS (
+    DELETE FROM parcels WHERE parcel_id = ANY($23::bigint[])
+), parcel AS (
+    INSERT INTO parcels (parcel_id, owner_id, px, py, pw, ph, parcel)
+    SELECT * FROM unnest($24::bigint[], $25::bigint[], $26::integer[], $27::integer[], $28::integer[], $29::integer[], $30::json[])
+    ON CONFLICT (parcel_id) DO UPDATE SET owner_id = excluded.owner_id, px = excluded.px, py = excluded.py,
+        pw = excluded.pw, ph = excluded.ph, parcel = excluded.parcel
+), surface AS (
+    INSERT INTO surfaces (cx, cy, version, edits)
+    SELECT * FROM unnest($31::integer[], $32::integer[], $33::bigint[], $34::bytea[])
+    ON CONFLICT (cx, cy) DO UPDATE SET version = excluded.version, edits = excluded.edits
+)
+UPDATE world SET last_seq = $35, last_digest = $36, last_parcel_id = greatest(last_parcel_id, $37) WHERE id = 1
 """
 _PAGE_OF_SURFACES = """
 SELECT cx, cy, version, edits FROM surfaces WHERE (cx, cy) > ($1, $2) ORDER BY cx, cy LIMIT $3
 """
+_PAGE_OF_ACCOUNTS = (
+    "SELECT account_id, balance FROM accounts WHERE account_id > $1 ORDER BY account_id LIMIT $2"
+)
 _PAGE_OF_PARCELS = "SELECT parcel_id, parcel FROM parcels WHERE parcel_id > $1 ORDER BY parcel_id LIMIT $2"
 _PAGE_OF_POSTINGS = """
 SELECT postings.seq, (record->>'tick')::bigint AS tick, record->>'kind' AS kind, amount, balance
@@ -467,38 +483,29 @@ class Store:
             if batch.chat:
                 await connection.execute(_SAVE_CHAT, epoch, *_chat_columns(batch.chat))
             new = [entry for entry in batch.entries if entry.seq > stored_seq]
+            surfaces = self.surfaces.after(batch.entries)
             if new:
-                await self._save_entries(connection, epoch, stored_seq, new)
-                surfaces = self.surfaces.after(batch.entries)
-                if surfaces:
-                    await connection.execute(_SAVE_SURFACES, *_columns(surfaces))
+                await self._save_entries(connection, epoch, stored_seq, new, surfaces)
         if batch.entries:
             self._partition = batch.entries[-1].seq // PARTITION_ENTRIES
-            self.surfaces.settle(batch.entries)
+            self.surfaces.settle(surfaces)
 
     async def _save_entries(
-        self, connection: "type_connection", epoch: int, stored_seq: int, entries: Sequence[Entry]
+        self,
+        connection: "type_connection",
+        epoch: int,
+        stored_seq: int,
+        entries: Sequence[Entry],
+        surfaces: dict[Key, Surface],
     ) -> None:
-        """The journal and all that follows from it, one statement a table."""
+        """The journal and all that follows from it."""
         if entries[0].seq != stored_seq + 1:
             raise StoreError(f"entry {entries[0].seq} does not follow {stored_seq}, the last one stored")
         if entries[-1].seq // PARTITION_ENTRIES > self._partition:
             await make_partitions(connection, entries[0].seq, entries[-1].seq)
-        rows = rows_of(entries, epoch)
-        await connection.copy_records_to_table(
-            "journal", records=rows.journal, columns=("seq", "epoch", "record", "digest")
-        )
-        columns: tuple[str, ...] = ("action_id", "player_id", "content_digest", "seq", "result")
-        if rows.answers:
-            await connection.copy_records_to_table("answers", records=rows.answers, columns=columns)
-        if rows.postings:
-            columns = ("seq", "place", "account_id", "amount", "balance")
-            await connection.copy_records_to_table("postings", records=rows.postings, columns=columns)
-            accounts = [(account, *row) for account, row in rows.accounts.items()]
-            await connection.execute(_SAVE_ACCOUNTS, *_columns(accounts))
-        await _save_parcels_and_holds(connection, rows)
-        last = entries[-1]
-        await connection.execute(_SET_LAST_SEQ, last.seq, last.digest, rows.last_parcel_id)
+        last, rows = entries[-1], rows_of(entries)
+        columns = rows.columns(surfaces)
+        await connection.execute(_SAVE_ENTRIES, epoch, *columns, last.seq, last.digest, rows.last_parcel_id)
 
     async def recent_chat(self, limit: int) -> list[ChatLine]:
         """The last lines of every channel, oldest first; those with a recipient are for two players only."""
@@ -556,23 +563,34 @@ class Store:
         return None if row is None else (row["record"], row["digest"], row["before"])
 
     async def books(self) -> Books:
-        """The journal's end and the ledger."""
-        async with self._connection() as connection, connection.transaction(isolation="repeatable_read"):
+        """The journal's end and the ledger. Nobody else may be writing."""
+        async with self._connection() as connection:
             end = await connection.fetchrow(
                 "SELECT last_seq, last_digest, last_parcel_id FROM world WHERE id = 1"
             )
             assert end is not None
-            balances = await connection.fetch("SELECT account_id, balance FROM accounts ORDER BY account_id")
             holds = await connection.fetch(
                 "SELECT hold_id, account_id, amount, why FROM holds ORDER BY hold_id"
             )
         return Books(
             end["last_seq"],
             end["last_digest"],
-            [tuple(row) for row in balances],
+            await self._balances(),
             [Hold(*row) for row in holds],
             end["last_parcel_id"],
         )
+
+    async def _balances(self) -> list[tuple[int, int]]:
+        """All accounts, read in pages: each has a connection's time for itself, and no row is in memory twice."""
+        balances: list[tuple[int, int]] = []
+        after = ACCOUNT_BEFORE_ALL
+        while True:
+            async with self._connection() as connection:
+                rows = await connection.fetch(_PAGE_OF_ACCOUNTS, after, ACCOUNTS_READ)
+            if not rows:
+                return balances
+            balances += map(tuple, rows)
+            after = rows[-1]["account_id"]
 
     async def parcels(self, progress: Callable[[int], None]) -> AsyncIterator[list[Parcel]]:
         """All parcels by id, page by page; `progress` is told how many were read."""
@@ -624,24 +642,6 @@ async def make_partitions(connection: "type_connection", first_seq: int, last_se
             await connection.execute(
                 f"ALTER TABLE journal ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({start + PARTITION_ENTRIES})"
             )
-
-
-async def _save_parcels_and_holds(connection: "type_connection", rows: Rows) -> None:
-    freed = [parcel_id for parcel_id, parcel in rows.parcels.items() if parcel is None]
-    if freed:
-        await connection.execute(_FREE_PARCELS, freed)
-    parcels = [parcel for parcel in rows.parcels.values() if parcel is not None]
-    if parcels:
-        await connection.execute(_SAVE_PARCELS, *_columns(list(map(parcel_row, parcels))))
-    if rows.holds:
-        await connection.execute(_END_HOLDS, list(rows.holds))
-    pending = [(one.hold_id, one.account, one.amount, one.why) for one in rows.holds.values() if one.amount]
-    if pending:
-        await connection.execute(_SAVE_HOLDS, *_columns(pending))
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 _decode_parcel = msgspec.json.Decoder(Parcel).decode

@@ -10,6 +10,7 @@ one chunk it speaks of:
 """
 
 from collections.abc import Iterable
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 TILE_EDIT = np.dtype([("x", "<i4"), ("y", "<i4"), ("kind", "u1")])
 CHUNK_EDIT = np.dtype([("tile", "<u2"), ("kind", "u1")])
+# The same for a few records at a time, for which an array is not worth making.
+TILE_EDIT_FIELDS, CHUNK_EDIT_FIELDS = Struct("<iiB"), Struct("<HB")
+assert (TILE_EDIT_FIELDS.size, CHUNK_EDIT_FIELDS.size) == (TILE_EDIT.itemsize, CHUNK_EDIT.itemsize)
 EDITS_MAX = 64  # records in one tile_edit
 
 

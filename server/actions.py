@@ -20,12 +20,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from persistence.journal import ENTRY_BYTES_MAX, JOURNAL_AGE_S, Journal
+from persistence.journal import JOURNAL_AGE_S, Journal
 from persistence.store import Store, StoredAnswer, StoreError
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     PLOT_TILES,
-    LandAbandon,
     LandBuy,
     LandClaim,
     LandLet,
@@ -33,17 +32,15 @@ from protocol.messages import (
     LandPermit,
     LandQuote,
     LandRent,
-    LandSplit,
     LandTransfer,
     Ok,
     Role,
-    TileEdit,
-    TileUndo,
 )
 from server.books import Books
 from server.survey import Survey
 from world.commands import Act, AnyDurable, Settle
 from world.parcels import Rectangle
+from world.sizes import ENTRY_BYTES_MAX, Sizes
 from world.state import State
 from world.tick import ANOTHER_ACTION
 
@@ -54,21 +51,10 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
-# What the entry of a request takes at most; a test makes the largest of each.
-WORST_BYTES: dict[type, int] = {
-    TileEdit: 6_144,
-    TileUndo: 6_144,
-    LandClaim: 4_096,
-    LandSplit: 65_536,
-    LandAbandon: ENTRY_BYTES_MAX,
-    LandTransfer: 8_192,
-    LandBuy: 8_192,
-    LandOffer: 24_576,
-}
-WORST_BYTES_OTHERWISE = 49_152  # a parcel that is let, with all that is kept for its end
 SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
 log = structlog.get_logger()
+_encode = msgspec.msgpack.Encoder().encode
 
 Answer = Callable[[Ok | Refusal], None]
 
@@ -152,18 +138,19 @@ class Actions:
         if due > 0 and self._state.parcels.dues.first(self._state.tick + 1) is not None:
             acts.append(Settle(due))
             entries, size = entries - due, size - due * ENTRY_BYTES_MAX
-        queue = self._queue
+        queue, sizes = self._queue, Sizes(self._state)
         while queue:
             first = queue[0]
-            worst = WORST_BYTES.get(type(first.act.request), WORST_BYTES_OTHERWISE)
+            request = first.act.request
             if first.answered:
                 queue.popleft()
             elif first.ready and self._closed_for(first.act):
                 queue.popleft()
                 self._settle(first, market_closed())
-            elif first.ready and entries > 0 and size >= worst:
+            elif first.ready and entries > 0 and size >= (worst := sizes.worst(request)):
                 queue.popleft()
                 acts.append(first.act)
+                sizes.take(request)
                 entries, size = entries - 1, size - worst
             elif now_s - first.asked_s > OVERDUE_S:
                 queue.popleft()
@@ -242,7 +229,7 @@ class Actions:
 def content_of(request: AnyDurable) -> bytes:
     """A digest of what is asked, whatever ids it carries."""
     fields = msgspec.structs.astuple(request)
-    packed = msgspec.msgpack.encode((type(request).__name__, fields[2:]))
+    packed = _encode((type(request).__name__, fields[2:]))
     return hashlib.blake2b(packed, digest_size=16).digest()
 
 

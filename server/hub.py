@@ -342,8 +342,8 @@ class Hub:
                 return
             if isinstance(outcome, Refusal):
                 self.counts.refused[outcome.code.name] += 1
-            told = caller.player_id, caller.number, answered(request.request_id, 0, outcome)
-            self.withheld.put(seq, TickFrame(0, 0, answers=[told]))
+            told = answered(request.request_id, 0, outcome)
+            self.withheld.answer(seq, caller.player_id, caller.number, told)
 
         try:
             self.questions.ask(caller.player_id, request, answer)

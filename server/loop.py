@@ -32,7 +32,7 @@ from server.interest import STEP_LAST
 from server.recorder import Recorder
 from server.tasks import Broken
 from server.telemetry import Counts
-from world.commands import Inbox
+from world.commands import AnyCommand, Inbox
 from world.state import State
 from world.tick import Events, step
 
@@ -126,6 +126,13 @@ class Loop:
         self._occupied = np.empty(0, np.int64)  # cells somebody stood in when this second began
         self._saved_x = np.empty(0)
         self._saved_y = np.empty(0)
+
+    def enter(self, commands: list[AnyCommand]) -> None:
+        """Before the start: what the world begins with. A tick of its own, which nobody sees."""
+        tick = self.state.tick + 1
+        if self._recorder is not None:
+            self._recorder.write(tick, commands)
+        step(self.state, commands, tick)
 
     def start(self) -> None:
         """The first tick comes one tick from now."""

@@ -188,8 +188,6 @@ class Server:
         stack.push_async_callback(self._close, chunks.stop, RECORDER_SHARE)
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
-        built = await recall_built(store, inbox, self._wait_for)
-        await recall_land(store, inbox, self._wait_for)
         key = load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
         directory = Directory(
             store,
@@ -207,6 +205,8 @@ class Server:
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
+        built = await recall_built(store, loop.enter, self._wait_for)
+        await recall_land(store, loop.enter, self._wait_for)
         for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
             supervise(task, self._broken)
         loop.start()

@@ -5,8 +5,9 @@ dies before, nobody ever heard of it.
 """
 
 import heapq
-import itertools
 from collections.abc import Iterator
+
+import msgspec
 
 from protocol import codec
 from protocol.messages import (
@@ -32,46 +33,58 @@ from world.tick import Events
 CLAIM = name_of(LandClaim)
 
 
+class Part(msgspec.Struct, gc=False):
+    """What waits for one entry: messages, as a TickFrame has them."""
+
+    answers: list[tuple[int, int, bytes]] = []
+    heard: list[tuple[bytes, list[int]]] = []
+    casts: list[tuple[list[int], bytes]] = []
+
+
 class Withheld:
     """Held back, by place in the journal, and in order where that is one."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, int, TickFrame]] = []
-        self._order = itertools.count()
+        self._places: list[int] = []  # a heap of those where something waits
+        self._parts: dict[int, Part] = {}  # what waits there
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._places)
 
-    def put(self, seq: int, part: TickFrame) -> None:
-        """Something to be told once entry `seq` is stored: a frame of which only messages count."""
-        heapq.heappush(self._waiting, (seq, next(self._order), part))
+    def at(self, seq: int) -> Part:
+        """Where to put what is to be told once entry `seq` is stored."""
+        part = self._parts.get(seq)
+        if part is None:
+            heapq.heappush(self._places, seq)
+            part = self._parts[seq] = Part()
+        return part
+
+    def answer(self, seq: int, player_id: int, session: int, message: bytes) -> None:
+        """An answer for whoever asked on that connection, good once entry `seq` is stored."""
+        self.at(seq).answers.append((player_id, session, message))
 
     def take(self, state: State, events: Events) -> None:
         """What a tick has to tell later."""
         for entry in events.entries:
-            part = _news(state, entry)
-            if part.casts or part.heard:
-                self.put(entry.seq, part)
+            _add_news(state, entry, self.at(entry.seq))
         for player_id, parcel_id in events.denied:
-            self.put(state.seq, TickFrame(0, 0, heard=[(entry_denied(state, parcel_id), [player_id])]))
+            self.at(state.seq).heard.append((entry_denied(state, parcel_id), [player_id]))
         for reply in events.replies:
-            answer = answered(reply.request_id, reply.seq, reply.result)
-            self.put(reply.seq, TickFrame(0, 0, answers=[(reply.player_id, reply.session, answer)]))
+            message = answered(reply.request_id, reply.seq, reply.result)
+            self.answer(reply.seq, reply.player_id, reply.session, message)
 
     def release(self, durable_seq: int, frame: TickFrame) -> None:
         """Adds to a tick's frame all that may be told now."""
         frame.durable_seq = durable_seq
-        waiting = self._waiting
-        while waiting and waiting[0][0] <= durable_seq:
-            _, _, part = heapq.heappop(waiting)
+        while self._places and self._places[0] <= durable_seq:
+            part = self._parts.pop(heapq.heappop(self._places))
             frame.answers += part.answers
             frame.heard += part.heard
             frame.casts += part.casts
 
 
-def _news(state: State, entry: Entry) -> TickFrame:
-    """Whom an entry concerns: those who see the land, those whose money it is."""
-    part = TickFrame(0, 0)
+def _add_news(state: State, entry: Entry, part: Part) -> None:
+    """For whom an entry concerns: those who see the land, those whose money it is."""
     wallets: dict[int, int] = {}
     for change in entry.changes:
         match change:
@@ -87,7 +100,6 @@ def _news(state: State, entry: Entry) -> TickFrame:
     for player_id, balance in wallets.items():
         held = state.ledger.held.get(player_id, 0)
         part.heard.append((codec.encode(WalletChanged(balance, held, entry.seq)), [player_id]))
-    return part
 
 
 def _told(state: State, kind: str, settled: Settled) -> Iterator[tuple[bytes, list[int]]]:

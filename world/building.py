@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
+from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS, pack
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PLOT_TILES, Role, Standing, TileEdit, TilesEdited, TileUndo
 from protocol.snapshot import CELL_TILES
@@ -22,7 +22,7 @@ from world.grid import pack as key_of
 from world.grid import unpack as cell_of
 from world.parcels import Parcel, Rectangle, cells_of, plot_at, plots_in
 from world.state import State, Undo
-from world.tiles import BUILD_WALK, Build
+from world.tiles import BUILD_WALK, Build, TileRow
 
 UNDO_EDITS_MAX = 20  # of one player
 assert max(Build) < 16, "what is kept of a build has half a byte a tile"
@@ -31,13 +31,21 @@ assert max(Build) < 16, "what is kept of a build has half a byte a tile"
 def edit(state: State, act: Act, request: TileEdit) -> Outcome:
     """Places and takes away, all or nothing."""
     try:
-        records = tiles.check(request.edits)
+        rows = tiles.check(request.edits)
     except ValueError as error:
         raise Refusal(RefusalCode.BAD_REQUEST, str(error)) from None
     if act.role is not Role.ADMIN:
-        for x, y, kind in dict.fromkeys(map(tuple, records.tolist())):
+        for x, y, kind in _first_of_each(rows):
             check_may_build(state, act.player_id, x, y, kind)
-    return Outcome(TilesEdited(len(records)), list(_built(state, tiles.by_chunk(records))))
+    return Outcome(TilesEdited(len(rows)), list(_built(state, tiles.by_chunk(rows))))
+
+
+def _first_of_each(rows: list[TileRow]) -> Iterable[TileRow]:
+    """Of each kind on each plot the first: a rule that allows it allows the others."""
+    firsts: dict[TileRow, TileRow] = {}
+    for x, y, kind in rows:
+        firsts.setdefault((x // PLOT_TILES, y // PLOT_TILES, kind), (x, y, kind))
+    return firsts.values()
 
 
 def check_may_build(state: State, player_id: int, x: int, y: int, kind: int) -> None:
@@ -84,7 +92,7 @@ def remember(state: State, act: Act, changes: Iterable[Change]) -> None:
     edits: Undo = []
     for built in changes:
         assert isinstance(built, Built)
-        key, after = key_of(built.cx, built.cy), dict(unpack(built.edits, CHUNK_EDIT).tolist())
+        key, after = key_of(built.cx, built.cy), dict(CHUNK_EDIT_FIELDS.iter_unpack(built.edits))
         edits += [(key, tile, kind_at(state, key, tile), kind) for tile, kind in after.items()]
     state.undo.setdefault(act.player_id, deque(maxlen=UNDO_EDITS_MAX)).append(edits)
 
@@ -137,10 +145,9 @@ def anything_stands(state: State, rectangle: Rectangle) -> bool:
 def rebuilt(state: State, rectangle: Rectangle, kinds: NDArray[np.uint8] | int) -> list[Built]:
     """What makes a rectangle of plots look so: u8[height, width], or the same everywhere. Touches only what is another now."""
     ys, xs = np.nonzero(kinds_on(state, rectangle) != kinds)
-    records = np.empty(len(ys), TILE_EDIT)
-    records["x"], records["y"] = xs + rectangle[0] * PLOT_TILES, ys + rectangle[1] * PLOT_TILES
-    records["kind"] = kinds if isinstance(kinds, int) else kinds[ys, xs]
-    return list(_built(state, tiles.by_chunk(records)))
+    places = (xs + rectangle[0] * PLOT_TILES).tolist(), (ys + rectangle[1] * PLOT_TILES).tolist()
+    wanted = [kinds] * len(xs) if isinstance(kinds, int) else kinds[ys, xs].tolist()
+    return list(_built(state, tiles.by_chunk(zip(*places, wanted, strict=True))))
 
 
 def cleared(state: State, rectangle: Rectangle) -> list[Built]:

@@ -10,7 +10,6 @@ the same history.
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Union
 
 import msgspec
@@ -40,7 +39,7 @@ class Built(msgspec.Struct, frozen=True, tag="built", gc=False):
 Change = Union[Post, Hold, Parcel, Freed, Built]  # noqa: UP007 (also read at run time)
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """An entry as it is stored."""
 
     seq: int
@@ -53,8 +52,7 @@ class Record(msgspec.Struct, frozen=True):
     result: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An entry on its way to the disk."""
 
     seq: int
@@ -68,8 +66,7 @@ class Entry:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What a rule wants done, and what the player is told."""
 
     result: Result

@@ -277,28 +277,35 @@ class Parcels:
     def put(self, parcel: Parcel) -> list[int]:
         """Takes a parcel as it is now; returns the keys of plots whose gate may be another."""
         old = self.by_id.get(parcel.parcel_id)
-        changed = [] if old is None else self._take_out(old)
         self.by_id[parcel.parcel_id] = parcel
         self.last_id = max(self.last_id, parcel.parcel_id)
-        plots = list(parcel.plots())
-        for plot in plots:
-            self.by_plot[plot] = parcel.parcel_id
-        self.ways.update(plots_of_way(parcel))
         self._hand_over(parcel.parcel_id, old, parcel)
         self.dues.put(parcel.parcel_id, self._due(parcel))
-        if parcel.price is not None:
+        if parcel.price is None:
+            self.for_sale.pop(parcel.parcel_id, None)
+        else:
             self.for_sale[parcel.parcel_id] = None
+        if old is not None and _ground_of(old) == _ground_of(parcel):
+            return []
+        return [*([] if old is None else self._take_out(old)), *self._lay_out(parcel)]
+
+    def _lay_out(self, parcel: Parcel) -> list[int]:
+        """Notes where it is and, if it is closed, who may enter; returns the keys of its plots."""
+        plots = list(parcel.plots())
+        self.by_plot.update(dict.fromkeys(plots, parcel.parcel_id))
+        self.ways.update(plots_of_way(parcel))
         if not parcel.open_enter:
             self.shut.add(parcel.parcel_id)
-            for player_id in entering(parcel):
-                self.gates.admit(parcel.parcel_id, player_id)
-        return changed + plots
+        for player_id in _admitted(parcel) or ():
+            self.gates.admit(parcel.parcel_id, player_id)
+        return plots
 
     def free(self, parcel_id: int) -> list[int]:
         """A parcel is no more; returns the keys of its plots."""
         old = self.by_id.pop(parcel_id)
         self._hand_over(parcel_id, old, None)
         self.dues.put(parcel_id, None)
+        self.for_sale.pop(parcel_id, None)
         return self._take_out(old)
 
     def gate_of(self, plot: int) -> int:
@@ -307,16 +314,14 @@ class Parcels:
         return OPEN if parcel is None or parcel.open_enter or plot in self.ways else parcel.parcel_id
 
     def _take_out(self, old: Parcel) -> list[int]:
-        """Forgets where it was, whether it was for sale, and who might enter."""
+        """Forgets where it was and who might enter; returns the keys of its plots."""
         plots = list(old.plots())
         self.ways.difference_update(plots_of_way(old))
         for plot in plots:
             if self.by_plot.get(plot) == old.parcel_id:
                 del self.by_plot[plot]
-        self.for_sale.pop(old.parcel_id, None)
-        if not old.open_enter:
-            for player_id in entering(old):
-                self.gates.dismiss(old.parcel_id, player_id)
+        for player_id in _admitted(old) or ():
+            self.gates.dismiss(old.parcel_id, player_id)
         return plots
 
     def _due(self, parcel: Parcel) -> int | None:
@@ -336,6 +341,16 @@ class Parcels:
                 ids.remove(was, parcel_id)
             if now is not None:
                 ids.add(now, parcel_id)
+
+
+def _admitted(parcel: Parcel) -> list[int] | None:
+    """Who alone may enter; None where everybody may."""
+    return None if parcel.open_enter else entering(parcel)
+
+
+def _ground_of(parcel: Parcel) -> tuple[Rectangle, Rectangle | None, list[int] | None]:
+    """What the plots and the gates have of a parcel."""
+    return parcel.rectangle, parcel.way, _admitted(parcel)
 
 
 def _owner(parcel: Parcel | None) -> int | None:

@@ -18,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -232,8 +233,7 @@ class Chunks:
             self._free.append(slot)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What was answered to an action; `content` tells one request from another."""
 
     player_id: int

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +43,7 @@ from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
 RULES = {**land.RULES, **leases.RULES, **building.RULES}
+KINDS = {request: name_of(request) for request in RULES}  # of the entries they make
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
@@ -71,8 +73,7 @@ class Heard:
     by: list[int] | None
 
 
-@dataclass(slots=True)
-class Edited:
+class Edited(msgspec.Struct, frozen=True, gc=False):
     """Tiles of one chunk were built on: what makes its version `from_version` to `version`, packed CHUNK_EDIT records."""
 
     key: int
@@ -81,8 +82,7 @@ class Edited:
     edits: bytes
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """The answer to an action, to be given as soon as entry `seq` is stored; `session` as in Say.
 
     A refusal waits, too, for the last entry that the rule could see: it tells of land and money as they are then.
@@ -287,7 +287,7 @@ def _act(state: State, command: Act, events: Events, *_: Any) -> None:
         known = state.answers.get(command.action_id)
         if known is None:
             outcome = RULES[type(request)](state, command, request)
-            _enter(state, name_of(type(request)), outcome, command, events)
+            _enter(state, KINDS[type(request)], outcome, command, events)
             known = state.answers[command.action_id]
         elif (known.player_id, known.content) != (command.player_id, command.content):
             raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)

@@ -10,13 +10,14 @@ tile that was ever edited, as it is now: applied over any older version it gives
     surface[tile]   a Build; 0 where nothing is built. tile = y * 32 + x
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
+from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS, TILE_EDIT, TILE_EDIT_FIELDS, pack, unpack
 from protocol.messages import WORLD_TILES_MAX
 from protocol.snapshot import CELL_TILES
 from world import grid
@@ -36,6 +37,9 @@ class Build(IntEnum):
     FENCE = 5
     HEDGE = 6
 
+
+KIND_LAST = max(Build)
+TileRow = tuple[int, int, int]  # x, y of a tile of the world, Build
 
 # Percent of full walking speed, in place of the ground's; 0 blocks. A floor is a bridge where there is water below.
 BUILD_WALK: dict[Build, int] = {
@@ -63,9 +67,8 @@ class Surface:
 
     def apply(self, edits: bytes) -> None:
         """Takes in packed CHUNK_EDIT records, in order."""
-        records = unpack(edits, CHUNK_EDIT)
-        self.kinds.update(records.tolist())
-        self.version += len(records)
+        self.kinds.update(CHUNK_EDIT_FIELDS.iter_unpack(edits))
+        self.version += len(edits) // CHUNK_EDIT.itemsize
         self._log = (self._log + edits)[-EDITS_KEPT_MAX * CHUNK_EDIT.itemsize :]
         self._edited = None
 
@@ -73,7 +76,7 @@ class Surface:
     def recalled(cls, version: int, edits: bytes) -> Self:
         """A surface as it was stored: its version, and each edited tile once. How it came to that is not known any more."""
         surface = cls()
-        surface.kinds.update(unpack(edits, CHUNK_EDIT).tolist())
+        surface.kinds.update(CHUNK_EDIT_FIELDS.iter_unpack(edits))
         surface.version = version
         surface._edited = None
         return surface
@@ -98,26 +101,23 @@ def lay(edits: bytes, ground: NDArray[np.uint8], walk: NDArray[np.uint8]) -> Non
     walk.flat[tiles] = np.where(kinds == Build.NOTHING, ground.flat[tiles], _WALK[kinds])
 
 
-def check(edits: bytes) -> NDArray[Any]:
-    """Packed TILE_EDIT records as an array. Raises ValueError, in words for a person, for what nobody may build anywhere."""
+def check(edits: bytes) -> list[TileRow]:
+    """Packed TILE_EDIT records as rows. Raises ValueError, in words for a person, for what nobody may build anywhere."""
     if len(edits) % TILE_EDIT.itemsize:
         raise ValueError(f"The edits must be whole records of {TILE_EDIT.itemsize} bytes.")
-    records = unpack(edits, TILE_EDIT)
-    for axis in ("x", "y"):
-        places = records[axis]
-        if ((places < -WORLD_TILES_MAX) | (places >= WORLD_TILES_MAX)).any():
+    rows: list[TileRow] = list(TILE_EDIT_FIELDS.iter_unpack(edits))
+    for x, y, kind in rows:
+        if not (-WORLD_TILES_MAX <= x < WORLD_TILES_MAX and -WORLD_TILES_MAX <= y < WORLD_TILES_MAX):
             raise ValueError("One of these tiles lies outside the world.")
-    if (records["kind"] > max(Build)).any():
-        raise ValueError("Nothing of this kind can be built; see Build in the protocol.")
-    return records
+        if kind > KIND_LAST:
+            raise ValueError("Nothing of this kind can be built; see Build in the protocol.")
+    return rows
 
 
-def by_chunk(records: NDArray[Any]) -> dict[int, bytes]:
-    """Checked TILE_EDIT records as packed CHUNK_EDIT records by the key of their chunk, each chunk's in their order."""
-    cells = zip((records["x"] // CELL_TILES).tolist(), (records["y"] // CELL_TILES).tolist(), strict=True)
-    keys = [grid.pack(cx, cy) for cx, cy in cells]
-    edits = np.empty(len(records), CHUNK_EDIT)
-    edits["tile"] = records["y"] % CELL_TILES * CELL_TILES + records["x"] % CELL_TILES
-    edits["kind"] = records["kind"]
-    chunk = np.array(keys, np.int64)
-    return {key: edits[chunk == key].tobytes() for key in dict.fromkeys(keys)}
+def by_chunk(rows: Iterable[TileRow]) -> dict[int, bytes]:
+    """Rows of `check` as packed CHUNK_EDIT records by the key of their chunk, each chunk's in their order."""
+    found: dict[int, list[bytes]] = {}
+    for x, y, kind in rows:
+        key, tile = grid.pack(x // CELL_TILES, y // CELL_TILES), y % CELL_TILES * CELL_TILES + x % CELL_TILES
+        found.setdefault(key, []).append(CHUNK_EDIT_FIELDS.pack(tile, kind))
+    return {key: b"".join(edits) for key, edits in found.items()}

@@ -26,12 +26,13 @@ from protocol.messages import (
     Standing,
     TileUndo,
 )
-from server.actions import LOOK_UP_MAX, OVERDUE_S, WORST_BYTES, WORST_BYTES_OTHERWISE, Actions, content_of
+from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, content_of
 from tests.server.support import LAND, Stored
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
 from world.commands import Act, AnyDurable, Settle
 from world.entries import Entry
 from world.parcels import Rectangle
+from world.sizes import WORST_BYTES, WORST_BYTES_OTHERWISE
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.tick import Events, step
 
@@ -342,7 +343,7 @@ async def test_no_more_enter_than_the_journal_has_entries_for(desk: Desk) -> Non
 
 
 async def test_nothing_enters_whose_worst_case_does_not_fit_and_nothing_overtakes_it(desk: Desk) -> None:
-    """Guard: WORST_BYTES in Actions.admit."""
+    """Guard: the worst case in Actions.admit."""
     room = WORST_BYTES[LandClaim] + WORST_BYTES[LandAbandon] - 1
     desk.fill(1, JOURNAL_BYTES_MAX - room)
     requests: list[AnyDurable] = [claim(0), LandAbandon(*ids(), 9), claim(1)]

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from persistence.journal import ENTRY_BYTES_MAX
 from protocol.edits import CHUNK_EDIT, EDITS_MAX, TILE_EDIT, pack
 from protocol.messages import (
     DESCRIPTION_CHARS_MAX,
@@ -31,14 +30,16 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
-from server.actions import WORST_BYTES, WORST_BYTES_OTHERWISE, content_of
+from server.actions import content_of
 from server.config import LandConfig
 from world import entries
 from world.commands import Act, AnyDurable
 from world.grid import pack as key_of
-from world.land import PERMITS_MAX, PLOTS_EDGE
+from world.land import PERMITS_MAX
 from world.ledger import TREASURY
+from world.open_land import PLOTS_EDGE
 from world.parcels import Parcel, Permit
+from world.sizes import ENTRY_BYTES_MAX, WORST_BYTES, WORST_BYTES_OTHERWISE, Sizes
 from world.state import LandRules, Rules, State
 from world.tick import step
 from world.tiles import Build
@@ -147,11 +148,12 @@ def test_the_largest_entry_of_each_request_fits_into_what_is_counted_for_it(kind
     state.parcels.last_id = SECOND
     state.ledger.balances[TREASURY] = -(10**18)
     request = LARGEST[kind](state)
+    room = Sizes(state).worst(request)
     events = step(state, [act(request)], state.tick + 1)
     assert events.answers == []
     (entry,) = events.entries
     size = len(entry.record)
-    assert size <= WORST_BYTES.get(kind, WORST_BYTES_OTHERWISE), f"{size} bytes"
+    assert size <= room <= WORST_BYTES.get(kind, WORST_BYTES_OTHERWISE), f"{size} bytes"
 
 
 def test_nothing_is_counted_with_more_than_an_entry_may_have() -> None:

@@ -19,7 +19,6 @@ from protocol.errors import Refusal
 from protocol.messages import Ok, Refused
 from server import actions, recall
 from server.actions import Actions, Waiting
-from server.frames import TickFrame
 from server.questions import Questions
 from server.withheld import Withheld
 from tools.simulate.disk import ModelStore, Tables
@@ -70,13 +69,13 @@ def without_withholding(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_withholding_refusals(patch: pytest.MonkeyPatch) -> None:
-    put = Withheld.put
+    answer = Withheld.answer
 
-    def at_once(held: Withheld, seq: int, part: TickFrame) -> None:
-        refused = any(isinstance(codec.decode_server(one)[0], Refused) for _, _, one in part.answers)
-        put(held, 0 if refused else seq, part)
+    def at_once(held: Withheld, seq: int, player_id: int, session: int, message: bytes) -> None:
+        refused = isinstance(codec.decode_server(message)[0], Refused)
+        answer(held, 0 if refused else seq, player_id, session, message)
 
-    patch.setattr(Withheld, "put", at_once)
+    patch.setattr(Withheld, "answer", at_once)
 
 
 def without_withholding_what_is_asked(patch: pytest.MonkeyPatch) -> None:

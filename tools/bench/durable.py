@@ -10,8 +10,8 @@ A real server with its embedded PostgreSQL, and bots over real sockets (homestea
     crowded   1,000 walk, and actions as fast as they are answered
 
 The server has core 0, the load and PostgreSQL core 1; the peer takes the server's place on core 0 while that has nothing to do. With
-`--database-core 0` PostgreSQL shares the server's core, which is how it is when nobody pins anything on one core. Every stage tells
-which share of a core each of them used, and what one action cost each: a load that is full measures itself.
+`--database-core 0` PostgreSQL shares the server's core. Every stage tells which share of a core each of them used, and what one action
+cost each: a load that is full measures itself.
 """
 
 import argparse

@@ -95,9 +95,14 @@ class ServerProcess:
         if self._process.poll() is not None:
             raise BenchError(f"the server ended with code {self._process.returncode}:\n{self.last_words()}")
 
-    def last_words(self) -> str:
+    def rss_kib_max(self) -> int:
+        """The most resident memory that the process ever had."""
+        self.check_alive()
+        return _memory_kib(self._process.pid, "VmHWM")
+
+    def last_words(self, lines: int = LOG_LINES) -> str:
         """The end of what it wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
         """End it in order, or by force."""
@@ -189,10 +194,10 @@ class LiveServer(ServerProcess):
 
 
 @contextmanager
-def live_server(settings: Mapping[str, object]) -> Iterator[LiveServer]:
-    """A server with these settings (named as in config.toml), on free ports, in a fresh data directory."""
+def live_server(settings: Mapping[str, object], data: Path | None = None) -> Iterator[LiveServer]:
+    """A server with these settings (named as in config.toml), on free ports, in a data directory, or in a fresh one."""
     # Not under a directory that is closed to others: as root, the database runs as a user of its own.
-    data = Path(tempfile.mkdtemp(prefix="landworld-bench-"))
+    place = Path(tempfile.mkdtemp(prefix="landworld-bench-"))
     game_port, http_port = _free_ports(2)
     everything = {
         "server.host": "127.0.0.1",
@@ -203,17 +208,17 @@ def live_server(settings: Mapping[str, object]) -> Iterator[LiveServer]:
     }
     ours = {name: value for name, value in os.environ.items() if not name.startswith("LANDWORLD_")}
     ours |= {f"LANDWORLD_{name.replace('.', '__').upper()}": str(value) for name, value in everything.items()}
-    ours |= {"LANDWORLD_DATA": str(data / "data"), "PYTHONPATH": str(_ROOT)}
-    log = data / "server.log"
+    ours |= {"LANDWORLD_DATA": str(data or place / "data"), "PYTHONPATH": str(_ROOT)}
+    log = place / "server.log"
     with log.open("wb") as words:
         process = subprocess.Popen(
             [*pinned(SERVER_CORE), sys.executable, "-c", _START, "serve"],
-            cwd=data,  # away from any config.toml
+            cwd=place,  # away from any config.toml
             env=ours,
             stdout=words,
             stderr=words,
         )
-    server = LiveServer(process, data, log, game_port, http_port)
+    server = LiveServer(process, data or place, log, game_port, http_port)
     try:
         server.wait_ready()
         if cores_apart():
@@ -221,7 +226,7 @@ def live_server(settings: Mapping[str, object]) -> Iterator[LiveServer]:
         yield server
     finally:
         server.stop()
-        shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def cores_apart() -> bool:
@@ -292,8 +297,12 @@ def _cpu_s(pid: int) -> float:
 
 
 def _rss_kib(pid: int) -> int:
+    return _memory_kib(pid, "VmRSS")
+
+
+def _memory_kib(pid: int, name: str) -> int:
     lines = _proc(pid, "status").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _key(name: str, labels: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
 """`landworld bots`: players made of software, for company and for load tests.
 
-The parts: wire.py (WebSocket, the client's half), behaviour.py (where to go), watch.py (what is measured), fleet.py (sockets,
-epoll, the run), report.py (figures, table, picture). This file is the command: arguments in, exit code out.
+The parts: wire.py (WebSocket, the client's half), behaviour.py (where to go), acting.py (asking for what is durable), settler.py (who
+own land), watch.py (what is measured), fleet.py (sockets, epoll, the run), report.py (figures, table, picture). This file is the
+command: arguments in, exit code out.
 
 Exit codes: 0 when all were there and nothing went wrong; 1 when there were errors or fewer players than asked for; 2 when the
 bots could not set out. The report goes to standard output, progress and complaints to standard error. Residents are company for
@@ -22,9 +23,11 @@ from server.auth import Signer, load_key
 from server.config import ConfigError, load_config
 from tools.bots import report
 from tools.bots.behaviour import BEHAVIOURS
-from tools.bots.fleet import Fleet, FleetError, Plan, Target, check_sources, parse_target
+from tools.bots.fleet import Bot, Fleet, FleetError, Plan, Target, check_sources, parse_target
 from tools.bots.progress import Progress
+from tools.bots.settler import Settler
 
+KINDS: dict[str, type[Bot]] = {"settle": Settler}  # of bots that do more than walk
 REACH_TIMEOUT_S = 5.0
 
 PASSED, FAILED, NOT_STARTED = 0, 1, 2
@@ -110,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         )
         if not args.resident:
             _reach(target)
-        fleet = Fleet(plan)
+        fleet = Fleet(plan, KINDS.get(plan.behaviour, Bot))
         with Progress(plan, complaints) as progress:
             fleet.on_progress = progress.show
             result = fleet.run()

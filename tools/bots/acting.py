@@ -18,6 +18,7 @@ from tools.bots.fleet import Bot
 
 RUN_BYTES, COUNT_BYTES = 12, 4  # an action_id: this bot in this run, and the action's number
 IN_FRAME_MAX = 32  # requests in one WebSocket message; the server takes 64 of them, and 4,096 bytes
+NO_ACTION = b""
 ANOTHER_ANSWER = "another answer to the same action"
 NOT_ASKED = "an answer to nothing that was asked"
 
@@ -31,8 +32,8 @@ class Asked:
     """A request that waits for its answer."""
 
     request: type[ClientMessage]
-    action_id: bytes
-    fields: tuple[Any, ...]  # those after the action_id
+    action_id: bytes  # NO_ACTION for a question
+    fields: tuple[Any, ...]  # those after the ids
     began_ns: int  # when it was to be done
     then: Then
     again_ns: int = 0  # put off until then by the server; 0: it was sent
@@ -72,6 +73,10 @@ class Acting(Bot):
         self._put(asked)
         return asked
 
+    def question(self, request: type[ClientMessage], fields: tuple[Any, ...], then: Then) -> None:
+        """Ask for what changes nothing; it leaves with `flush`."""
+        self._put(Asked(request, NO_ACTION, fields, perf_counter_ns(), then))
+
     def ask_again(self, done: Asked) -> None:
         """Ask for what was done: the first answer must come, which the record checks."""
         self._fleet.tally.repeats += 1
@@ -91,9 +96,8 @@ class Acting(Bot):
     def _write(self, request_id: int, asked: Asked) -> None:
         asked.again_ns = 0
         if self.playing:
-            self._out.append(
-                self._fleet.pack([code_of(asked.request), request_id, asked.action_id, *asked.fields])
-            )
+            ids = (request_id, asked.action_id) if asked.action_id else (request_id,)
+            self._out.append(self._fleet.pack([code_of(asked.request), *ids, *asked.fields]))
 
     # --- being answered ---
 
@@ -101,6 +105,9 @@ class Acting(Bot):
         asked = self._asked.pop(request_id, None)
         if asked is None:
             self._fleet.tally.error(NOT_ASKED)
+            return
+        if not asked.action_id:
+            asked.then(result)
             return
         tally = self._fleet.tally
         tally.acks += 1

@@ -106,6 +106,7 @@ BEHAVIOURS: dict[str, Callable[[Random, Place], Behaviour]] = {
     "crowd": lambda random, home: Visit(random, (Place(*PLAZA),)),
     "commute": _commute,
     "mix": _mix,
+    "settle": Wander,  # what it does besides is in settler.py
 }
 
 

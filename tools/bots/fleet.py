@@ -721,6 +721,10 @@ class Fleet:
         """The bot of that player, if it is one of ours."""
         return self._by_player.get(player_id)
 
+    def anybody(self, random: Random) -> int | None:
+        """The player_id of one of ours."""
+        return random.choice(list(self._by_player)) if self._by_player else None
+
     def joined(self, bot: Bot, player_id: int) -> None:
         """A bot was welcomed."""
         self._by_player[player_id] = bot

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from persistence.rows import Rows, Surfaces, parcel_row, rows_of
+from persistence.rows import Key, Rows, Surface, Surfaces, parcel_row, rows_of
 from persistence.store import (
     CUT_SECONDS_MAX,
     Batch,
@@ -100,7 +100,7 @@ class Tables:
         """Those of a batch that are not here yet."""
         return [entry for entry in entries if entry.seq > self.last_seq]
 
-    def save(self, epoch: int, batch: Batch, surfaces: Surfaces) -> None:
+    def save(self, epoch: int, batch: Batch, surfaces: dict[Key, Surface]) -> None:
         """One flush."""
         self.check_epoch(epoch)
         self.tick = max(self.tick, batch.tick)
@@ -116,16 +116,16 @@ class Tables:
         new = self.unstored(batch.entries)
         if new:
             self._save_entries(epoch, new)
-            for cx, cy, version, edits in surfaces.after(batch.entries):
-                self.surfaces[cx, cy] = version, edits
+            for place, surface in surfaces.items():
+                self.surfaces[place] = surface.version, surface.edits()
 
     def _save_entries(self, epoch: int, entries: Sequence[Entry]) -> None:
         if entries[0].seq != self.last_seq + 1:
             raise StoreError(f"entry {entries[0].seq} does not follow {self.last_seq}, the last one stored")
-        rows = rows_of(entries, epoch)
-        for seq, of_epoch, record, digest in rows.journal:
+        rows = rows_of(entries)
+        for seq, record, digest in rows.journal:
             _demand(seq == len(self.journal) + 1, f"a second entry {seq}")
-            self.journal.append(JournalRow(seq, of_epoch, record, digest))
+            self.journal.append(JournalRow(seq, epoch, record, digest))
         for action_id, player_id, content, seq, result in rows.answers:
             _demand(action_id not in self.answers, f"entry {seq} does action {action_id.hex()} again")
             self.answers[action_id] = StoredAnswer(player_id, content, seq, result)
@@ -141,7 +141,7 @@ class Tables:
             sums[posting[0]] = sums.get(posting[0], 0) + posting[3]
         _demand(not any(sums.values()), f"postings that do not sum to zero: {sums}")
         self.postings += rows.postings
-        for account, (balance, _) in rows.accounts.items():
+        for account, balance, _ in rows.accounts.values():
             _demand(balance >= 0 or may_be_below_zero(account), f"account {account} at {balance}")
             self.accounts[account] = balance
         for hold_id, hold in rows.holds.items():
@@ -257,8 +257,9 @@ class ModelStore:
 
     async def save(self, epoch: int, batch: Batch) -> None:
         """As Store has it."""
-        await self._ask(lambda tables: tables.save(epoch, batch, self.surfaces), writes=True, save=True)
-        self.surfaces.settle(batch.entries)
+        surfaces = self.surfaces.after(batch.entries)
+        await self._ask(lambda tables: tables.save(epoch, batch, surfaces), writes=True, save=True)
+        self.surfaces.settle(surfaces)
 
     async def enter_players(self, epoch: int, entrants: Sequence[Entrant]) -> list[PlayerRow]:
         """As Store has it."""

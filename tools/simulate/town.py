@@ -11,7 +11,6 @@ from functools import cache, partial
 from random import Random
 from typing import Any
 
-from persistence.journal import ENTRY_BYTES_MAX
 from protocol import codec
 from protocol.messages import PROTOCOL_VERSION, ChatChannel, Hello, Ok, Refused, Role
 from server.auth import Signer
@@ -42,6 +41,7 @@ from tools.simulate.host import SIGNING_KEY, Host, Limits, Outside
 from tools.simulate.oracle import Oracle
 from tools.simulate.player import Connection, Copy, Player, Wishes
 from world.commands import INTENT, Say
+from world.sizes import ENTRY_BYTES_MAX
 
 PLAYERS = 5
 ENTRIES_MAX = 3, 10, 50  # of the journal: small, so that some seeds meet its limits

@@ -1,0 +1,236 @@
+"""Settlers: they look for open land near them, claim it, name it, build a house on it row by row, open and close it, put it up for
+sale, buy from each other and give land away.
+
+Each does one thing at a time, and the next a moment after it was answered. What they own they believe until a refusal says otherwise;
+then they ask. Now and then one asks for what was just done once more: the same answer must come.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+from protocol.edits import TILE_EDIT, pack
+from protocol.messages import (
+    PLOT_TILES,
+    ClientMessage,
+    LandBuy,
+    LandClaim,
+    LandDescribe,
+    LandForSale,
+    LandIn,
+    LandMine,
+    LandOffer,
+    LandOpen,
+    LandTransfer,
+    TileEdit,
+)
+from tools.bots.acting import Acting, Asked
+from world.tiles import Build
+
+PAUSE_S = (0.5, 2.0)  # between an answer and the next thing, evenly spread
+LANDS_MAX = 4  # who owns so many claims and buys no more
+SEARCH_PLOTS = 5  # open land is looked for so far around
+PRICES = (2_000, 20_000)  # poisha
+AGAIN_SHARE = 0.05  # of the actions that are asked for twice
+W, F, D, H = Build.WALL, Build.FLOOR, Build.PATH, Build.HEDGE
+HOUSE = (  # rows of tiles, with its corner HOUSE_AT tiles into the parcel
+    (W, W, W, W, W, W),
+    (W, F, F, F, F, W),
+    (W, F, F, F, F, W),
+    (W, W, F, W, W, W),
+    (H, H, D, H, H, H),
+)
+HOUSE_AT = 4
+NAMES = ("Rose Cottage", "The Old Mill", "Riverside", "Hilltop", "Green Door", "Two Oaks", "Journey's End")
+
+Plot = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Land:
+    """A parcel that a settler owns, as far as it knows."""
+
+    parcel_id: int
+    x: int
+    y: int
+    named: bool
+    rows: int = 0  # of the house, that stand
+    for_sale: bool = False
+
+
+class Settler(Acting):
+    """A bot with land."""
+
+    __slots__ = ("_done", "_lands", "_rest_ns")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._lands: dict[int, Land] | None = None  # None: it must ask
+        self._done: Asked | None = None  # the last thing that was done
+        self._rest_ns = 0  # until then it only walks
+
+    def wake(self, now_ns: int) -> None:
+        """Time for the next thing?"""
+        super().wake(now_ns)
+        if self.playing and not self.unanswered and now_ns >= self._rest_ns:
+            self._next()
+            self.flush()
+
+    def _pause(self) -> None:
+        self._rest_ns = perf_counter_ns() + int(self._random.uniform(*PAUSE_S) * 1e9)
+
+    def _next(self) -> None:
+        """What is most on its mind."""
+        self._pause()
+        if self._done is not None and self._random.random() < AGAIN_SHARE:
+            self.ask_again(self._done)
+        elif self._lands is None:
+            self.question(LandMine, (), self._remember)
+        elif not self._lands:
+            self._look_for_land()
+        else:
+            self._tend(self._random.choice(list(self._lands.values())), self._lands)
+
+    def _tend(self, land: Land, lands: Mapping[int, Land]) -> None:
+        if not land.named:
+            self._name(land)
+        elif land.rows < len(HOUSE):
+            self._build(land)
+        else:
+            self._trade(land, len(lands) < LANDS_MAX)
+
+    def _trade(self, land: Land, wants_more: bool) -> None:
+        """Everything that is there, and it is its own: what now?"""
+        chance = self._random.random()
+        if wants_more and chance < 0.25:
+            self._look_for_land()
+        elif wants_more and chance < 0.5:
+            self.question(LandForSale, (), self._buy_one)
+        elif chance < 0.7:
+            self._offer(land)
+        elif chance < 0.95:
+            self._open(land)
+        else:
+            self._give_away(land)
+
+    # --- what is done ---
+
+    def _do(self, request: type[ClientMessage], fields: tuple[Any, ...], came_of_it: Any) -> None:
+        """Ask for something; `came_of_it` is told the result. Refused: the world is another than was thought."""
+
+        def answered(result: Mapping[str, Any] | None) -> None:
+            self._pause()
+            if result is None:
+                self._lands = None
+            else:
+                self._done = asked
+                came_of_it(result)
+
+        asked = self.ask(request, fields, answered)
+
+    def _name(self, land: Land) -> None:
+        def named(_: Mapping[str, Any]) -> None:
+            land.named = True
+
+        name = self._random.choice(NAMES)
+        self._do(LandDescribe, (land.parcel_id, name, f"{name}, built by a settler."), named)
+
+    def _build(self, land: Land) -> None:
+        """One row of the house."""
+
+        def built(_: Mapping[str, Any]) -> None:
+            land.rows += 1
+
+        left, top = land.x + HOUSE_AT, land.y + HOUSE_AT + land.rows
+        row = [(left + step, top, build) for step, build in enumerate(HOUSE[land.rows])]
+        self._do(TileEdit, (pack(row, TILE_EDIT),), built)
+
+    def _offer(self, land: Land) -> None:
+        """For sale, or not any more."""
+
+        def offered(_: Mapping[str, Any]) -> None:
+            land.for_sale = not land.for_sale
+
+        price = None if land.for_sale else self._random.randrange(*PRICES)
+        self._do(LandOffer, (land.parcel_id, price), offered)
+
+    def _open(self, land: Land) -> None:
+        """Everybody may enter, or nobody; nobody else may build."""
+        enter = self._random.random() < 0.7
+        self._do(LandOpen, (land.parcel_id, enter, False), lambda _: None)
+
+    def _give_away(self, land: Land) -> None:
+        friend = self._fleet.anybody(self._random)
+        if friend is not None and self._fleet.player(friend) is not self:
+            self._do(LandTransfer, (land.parcel_id, friend), lambda _: self._forget(land))
+
+    def _forget(self, land: Land) -> None:
+        if self._lands is not None:
+            self._lands.pop(land.parcel_id, None)
+
+    # --- what is asked ---
+
+    def _remember(self, found: Mapping[str, Any] | None) -> None:
+        """What it owns. A house that somebody began counts as built."""
+        if found is not None:
+            self._lands = {
+                one["parcel_id"]: Land(
+                    one["parcel_id"],
+                    one["x"],
+                    one["y"],
+                    bool(one["name"]),
+                    len(HOUSE),
+                    one["price"] is not None,
+                )
+                for one in found["parcels"]
+            }
+
+    def _look_for_land(self) -> None:
+        """Whose is the land around?"""
+        px, py = int(self.x // PLOT_TILES) - SEARCH_PLOTS, int(self.y // PLOT_TILES) - SEARCH_PLOTS
+        side = (2 * SEARCH_PLOTS + 1) * PLOT_TILES
+        here = (px * PLOT_TILES, py * PLOT_TILES, side, side)
+        self.question(LandIn, here, lambda found: self._claim((px, py), found))
+
+    def _claim(self, corner: Plot, found: Mapping[str, Any] | None) -> None:
+        free = [] if found is None else open_plots(corner, 2 * SEARCH_PLOTS + 1, found["parcels"])
+        if not free:
+            return
+        px, py = self._random.choice(free)
+        x, y = px * PLOT_TILES, py * PLOT_TILES
+
+        def claimed(result: Mapping[str, Any]) -> None:
+            if self._lands is not None:
+                self._lands[result["parcel_id"]] = Land(result["parcel_id"], x, y, named=False)
+
+        self._do(LandClaim, (x, y, PLOT_TILES, PLOT_TILES), claimed)
+        self.flush()
+
+    def _buy_one(self, found: Mapping[str, Any] | None) -> None:
+        """One that somebody else sells."""
+        mine = self._lands or {}
+        offers = [one for one in (found or {"parcels": ()})["parcels"] if one["parcel_id"] not in mine]
+        if not offers:
+            return
+        one = self._random.choice(offers[:5])
+
+        def bought(_: Mapping[str, Any]) -> None:
+            self._lands = None  # to see all of it
+
+        self._do(LandBuy, (one["parcel_id"], one["price"]), bought)
+        self.flush()
+
+
+def open_plots(corner: Plot, side: int, parcels: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """The plots of a square that are nobody's, and have nobody's land all around; parcels in tiles, as they are answered."""
+    taken = {
+        (px, py)
+        for one in parcels
+        for px in range(one["x"] // PLOT_TILES - 1, (one["x"] + one["width"]) // PLOT_TILES + 1)
+        for py in range(one["y"] // PLOT_TILES - 1, (one["y"] + one["height"]) // PLOT_TILES + 1)
+    }
+    left, top = corner
+    return [
+        (px, py) for py in range(top, top + side) for px in range(left, left + side) if (px, py) not in taken
+    ]

@@ -1,0 +1,102 @@
+"""How large the entry of a request can get: the journal takes nothing into the tick whose worst case does not fit.
+
+The worst case of each kind of request is a number (WORST_BYTES), far above what its entries have: a parcel with all its permits, the
+largest parcel with every tile built on. Taken for all that wait, few would fit at once. So `Sizes` looks at the parcel that a request
+names. What stands before it in the same tick is not done yet and may make the parcel larger; that is added up.
+"""
+
+from collections import Counter
+
+import msgspec
+
+from protocol.edits import EDITS_MAX, TILE_EDIT
+from protocol.messages import (
+    LandAbandon,
+    LandBuy,
+    LandClaim,
+    LandDescribe,
+    LandMerge,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandSplit,
+    LandTransfer,
+    TileEdit,
+    TileUndo,
+)
+from world.commands import AnyDurable
+from world.parcels import Parcel
+from world.state import State
+
+ENTRY_BYTES_MAX = 192 * 1_024  # the largest there is: a parcel of the largest size that is cleared, base64
+ENTRY_BYTES = 2_048  # all of an entry but for its parcels and what is built: postings, result, ids
+GROWTH_BYTES = 4_096  # what one request can add to a parcel: a name and a description of the largest size
+CHUNK_BYTES = 128  # of what is built on a chunk, but for its tiles
+TILE_BYTES = 4  # of a tile that is built on: three bytes in base64
+WORST_BYTES: dict[type, int] = {
+    TileEdit: ENTRY_BYTES + EDITS_MAX * (CHUNK_BYTES + TILE_BYTES),
+    TileUndo: ENTRY_BYTES + EDITS_MAX * (CHUNK_BYTES + TILE_BYTES),
+    LandClaim: 4_096,
+    LandSplit: 65_536,
+    LandAbandon: ENTRY_BYTES_MAX,
+    LandTransfer: 8_192,
+    LandBuy: 8_192,
+    LandOffer: 24_576,
+}
+WORST_BYTES_OTHERWISE = 49_152  # a parcel that is let, with all that is kept for its end
+_CHANGES = (
+    LandDescribe,
+    LandOpen,
+    LandPermit,
+    LandTransfer,
+    LandOffer,
+    LandBuy,
+)  # one parcel, which keeps its shape
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Sizes:
+    """The worst cases of the requests that enter one tick, to be asked for in their order."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._changes: Counter[int] = Counter()  # by parcel_id, of those before
+        self._tiles = 0  # that those before may build on
+        self._reshaped = False  # those before may make a parcel larger
+
+    def worst(self, request: AnyDurable) -> int:
+        """How large its entry can get, in bytes, if it comes after those that `take` was told of."""
+        most = WORST_BYTES.get(type(request), WORST_BYTES_OTHERWISE)
+        if isinstance(request, TileEdit):
+            tiles = len(request.edits) // TILE_EDIT.itemsize
+            return min(most, ENTRY_BYTES + tiles * (CHUNK_BYTES + TILE_BYTES))
+        if isinstance(request, _CHANGES):
+            parcel = self._state.parcels.by_id.get(request.parcel_id)
+            return most if parcel is None else min(most, ENTRY_BYTES + self._grown(parcel))
+        if isinstance(request, LandAbandon) and not self._reshaped:
+            parcel = self._state.parcels.by_id.get(request.parcel_id)
+            return most if parcel is None else min(most, ENTRY_BYTES + self._standing(parcel))
+        return most
+
+    def take(self, request: AnyDurable) -> None:
+        """It enters the tick, and what comes after it may find a larger world."""
+        if isinstance(request, _CHANGES):
+            self._changes[request.parcel_id] += 1
+        elif isinstance(request, TileEdit):
+            self._tiles += len(request.edits) // TILE_EDIT.itemsize
+        elif isinstance(request, TileUndo):
+            self._tiles += EDITS_MAX
+        elif isinstance(request, LandMerge):
+            self._reshaped = True
+
+    def _grown(self, parcel: Parcel) -> int:
+        """A parcel as it is, and what those before and the request itself may add."""
+        return len(_encode(parcel)) + (self._changes[parcel.parcel_id] + 1) * GROWTH_BYTES
+
+    def _standing(self, parcel: Parcel) -> int:
+        """All that may stand where a parcel is: every tile of its chunks that was ever built on, and what those before may build."""
+        surfaces = self._state.chunks.surfaces
+        there = [surfaces[key] for key in parcel.cells() if key in surfaces]
+        tiles = sum(len(surface.kinds) for surface in there) + self._tiles
+        return len(parcel.cells()) * CHUNK_BYTES + tiles * TILE_BYTES
