@@ -166,7 +166,8 @@ def walk(row: Mapping[str, Any]) -> list[list[float]]:
             ground[cx, cy][tile_y, tile_x] = percent
     loads = [LoadChunk(cx, cy, tiles.tobytes()) for (cx, cy), tiles in ground.items()]
     parcels = RecallParcels([_parcel(bounds, row["enters"]) for bounds in row["closed"]], 0)
-    step(state, [parcels, *loads, Join(WALKER, "walker", Role.GUEST, 0, row["x"], row["y"])], 0)
+    # The land comes last: the walker may be inside what is closed to them, and is not put out of it here.
+    step(state, [*loads, Join(WALKER, "walker", Role.GUEST, 0, row["x"], row["y"]), parcels], 0)
     places = []
     for ticks, dx, dy in row["inputs"]:
         for tick in range(ticks):

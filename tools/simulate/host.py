@@ -4,6 +4,7 @@ Real are tick, journal, flusher, actions, questions, what is withheld, directory
 the way to the database and the network are not. What leaves the server passes `on_told` at the moment it is said.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -172,17 +173,23 @@ class Host:
         ground = Ground(self._clock.random, inbox)
         try:
             row = await store.open_world(SEED)
-            await recall_built(store, inbox, lambda _: None)
-            await recall_land(store, inbox, lambda _: None)
+            works = self._put_together(store, row, inbox, ground)
+            await recall_built(store, self.loop.enter, lambda _: None)
+            await recall_land(store, self.loop.enter, lambda _: None)
         except StoreError:
             self.process.kill()  # it says that it cannot start; somebody starts it again
             return
-        self._put_together(store, row, inbox, ground)
+        for start in works:
+            for task in start():
+                supervise(task, self._broken)
         self.loop.start()
         self.open = True
         self._outside.on_open(self)
 
-    def _put_together(self, store: Store, row: WorldRow, inbox: Inbox, ground: Ground) -> None:
+    def _put_together(
+        self, store: Store, row: WorldRow, inbox: Inbox, ground: Ground
+    ) -> list[Callable[[], list[asyncio.Task[None]]]]:
+        """The parts of a server; returned is what begins their work."""
         self.epoch = row.epoch
         self.journal = journal = Watched(row.last_seq, self._limits)
         self.flusher = Flusher(store, journal, row.epoch, self._on_fenced, FLUSH_MS, CHAT_DAYS)
@@ -209,8 +216,12 @@ class Host:
         self.loop.garbage = _Elsewhere()
         self.line = hub.attach(lambda down: self._outside.on_down(self, down), Tally)
         hub.spread = self._spread
-        for task in (self.flusher.start(), *directory.start(), *actions.start(), questions.start()):
-            supervise(task, self._broken)
+        return [
+            lambda: [self.flusher.start()],
+            directory.start,
+            actions.start,
+            lambda: [questions.start()],
+        ]
 
     def _spread(self, frame: TickFrame) -> None:
         if not self._ticked:
