@@ -87,7 +87,7 @@ class Outside:
     """Whom a server tells what: callbacks of the simulation."""
 
     on_open: "Callable[[Host], None]"
-    on_first_tick: "Callable[[Host], None]"
+    on_recovered: "Callable[[Host], None]"
     on_tick: "Callable[[Host], None]"
     on_down: "Callable[[Host, AnyDown], None]"
     on_frame: "Callable[[Host, TickFrame], None]"
@@ -141,7 +141,6 @@ class Host:
         self._disk = disk
         self._limits = limits
         self._outside = outside
-        self._ticked = False
         self.process.on_death = self._gone
         self.process.call_soon(self._begin)
 
@@ -179,6 +178,7 @@ class Host:
         except StoreError:
             self.process.kill()  # it says that it cannot start; somebody starts it again
             return
+        self._outside.on_recovered(self)
         for start in works:
             for task in start():
                 supervise(task, self._broken)
@@ -224,9 +224,6 @@ class Host:
         ]
 
     def _spread(self, frame: TickFrame) -> None:
-        if not self._ticked:
-            self._ticked = True
-            self._outside.on_first_tick(self)
         self._outside.on_tick(self)
         self._outside.on_frame(self, frame)
 

@@ -225,7 +225,7 @@ class Oracle:
             self._trouble(f"{host.process.name} is {count} entries and {size} bytes ahead of the disk")
 
     def recovered(self, host: Host) -> None:
-        """After a new server's first tick, unless another has taken over while it read."""
+        """When a new server has read all, unless another has taken over meanwhile."""
         if host.epoch != self._disk.tables.epoch:
             return
         state = host.state

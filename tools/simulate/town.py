@@ -100,7 +100,7 @@ class Town:
         self._digest = hashlib.blake2b(digest_size=16)
         self._outside = Outside(
             on_open=lambda host: self.note(f"{host.process.name} opens with epoch {host.epoch}"),
-            on_first_tick=self.oracle.recovered,
+            on_recovered=self.oracle.recovered,
             on_tick=self.oracle.led,
             on_down=self._down,
             on_frame=self._frame,
