@@ -357,6 +357,8 @@ async () => {
   answers.at(-1)({ parcels: [parcel(2, 16, 8, 2), parcel(4, 48, 9, 4)], more: false });
   await settled();
   seen.push(["what is gone goes", look(), land.mayBuild(17, 1)]);
+  land.changed({ parcel: { ...parcel(8, 64, 5), width: 32, open_enter: false, way: { x: 64, y: 0, width: 16, height: 16 } } });
+  seen.push(["closed land stops, but on its way", land.gateAt(65, 1), land.gateAt(81, 1)]);
   land.sees(20, 0);
   seen.push(["what is far is forgotten", land.known.size]);
   return seen;
@@ -375,6 +377,7 @@ def test_parcels_are_kept_true_by_pages_and_by_what_is_told_meanwhile(
         ["nothing is left to ask", 2],
         ["what I may do elsewhere is asked", 3, [5, 8, None, 9]],
         ["what is gone goes", [None, 8, None, 9], True],
+        ["closed land stops, but on its way", 0, 8],
         ["what is far is forgotten", 0],
     ]
 
