@@ -59,6 +59,7 @@ class Scene:
 EAST_HALF: Closed = (7, 16, 0, 16, 32)
 SOUTH_EAST: Closed = (8, 16, 16, 16, 16)
 NORTH_EAST: Closed = (9, 16, 0, 16, 16)
+WEST_HALF: Closed = (10, 0, 0, 16, 32)
 
 SCENES = [
     Scene("east", MIDDLE, (0, 0), [], (0.5, 0.5), [(10, 1.0, 0.0)]),
@@ -110,13 +111,24 @@ SCENES = [
         "onto closed land of one's own", MIDDLE, (0, 0), [], (15.7, 4.0), [(9, 0.6, 0.8)], (EAST_HALF,), (7,)
     ),
     Scene(
-        "within closed land, and out for good",
+        "out of closed land of a friend, and in again",
         MIDDLE,
         (0, 0),
         [],
         (16.5, 4.0),
         [(4, 0.5, 0.5), (9, -0.9, 0.1), (9, 1.0, 0.0)],
         (EAST_HALF,),
+        (7,),
+    ),
+    # Where all ground that is loaded is closed, nobody is put out (eviction.py): inside one may walk.
+    Scene(
+        "within closed land",
+        MIDDLE,
+        (0, 0),
+        [],
+        (15.0, 4.0),
+        [(9, 0.9, 0.1), (9, -0.9, 0.1)],
+        (EAST_HALF, WEST_HALF),
     ),
     Scene(
         "between two closed lands",
@@ -125,7 +137,7 @@ SCENES = [
         [],
         (17.0, 15.3),
         [(9, 0.3, 0.9), (9, -0.9, 0.3), (9, 0.9, 0.3)],
-        (NORTH_EAST, SOUTH_EAST),
+        (NORTH_EAST, SOUTH_EAST, WEST_HALF),
     ),
     Scene(
         "from closed land into a friend's",
@@ -134,7 +146,7 @@ SCENES = [
         [],
         (17.0, 15.3),
         [(9, 0.3, 0.9), (9, 0.0, -1.0)],
-        (NORTH_EAST, SOUTH_EAST),
+        (NORTH_EAST, SOUTH_EAST, WEST_HALF),
         (8,),
     ),
     Scene(
