@@ -5,13 +5,29 @@ from pathlib import Path
 from typing import Any
 
 from protocol.codec import decode_client, decode_server
-from protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, ClientMessage, Parcel, ServerMessage, name_of
+from protocol.messages import (
+    CLIENT_MESSAGES,
+    SERVER_MESSAGES,
+    ClientMessage,
+    Lease,
+    Parcel,
+    ServerMessage,
+    Terms,
+    Way,
+    name_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES: dict[str, type[Any]] = {
     name_of(message): message for message in (*CLIENT_MESSAGES, *SERVER_MESSAGES)
 }
-MAPS: dict[str, type[Any]] = {"parcel": Parcel}  # fields that are maps with a class of their own
+MAPS: dict[str, type[Any]] = {  # fields that are maps with a class of their own
+    "parcel": Parcel,
+    "to_let": Terms,
+    "terms": Terms,
+    "lease": Lease,
+    "way": Way,
+}
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
     (ROOT / "tests/vectors/codec.json").read_text(encoding="utf-8")
 )
@@ -32,8 +48,8 @@ def decode(row: dict[str, Any], data: bytes) -> list[Any]:
 
 
 def _value(name: str, value: Any) -> Any:
-    if name in MAPS:
-        return MAPS[name](**value)
+    if name in MAPS and value is not None:
+        return MAPS[name](**{inner: _value(inner, one) for inner, one in value.items()})
     if isinstance(value, dict) and list(value) == ["bin"]:
         return bytes.fromhex(value["bin"])
     return value

@@ -46,6 +46,7 @@ from world.commands import AnyCommand, Inbox
 from world.entries import BEGINNING, Entry, read
 from world.grid import around, pack
 from world.ledger import Post
+from world.parcels import Rectangle
 from world.state import LandRules, Rules
 from world.state import State as World
 from world.tick import step
@@ -225,8 +226,8 @@ class Elsewhere:
         ready(b"\x82\x00")
         return True
 
-    async def dry_plots(self, _: int, __: int, pw: int, ph: int) -> int:
-        return pw * ph
+    async def dry_plots(self, rectangles: Sequence[Rectangle]) -> list[int]:
+        return [pw * ph for _, _, pw, ph in rectangles]
 
 
 class Stored:

@@ -31,6 +31,7 @@ from world.commands import (
     RecallParcels,
     RecallTiles,
     Say,
+    Settle,
     UnloadChunk,
     steer,
 )
@@ -59,6 +60,7 @@ EVERY_COMMAND: list[AnyCommand] = [
         [Parcel(1, 7, "a", -1, 2, 3, 4, "n", "d", False, True, 9, (Permit(8, "b", Standing.BUILDER),), 5)],
         2**32 - 1,
     ),
+    Settle(16),
 ]
 
 
