@@ -2,7 +2,6 @@
 
 import pytest
 
-from persistence import journal as journal_module
 from persistence.journal import JOURNAL_AGE_S, JOURNAL_BYTES_MAX, JOURNAL_ENTRIES_MAX, Journal
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA
@@ -45,9 +44,8 @@ def test_there_is_no_room_while_the_oldest_entry_has_waited_too_long(entries: li
     assert journal.room(10.1 + JOURNAL_AGE_S) != (0, 0)
 
 
-def test_room_may_be_nothing_and_less(entries: list[Entry], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "JOURNAL_ENTRIES_MAX", 3)
-    journal = Journal(0)
+def test_room_may_be_nothing_and_less(entries: list[Entry]) -> None:
+    journal = Journal(0, entries_max=3)
     journal.put(entries, 0.0)
     assert journal.room(0.0)[0] < 0
 
