@@ -199,7 +199,8 @@ class Grid:
         if cells > len(slots):
             at_x, at_y = xs[slots], ys[slots]
             return slots[(x0 <= at_x) & (at_x < x1) & (y0 <= at_y) & (at_y < y1)]
-        found: Ints = _in_rectangle(x0, y0, x1, y1, xs, ys, self.head, self.next, self.keys)
+        edges = float(x0), float(y0), float(x1), float(y1)  # whole numbers would be compiled for anew
+        found: Ints = _in_rectangle(*edges, xs, ys, self.head, self.next, self.keys)
         found.sort()
         return found
 
@@ -228,3 +229,17 @@ class Grid:
         distance = (xs[found] - x) ** 2 + (ys[found] - y) ** 2
         order = np.lexsort((found, distance))
         return found[order[:count]]
+
+
+def warm_up() -> None:
+    """Compiles what is called from outside (or reads it from numba's cache): in a tick there is no time for it."""
+    places = np.zeros(2)
+    slots = np.zeros(
+        16, np.int32
+    )  # more than a small rectangle has cells, or the cells are not looked through
+    grid = Grid(len(places))
+    grid.enter(0, 0)
+    grid.anyone_in(0)
+    grid.rectangle(0.0, 0.0, 1.0, 1.0, places, places, slots)
+    grid.leave(0)
+    grid.rebuild(slots[:1], places, places)

@@ -15,7 +15,6 @@ from protocol.messages import (
     LandBuy,
     LandClaim,
     LandDescribe,
-    LandMerge,
     LandOffer,
     LandOpen,
     LandPermit,
@@ -53,6 +52,7 @@ _CHANGES = (
     LandBuy,
 )  # one parcel, which keeps its shape
 
+_LOOKED_INTO = (*_CHANGES, LandAbandon)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,7 +63,7 @@ class Sizes:
         self._state = state
         self._changes: Counter[int] = Counter()  # by parcel_id, of those before
         self._tiles = 0  # that those before may build on
-        self._reshaped = False  # those before may make a parcel larger
+        self._reshaped: set[int] = set()  # parcel_ids: what those before may make of these is not looked into
 
     def worst(self, request: AnyDurable) -> int:
         """How large its entry can get, in bytes, if it comes after those that `take` was told of."""
@@ -71,13 +71,13 @@ class Sizes:
         if isinstance(request, TileEdit):
             tiles = len(request.edits) // TILE_EDIT.itemsize
             return min(most, ENTRY_BYTES + tiles * (CHUNK_BYTES + TILE_BYTES))
-        if isinstance(request, _CHANGES):
-            parcel = self._state.parcels.by_id.get(request.parcel_id)
-            return most if parcel is None else min(most, ENTRY_BYTES + self._grown(parcel))
-        if isinstance(request, LandAbandon) and not self._reshaped:
-            parcel = self._state.parcels.by_id.get(request.parcel_id)
-            return most if parcel is None else min(most, ENTRY_BYTES + self._standing(parcel))
-        return most
+        if not isinstance(request, _LOOKED_INTO) or request.parcel_id in self._reshaped:
+            return most
+        parcel = self._state.parcels.by_id.get(request.parcel_id)
+        if parcel is None:
+            return most
+        size = self._standing(parcel) if isinstance(request, LandAbandon) else self._grown(parcel)
+        return min(most, ENTRY_BYTES + size)
 
     def take(self, request: AnyDurable) -> None:
         """It enters the tick, and what comes after it may find a larger world."""
@@ -87,8 +87,8 @@ class Sizes:
             self._tiles += len(request.edits) // TILE_EDIT.itemsize
         elif isinstance(request, TileUndo):
             self._tiles += EDITS_MAX
-        elif isinstance(request, LandMerge):
-            self._reshaped = True
+        elif not isinstance(request, LandClaim):
+            self._reshaped.add(request.parcel_id)
 
     def _grown(self, parcel: Parcel) -> int:
         """A parcel as it is, and what those before and the request itself may add."""

@@ -37,6 +37,7 @@ from world.commands import (
 )
 from world.entries import Built, Entry, Outcome
 from world.grid import NOBODY, Ints, Keys, around, pack
+from world.grid import warm_up as warm_up_grid
 from world.movement import NEVER
 from world.parcels import OPEN, plot_at, plots_of_cell
 from world.state import Rules, State
@@ -466,5 +467,4 @@ def warm_up() -> None:
         [LoadChunk(0, 0, walk), join, steer(1, 1, 1.0, 0.0), Say(1, 1, ChatChannel.NEARBY, "a", None)],
         1,
     )
-    state.players.grid.rebuild(state.players.linked, state.players.x, state.players.y)
-    state.players.grid.within(0.0, 0.0, 0.1, state.players.x, state.players.y, state.players.linked)
+    warm_up_grid()

@@ -11,7 +11,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from protocol.messages import WORLD_TILES_MAX
 from protocol.snapshot import CELL_TILES
 from tests.world.support import coordinates
-from world.grid import NOBODY, Grid, Ints, Places, around, cell_of, key_at, pack, unpack
+from world.grid import (
+    NOBODY,
+    Grid,
+    Ints,
+    Places,
+    _in_rectangle,
+    _rebuild,
+    around,
+    cell_of,
+    find,
+    key_at,
+    link,
+    pack,
+    unlink,
+    unpack,
+    warm_up,
+)
 
 CAPACITY = 512
 CELLS = st.integers(-(2**15), 2**15)
@@ -315,3 +331,19 @@ def test_cells_that_share_a_bucket_are_told_apart() -> None:
         inside = np.flatnonzero((x0 <= xs) & (xs < x0 + 160) & (y0 <= ys) & (ys < y0 + 160))
         assert grid.rectangle(x0, y0, x0 + 160, y0 + 160, xs, ys, slots).tolist() == inside.tolist()
     assert not grid.anyone_in(pack(10, 10))
+
+
+def test_what_is_called_in_a_tick_was_compiled_before() -> None:
+    """Guards: warm_up, and the floats in Grid.rectangle. A tick would stand still for a second or two."""
+    warm_up()
+    kernels = (link, unlink, find, _in_rectangle, _rebuild)
+    compiled = [list(kernel.signatures) for kernel in kernels]
+    assert all(compiled)
+    grid, places, slots = Grid(40), np.zeros(40), np.arange(40, dtype=np.int32)
+    grid.rebuild(slots, places, places)
+    assert len(grid.rectangle(0, 0, 16, 16, places, places, slots)) == 40
+    assert len(grid.within(0.0, 0.0, 1.0, places, places, slots)) == 40
+    grid.leave(0)
+    grid.enter(0, pack(-1, 5))
+    assert grid.anyone_in(pack(-1, 5))
+    assert [list(kernel.signatures) for kernel in kernels] == compiled

@@ -13,10 +13,12 @@ from protocol.messages import (
     LandAbandon,
     LandBuy,
     LandDescribe,
+    LandLet,
     LandMerge,
     LandOffer,
     LandOpen,
     LandPermit,
+    LandRent,
     LandSplit,
     LandTransfer,
     Standing,
@@ -62,6 +64,8 @@ def any_request(random: Random) -> AnyDurable:
             lambda: rows(random.randrange(5), random.randrange(4)),
             lambda: rows(random.randrange(5), random.randrange(4)),
             lambda: TileUndo(*ids()),
+            lambda: LandLet(*ids(), parcel_id, 10, 60_000, 5),
+            lambda: LandRent(*ids(), parcel_id, 10),
         )
     )()
 
@@ -108,9 +112,10 @@ def test_what_is_built_in_the_same_tick_is_made_room_for() -> None:
     built = [rows(0, top) for top in range(4)]
     for one in built:
         sizes.take(one)
+    room = sizes.worst(end)
+    assert room >= bare + len(built) * EDITS_MAX * 4
     entry = world.do(*(act(ADA, one) for one in (*built, end))).entries[-1]
-    assert len(entry.record) <= sizes.worst(end)
-    assert sizes.worst(end) >= bare + len(built) * EDITS_MAX * 4
+    assert len(entry.record) <= room
 
 
 def test_a_parcel_that_nobody_has_yet_may_be_of_the_worst_kind() -> None:
@@ -121,14 +126,18 @@ def test_a_parcel_that_nobody_has_yet_may_be_of_the_worst_kind() -> None:
     assert sizes.worst(LandBuy(*ids(), 1, 5)) == WORST_BYTES[LandBuy]
 
 
-def test_after_a_merge_every_parcel_may_be_large() -> None:
-    """Guard: Sizes notes that parcels change their shape."""
+def test_what_becomes_of_a_parcel_that_is_merged_or_let_is_not_looked_into() -> None:
+    """Guard: Sizes notes which parcels those before may make larger."""
     world = Chronicle().world
     world.do(act(ADA, claim(0, 0)), act(ADA, claim(1, 0)))
     sizes, end = Sizes(world.state), LandAbandon(*ids(), 1)
     assert sizes.worst(end) < 8_192
     sizes.take(LandMerge(*ids(), 1, 2))
     assert sizes.worst(end) == ENTRY_BYTES_MAX
+    described_other = described(2)
+    assert sizes.worst(described_other) < WORST_BYTES_OTHERWISE
+    sizes.take(LandRent(*ids(), 2, 1, 1))
+    assert sizes.worst(described_other) == WORST_BYTES_OTHERWISE
 
 
 def test_small_requests_leave_room_for_a_thousand_in_a_tick() -> None:

@@ -44,7 +44,7 @@ from tools.bench.live import (
 from tools.bots.fleet import Fleet, Plan, parse_target
 from tools.bots.report import percentile
 
-SECONDS, ACTORS, HOMESTEADS, WALKERS = 15.0, 200, 2_000, 1_000
+SECONDS, ACTORS, HOMESTEADS, WALKERS = 15.0, 200, 3_000, 1_000
 IN_SIGHT = 12  # of each, when all are there
 SOME_PER_S = 500
 WARM_SHARE = 0.4  # of --seconds, before the first stage

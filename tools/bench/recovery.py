@@ -181,6 +181,7 @@ def start(data: Path, count: int, copy_s: float) -> dict[str, Any]:
             "parcels": int(metrics["landworld_parcels"]),
             "ready_s": round(ready_s, 2),
             "welcome_s": round(welcome_s, 2),
+            "cpu_s": round(server.cpu_s(), 2),
             "memory_mib_max": round(server.rss_kib_max() / 1024, 1),
             "progress_lines": progress,
             "copy_s": round(copy_s, 2),
