@@ -73,21 +73,30 @@ def undo(state: State, act: Act, _: TileUndo) -> Outcome:
         raise Refusal(RefusalCode.NOT_FOUND, "There is nothing of yours left to take back.")
     back: dict[int, list[tuple[int, int]]] = {}
     for key, tile, before, after in edits[-1]:
-        if kind_at(state, key, tile) == after:
+        if kind_at(state, key, tile) == after and _may_put(state, act, key, tile, before):
             back.setdefault(key, []).append((tile, before))
-    if act.role is not Role.ADMIN:
-        for key, changes in back.items():
-            for tile, before in changes:
-                check_may_build(state, act.player_id, *_place(key, tile), before)
     count = sum(map(len, back.values()))
     packed = {key: pack(changes, CHUNK_EDIT) for key, changes in back.items()}
     return Outcome(TilesEdited(count), list(_built(state, packed)))
 
 
+def _may_put(state: State, act: Act, key: int, tile: int, kind: int) -> bool:
+    """Whether somebody may build this on a tile of a chunk."""
+    if act.role is Role.ADMIN:
+        return True
+    try:
+        check_may_build(state, act.player_id, *_place(key, tile), kind)
+    except Refusal:
+        return False
+    return True
+
+
 def remember(state: State, act: Act, changes: Iterable[Change]) -> None:
-    """To be called before an edit is applied: keeps what takes it back; an undo has taken it back."""
+    """To be called before an edit is applied: keeps what takes it back; an undo has taken it back. Whoever left has nothing kept."""
     if isinstance(act.request, TileUndo):
         state.undo[act.player_id].pop()
+        return
+    if act.player_id not in state.players.slot_of:
         return
     edits: Undo = []
     for built in changes:

@@ -52,7 +52,7 @@ Fields = dict[str, st.SearchStrategy[Any]]
 
 PLAYER = st.sampled_from((ADA, BEA, CAL))
 SOMEBODY = PLAYER | st.just(99)  # who is nobody
-PARCEL = st.sampled_from((1, 1, 2, 2, 3, 3, 4, 4, 5, 6))
+PARCEL = st.sampled_from((1, 1, 2, 3, 4, 5, 5, 6))
 PLOT = st.integers(-REACH, REACH).map(lambda plot: plot * PLOT_TILES)
 SIDE = st.integers(1, 3).map(lambda plots: plots * PLOT_TILES)
 PRICE = st.sampled_from((70, 70, 70, 0, 10**9))
@@ -98,13 +98,14 @@ BEGUN = ((ADA, 0, 0), (ADA, 0, 1), (BEA, -2, 0), (CAL, 0, -2), (BEA, -2, -2))  #
 
 
 def begun() -> list[Act]:
-    """What makes each of them an owner, with something for sale and something to let, so that there is something to ask about."""
+    """What makes each of them an owner, with something for sale, a tenant and a manager, so that there is something to ask about."""
     claims = [
         act(who, LandClaim(*ids(), px * PLOT_TILES, py * PLOT_TILES, 2 * PLOT_TILES, PLOT_TILES))
         for who, px, py in BEGUN
     ]
     offers = act(BEA, LandOffer(*ids(), 3, 70)), act(CAL, LandOffer(*ids(), 4, 70))
-    return [*claims, *offers, act(BEA, LandLet(*ids(), 5, 70, 200, 70, True))]
+    lease = act(BEA, LandLet(*ids(), 5, 70, 2_000, 70, True)), act(ADA, LandRent(*ids(), 5, 70))
+    return [*claims, *offers, *lease, act(ADA, LandPermit(*ids(), 1, CAL, Standing.MANAGER))]
 
 
 def asked_by(who: int, request: AnyDurable, role: Role, likely: bool) -> Act:

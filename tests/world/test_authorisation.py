@@ -63,7 +63,7 @@ class Seen:
 @settings(max_examples=200)
 @given(ACTS)
 def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
-    """Guards: _managed in each rule of land.py, check_may_build in both of building.py."""
+    """Guards: owned and _managed in land.py, check_may_build in building.py, the price and the terms as seen."""
     world = settled()
     for asked in acts:
         before = Seen.of(world.state)
