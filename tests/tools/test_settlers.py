@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -201,29 +201,37 @@ def fleet_run(fleet: Fleet) -> Any:
     return Run(fleet.plan.count, fleet.players, fleet.tally)
 
 
-def test_what_a_killed_server_did_not_answer_is_asked_again_and_done_once(data: Path) -> None:
-    """Guard: Acting._enter asks again for what was not answered."""
-    killed_with, answered_after = 0, 0
+def test_what_a_killed_server_did_not_answer_is_asked_again_and_done_once(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: Acting._enter asks again for what was not answered. The server is killed right after it was asked."""
+    waited: set[bytes] = set()
+    flush = Settler.flush
+
+    def waiting(settlers: Iterable[Acting]) -> set[bytes]:
+        return {asked.action_id for one in settlers for asked in one._asked.values() if asked.action_id}
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with serving(data, {"SERVER__PORT": port}) as server:
 
-        def kill_once(fleet: Fleet, settlers: list[Settler]) -> None:
-            nonlocal killed_with, answered_after
-            waiting = sum(one.unanswered for one in settlers)
-            if not killed_with and fleet.tally.acks >= 20 and waiting:
-                killed_with, answered_after = waiting, fleet.tally.acks + 20
+        def kill_once(bot: Settler) -> None:
+            flush(bot)
+            if not waited and bot._fleet.tally.acks >= 20 and waiting([bot]):
+                waited.update(waiting([bot]))
                 server.kill()
                 server.start()
-            elif killed_with and fleet.tally.acks >= answered_after and not waiting:
+
+        def until_all_are_answered(fleet: Fleet, settlers: list[Settler]) -> None:
+            if waited and not waited & waiting(settlers):
                 fleet.stop()
 
-        fleet, settlers = settle(server.url, 6, kill_once)
+        monkeypatch.setattr(Settler, "flush", kill_once)
+        fleet, settlers = settle(server.url, 6, until_all_are_answered)
         there = stored(data)
-    assert killed_with
+    assert waited
+    assert not waited & waiting(settlers)
     assert not fleet.tally.errors, fleet.tally.errors
-    assert not sum(one.unanswered for one in settlers)
     assert record_of(settlers).items() <= there.items()
     assert len({seq for seq, _ in there.values()}) == len(there)
 
