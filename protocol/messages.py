@@ -449,7 +449,7 @@ class TileEdit(ClientMessage, tag=7):
 
 
 class TileUndo(ClientMessage, tag=8):
-    """Takes back one's own last `tile_edit`; again, the one before it. What others changed since stays, and land one may not build on."""
+    """Takes back one's own last `tile_edit`; again, the one before it. What others changed since stays, and where one may not build."""
 
     request_id: RequestId
     action_id: ActionId

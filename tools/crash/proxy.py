@@ -19,7 +19,7 @@ from persistence.embedded import DATABASE
 
 CHUNK_BYTES = 65_536
 COMMIT = b"COMMIT;"
-WRITES = b'COPY "journal"'  # what a transaction has that brings entries
+WRITES = b'"changes":['  # what a transaction has that brings entries: their records
 
 
 class Commit(Enum):
