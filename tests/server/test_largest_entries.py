@@ -39,7 +39,7 @@ from protocol.messages import (
 from server.actions import content_of
 from server.config import LandConfig
 from world import entries
-from world.commands import Act, AnyDurable
+from world.commands import Act, AnyDurable, Join
 from world.grid import pack as key_of
 from world.land import PERMITS_MAX
 from world.ledger import TREASURY
@@ -83,7 +83,7 @@ def largest_undo(state: State) -> AnyDurable:
     edit = largest_edit(state)
     assert isinstance(edit, TileEdit)
     edit.action_id = ALREADY
-    step(state, [act(edit)], state.tick + 1)
+    step(state, [Join(ME, NAME, Role.ADMIN, 0, 0.5, 0.5), act(edit)], state.tick + 1)
     return TileUndo(1, ACTION)
 
 

@@ -34,7 +34,7 @@ from protocol.messages import (
     TileEdit,
     TilesEdited,
 )
-from tests.world.support import ADA, BEA, CAL, World, act, ids, outcome
+from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, ids, join, outcome
 from world import queries
 from world.commands import AnyDurable
 from world.land import price_of
@@ -62,7 +62,7 @@ def rules(land: LandRules = LAND) -> Rules:
 
 def run(rows: Iterable[Row], world: World | None = None) -> World:
     """Every line of a table, one tick each."""
-    world = world or World(rules=rules())
+    world = world or World(*map(join, PEOPLE), rules=rules())
     for number, (who, request, expected) in enumerate(rows, 1):
         got = outcome(world.do(act(who, request)))
         assert got == expected, f"line {number}: {request}"
