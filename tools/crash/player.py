@@ -217,9 +217,10 @@ class Player:
         if self._random.random() < TWISTED_SHARE:
             asked = self._random.choice(self._answered)
             assert self._chooser is not None
-            request = self._chooser.next()
-            self._twisted[request.request_id] = asked
-            yield another(request, action_id=asked.request.action_id)
+            request = another(self._chooser.next(), action_id=asked.request.action_id)
+            if request != another(asked.request, request_id=request.request_id):  # an undo is like any other
+                self._twisted[request.request_id] = asked
+                yield request
 
     def _send(self, asked: Asked) -> ClientMessage:
         request = another(asked.request, request_id=next(self._ids))
