@@ -36,7 +36,7 @@ RETRY_MS_MAX = 5_000
 OVERDUE_MS_MAX = 2_000  # a save that takes longer counts as "not available" while it hangs
 CHAT_PENDING_MAX = 10_000
 CHAT_BATCH_MAX = 2_000  # lines in one transaction
-ENTRIES_BATCH_MAX = 1_000  # of the journal in one transaction: some 50 ms
+ENTRIES_BATCH_MAX = 2_000  # of the journal in one transaction: all that it may hold
 PRUNE_INTERVAL_MS = 600_000
 
 _log = structlog.get_logger(__name__)

@@ -51,6 +51,7 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
+ACTIONS_PER_TICK_MAX = 520  # some 40 us of the tick each: more would make it late; they wait for the next
 SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
 log = structlog.get_logger()
@@ -138,7 +139,7 @@ class Actions:
         if due > 0 and self._state.parcels.dues.first(self._state.tick + 1) is not None:
             acts.append(Settle(due))
             entries, size = entries - due, size - due * ENTRY_BYTES_MAX
-        queue, sizes = self._queue, Sizes(self._state)
+        queue, sizes, entries = self._queue, Sizes(self._state), min(entries, ACTIONS_PER_TICK_MAX)
         while queue:
             first = queue[0]
             request = first.act.request
