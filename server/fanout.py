@@ -18,6 +18,7 @@ Messages are written here as MessagePack by hand; tests hold them to be what pro
 """
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,11 @@ CELL = np.dtype(
         ("crowded", np.int32),  # 1 while it is so full
         ("viewers", np.int32),  # the first of the list, NOBODY where nobody looks from here
         ("named", np.int32),  # bytes of `appeared` of those who came since the last `_weigh`
+        ("cast", np.int32),  # bytes of casts told to those who look from here since then
     ]
 )
+# A message for all who see one of some cells: where its cells and its bytes end, which follow those of the cast before.
+CAST = np.dtype([("cells_end", np.int32), ("bytes_end", np.int64)])
 VIEWER = np.dtype(
     [
         ("player_id", np.int64),
@@ -284,18 +288,37 @@ def _sight(key: Any, radius: int, head: Any, following: Any, keys: Any, seen: An
 
 
 @njit(cache=True)
-def _bound(seen: Any, count: int, places: Rows, extras: Bytes) -> Any:
+def _bound(seen: Any, count: int, places: Rows, extras: Bytes, cast_bytes: Bytes) -> Any:
     """More bytes than any frame of these places can have."""
-    size = FRAME_HEAD_MAX + SNAPSHOT_HEAD_MAX + len(extras)
+    size = FRAME_HEAD_MAX + SNAPSHOT_HEAD_MAX + len(extras) + len(cast_bytes)
     for index in range(count):
         size += BLOCK_HEAD_MAX + SNAPSHOT_HEAD_MAX + places[seen[index]]["count"] * RECORD_BYTES
     return size
 
 
 @njit(cache=True)
+def _put_casts(
+    out: Bytes, at: int, own: Any, radius: int, casts: Rows, cast_cells: Any, cast_bytes: Bytes
+) -> Any:
+    """The messages for all who see one of some cells, as far as they are within `radius` of the cell `own`."""
+    own_x, own_y = cell_at(own)
+    cell = byte = 0
+    for cast in range(len(casts)):
+        while cell < casts[cast]["cells_end"]:
+            cx, cy = cell_at(cast_cells[cell])
+            cell += 1
+            if abs(cx - own_x) <= radius and abs(cy - own_y) <= radius:
+                at = _put_bytes(out, at, cast_bytes, byte, casts[cast]["bytes_end"])
+                break
+        cell, byte = casts[cast]["cells_end"], casts[cast]["bytes_end"]
+    return at
+
+
+@njit(cache=True)
 def _compose(
     out: Bytes,
-    at: int,
+    start: int,
+    end: int,
     blocks: Bytes,
     tick: int,
     own: int,
@@ -309,12 +332,11 @@ def _compose(
     extra_end: Any,
     extras: Bytes,
 ) -> Any:
-    """The frame for those who look from `own` on one rung, at `at`: (start, end), both `at` where nothing changed.
+    """The frame for those who look from `own` on one rung: (start, end), the same where there is nothing to tell.
 
-    First the `appeared` of newcomers and the `crowd` messages, then one snapshot with the blocks of all cells.
+    After the messages that stand in [start, end) come the `appeared` of newcomers and the `crowd` messages, then one snapshot with the
+    blocks of all cells. Before `start` there is room for the head.
     """
-    start = at + FRAME_HEAD_MAX
-    end = start
     size = 0
     for index in range(count):
         place = seen[index]
@@ -338,7 +360,7 @@ def _compose(
         end = _put_bin_head(out, end, size)
         end = _put_bytes(out, end, blocks, 0, size)
     if end == start:
-        return at, at
+        return start, start
     body = end - start
     start -= 2 if body < 126 else 4 if body < 65536 else 10
     _put_frame_head(out, start, body)
@@ -389,6 +411,9 @@ def _spread(
     extra_start: Any,
     extra_end: Any,
     extras: Bytes,
+    casts: Rows,
+    cast_cells: Any,
+    cast_bytes: Bytes,
     moved: Rows,
     bits: Any,
     out: Bytes,
@@ -417,14 +442,18 @@ def _spread(
         for step in range(state[RESUMED_STEP], len(rungs)):
             if not steps >> step & 1:
                 continue
-            count = _sight(places[own]["key"], rungs[step]["radius"], head, following, keys, seen, where)
-            needed = _bound(seen, count, places, extras) + ACK_BYTES_MAX
+            key, radius = places[own]["key"], rungs[step]["radius"]
+            count = _sight(key, radius, head, following, keys, seen, where)
+            needed = _bound(seen, count, places, extras, cast_bytes) + ACK_BYTES_MAX
             if state[USED] + 2 * needed > len(out) or needed > len(blocks):
                 state[RESUMED_STEP], state[NEEDED] = step, needed
                 return False
-            at = state[USED]
+            start = state[USED] + FRAME_HEAD_MAX
+            end = _put_casts(out, start, key, radius, casts, cast_cells, cast_bytes)
+            if not steps & ((1 << step) - 1):  # once a tick: for the lowest rung
+                places[own]["cast"] += end - start
             start, end = _compose(
-                out, at, blocks, tick, own, rungs[step], seen, where, count, places, records,
+                out, start, end, blocks, tick, own, rungs[step], seen, where, count, places, records,
                 extra_start, extra_end, extras,
             )  # fmt: skip
             spent[own, step] += end - start
@@ -489,7 +518,7 @@ def _weigh(
             continue
         for step in range(len(rungs)):
             count = _sight(places[own]["key"], rungs[step]["radius"], head, following, keys, seen, where)
-            size = frames[step]
+            size = frames[step] + places[own]["cast"]
             for index in range(count):
                 place = seen[index]
                 column = rungs[step]["near"] if place == own else rungs[step]["far"]
@@ -559,6 +588,7 @@ class Fanout:
         self._blocks: Bytes = np.zeros(OUT_BYTES_MIN, np.uint8)
         self._extras: Bytes = np.zeros(0, np.uint8)
         self._extra_rows: list[int] = []
+        self.put_casts([])
         self.spent: NDArray[np.int64] = np.zeros(
             (0, len(rungs)), np.int64
         )  # bytes of frames by place and rung
@@ -582,7 +612,7 @@ class Fanout:
         self._grid.enter(place, key)
         row = self.places[place]
         row["key"], row["start"], row["room"] = key, *self._room(0)
-        row["count"] = row["crowded"] = row["named"] = 0
+        row["count"] = row["crowded"] = row["named"] = row["cast"] = 0
         row["changed"] = row["shuffled"] = row["thinned"] = NEVER
         row["viewers"] = NOBODY
         self.spent[place] = self._told[place] = 0
@@ -669,14 +699,6 @@ class Fanout:
             self.viewers[after]["prev"] = before
         row["place"] = NOBODY
 
-    def viewers_at(self, place: int) -> list[int]:
-        """Who looks from a place."""
-        found, viewer = [], int(self.places[place]["viewers"])
-        while viewer >= 0:
-            found.append(viewer)
-            viewer = int(self.viewers[viewer]["next"])
-        return found
-
     def _grow_viewers(self) -> None:
         size = max(START_ROWS, 2 * len(self.viewers))
         old, self.viewers = self.viewers, np.zeros(size, VIEWER)
@@ -735,12 +757,20 @@ class Fanout:
             pieces += columns
         self._extras = np.frombuffer(b"".join(pieces), np.uint8)
 
+    def put_casts(self, casts: Sequence[tuple[Sequence[int], bytes]]) -> None:
+        """For the next `spread`: (keys of cells, message), each for all who see one of the cells; they are told in this order."""
+        self._casts: Rows = np.zeros(len(casts), CAST)
+        self._casts["cells_end"] = np.cumsum([len(keys) for keys, _ in casts])
+        self._casts["bytes_end"] = np.cumsum([len(message) for _, message in casts])
+        self._cast_cells = np.array([key for keys, _ in casts for key in keys], np.int64)
+        self._cast_bytes = np.frombuffer(b"".join(message for _, message in casts), np.uint8)
+
     def spread(self, tick: int, moved: Rows, busy: list[int]) -> list[Back]:
         """Sends everyone who is not `busy` their tick; what could not be sent comes back. `moved` are MOVED records.
 
         Afterwards `news` and `ack_of` tell what is left to the busy.
         """
-        if not len(moved) and self._changed_tick <= tick - PERIODS[-1]:
+        if not (len(moved) or len(self._casts)) and self._changed_tick <= tick - PERIODS[-1]:
             self.viewers["news_end"][busy] = self.viewers["news_start"][busy] = 0
             return []
         _tally(tick, self.places, self._told)
@@ -750,7 +780,8 @@ class Fanout:
         state = np.zeros(7, np.int64)
         while not _spread(
             tick, self._rungs, self._grid.head, self._grid.next, self._grid.keys, self.places, self._records,
-            self.viewers, self._extra_start, self._extra_end, self._extras, moved, bits,
+            self.viewers, self._extra_start, self._extra_end, self._extras, self._casts, self._cast_cells,
+            self._cast_bytes, moved, bits,
             self._out, self._out.ctypes.data, self._blocks, self.spent, self._back, state,
         ):  # fmt: skip
             self._enlarge(int(state[NEEDED]))
@@ -787,7 +818,7 @@ class Fanout:
             np.array(frames, np.int64), self._fits, bytes_max,
         )  # fmt: skip
         self._told[:] = 0
-        self.places["named"] = 0
+        self.places["named"] = self.places["cast"] = 0
         return self._fits
 
     def whole(self, place: int) -> Rows:

@@ -238,7 +238,7 @@ class Gate:
         for key, edits in tick_frame.edits:
             self.ground.build(key, edits)
         for keys, message in tick_frame.casts:
-            interest.cast(keys, frame(message))
+            interest.cast(keys, message)
         if tick_frame.everyone:
             interest.tell_everyone(frame(*tick_frame.everyone))
         interest.write(tick_frame.tick)

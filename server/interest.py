@@ -10,7 +10,7 @@ client. Far cells come less often first, then the radius shrinks, then crowds co
 loop never skips a step, it is only late.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -122,6 +122,7 @@ class Interest:
         )  # have messages of their own, whole cells due, or bytes their socket did not take
         self._named: dict[int, Place] = {}  # somebody came there in the last PERIOD_MAX ticks
         self._moved: Rows = np.empty(0, MOVED)
+        self._casts: list[tuple[Sequence[int], bytes]] = []  # of this tick: cells, message
 
     # --- who is where, and who looks -------------------------------------------------------------------------------------------
 
@@ -166,19 +167,9 @@ class Interest:
             viewer.outbox.put(framed)
         self._waiting.update(self._viewers.values())
 
-    def cast(self, keys: Sequence[int], framed: bytes) -> None:
-        """The same for all who see one of these cells, however slow they are: what is cast is not said again."""
-        for viewer in dict.fromkeys(viewer for key in keys for viewer in self._who_see(key)):
-            viewer.outbox.put(framed)
-            self._waiting.add(viewer)
-
-    def _who_see(self, key: int) -> Iterator[Viewer]:
-        for near in around(key, self.settings.radius_cells):
-            place = self._places.get(near)
-            for row in self._fanout.viewers_at(place.row) if place is not None else ():
-                viewer = self._by_row[row]
-                if key in self._sight(near, viewer.step):
-                    yield viewer
+    def cast(self, keys: Sequence[int], message: bytes) -> None:
+        """Tells all who see one of these cells, with this tick, however slow they are: what is cast is not said again."""
+        self._casts.append((keys, message))
 
     def take(self, tick_frame: TickFrame) -> None:
         """Takes in who is where and what changed."""
@@ -243,10 +234,12 @@ class Interest:
         """Writes to every client that has something to get, once."""
         waiting, self._waiting = self._waiting, set()  # who is skipped now waits for the next tick
         self._fanout.put_extras(self._extras(tick))
+        self._fanout.put_casts(self._casts)
         for back in self._fanout.spread(tick, self._moved, [viewer.row for viewer in waiting]):
             self._write_rest(self._by_row[back.viewer], back, tick)
         for viewer in waiting:
             self._serve(viewer, tick)
+        self._casts.clear()
         if tick % self.tick_hz == 0:
             self._adjust_steps()
             self._forget_empty_places(tick)
@@ -294,11 +287,13 @@ class Interest:
             self._waiting.add(viewer)
 
     def _skip(self, viewer: Viewer) -> None:
-        """A client that does not read gets no snapshots, and all of them once it has read."""
+        """A client that does not read gets of the news what was cast, and all cells whole once it has read."""
         self.skipped_snapshots += 1
         viewer.slow_ticks += 1
         assert viewer.key is not None
         viewer.due = set(self._sight(viewer.key, viewer.step))
+        if cast := [message for keys, message in self._casts if not viewer.due.isdisjoint(keys)]:
+            viewer.outbox.put(frame(*cast))
         if viewer.slow_ticks > self.slow_ticks_max or viewer.outbox.is_overflowing():
             self.too_slow.append(viewer.player_id)
         viewer.outbox.flush()

@@ -104,7 +104,7 @@ class SmallWorld:
             for player_id in hearers:
                 self.interest.tell(player_id, frame(message))
         for keys, message in tick_frame.casts:
-            self.interest.cast(keys, frame(message))
+            self.interest.cast(keys, message)
         self.interest.write(self.now)
         self._changed, self._shuffled, self._placed, self._gone, self._watch = set(), set(), {}, [], []
         for player_id, eyes in self.eyes.items():
@@ -631,3 +631,47 @@ def test_a_cast_of_a_cell_that_left_sight_by_the_ladder_does_not_come() -> None:
         world.tick()
     world.tick(casts=[*cast(2, 1, 0), *cast(5)])
     assert heard_of(eyes) == [5]
+
+
+def test_a_cast_of_several_cells_comes_once_and_casts_come_in_their_order() -> None:
+    """Guard: the `break` in _put_casts."""
+    world = SmallWorld()
+    world.put(1, 0, 0)
+    eyes = world.watch(1)
+    world.tick()
+    wide = [pack(cx, 0) for cx in (-1, 0, 1, 2)]
+    far = [pack(5, 5), pack(6, 5)]
+    messages = [message for version in (2, 3, 4) for _, message in cast(version)]
+    world.tick(casts=[(wide, messages[0]), (far, messages[1]), (wide[:1], messages[2])])
+    assert heard_of(eyes) == [2, 4]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_cast_is_told_once_whether_or_not_a_client_has_other_things_waiting(reads: bool) -> None:
+    """Guard: Interest forgets the casts of a tick."""
+    world = SmallWorld()
+    world.put(1, 0, 0)
+    eyes = world.watch(1)
+    world.tick()
+    if not reads:
+        world.stall(1)
+    world.tick(casts=cast(2))
+    world.tick()
+    world.stall(1, 0)
+    world.tick()
+    assert heard_of(eyes) == [2]
+
+
+@pytest.mark.parametrize("per_cell", [100, 300])
+def test_what_is_cast_counts_for_the_step_below(per_cell: int) -> None:
+    """Guard: CELL.cast in _weigh. Without it the step goes up and down."""
+    load = Load(1)
+    message = bytes(int(0.6 * load.config.client_bytes_per_s / load.TICK_HZ))
+    steps = []
+    for _ in range(4 * SETTLED_S):
+        for _ in range(load.TICK_HZ):
+            load.interest.cast([pack(0, 0)], message)
+            load.tick(per_cell, 1)
+        steps.append(load.interest.steps().index(1))
+    [step] = set(steps[SETTLED_S:])
+    assert 0 < step <= STEP_LAST
