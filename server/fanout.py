@@ -784,7 +784,7 @@ class Fanout:
             self._cast_bytes, moved, bits,
             self._out, self._out.ctypes.data, self._blocks, self.spent, self._back, state,
         ):  # fmt: skip
-            self._enlarge(int(state[NEEDED]))
+            self._enlarge(int(state[USED]), int(state[NEEDED]))
         self.viewers["busy"][busy] = 0
         self._sent.add(int(state[WRITES]), int(state[BYTES]))
         return [
@@ -792,10 +792,13 @@ class Fanout:
             for viewer, sent, start, end, ack in self._back[: state[BACK]].tolist()
         ]
 
-    def _enlarge(self, needed: int) -> None:
-        """Room for a frame of so many bytes; what is kept stays where it is."""
-        self._out = np.concatenate((self._out, np.zeros(max(len(self._out), 2 * needed), np.uint8)))
-        self._blocks = np.zeros(max(len(self._blocks), needed), np.uint8)
+    def _enlarge(self, used: int, needed: int) -> None:
+        """Room for a frame of so many bytes after what is kept, which stays where it is."""
+        more = used + 2 * needed - len(self._out)
+        if more > 0:
+            self._out = np.concatenate((self._out, np.zeros(max(len(self._out), more), np.uint8)))
+        if needed > len(self._blocks):
+            self._blocks = np.zeros(2 * needed, np.uint8)
 
     def news(self, viewer: int) -> bytes:
         """The frame that a busy viewer would have been sent by the last `spread`."""

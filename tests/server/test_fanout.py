@@ -49,8 +49,10 @@ def told(
 class One:
     """One client that looks from (cx, cy) with the eyes of player 1, and what its socket was sent since the last look."""
 
-    def __init__(self, cx: int = 0, cy: int = 0, **settings: Any) -> None:
-        self.transport = SocketTransport()
+    def __init__(
+        self, cx: int = 0, cy: int = 0, transport: FakeTransport | None = None, **settings: Any
+    ) -> None:
+        self.transport = transport or SocketTransport()
         self.interest = Interest(InterestConfig.model_validate(settings), 20, 100)
         first = told(0, {(cx, cy): [(1, 0, 0)]})
         first.placed = [(1, pack(cx, cy), codec.encode(Appeared(1, "Ada", 0)))]
@@ -278,6 +280,18 @@ async def test_what_was_answered_between_ticks_goes_out_before_the_tick(pipe: Pi
     assert kinds == [Pong] * (len(kinds) - 1) + [Moved]
     assert (Opcode.PONG, b"are you there?") in payloads(received)
     connection.connection_lost(None)
+
+
+def test_frames_that_grow_little_by_little_do_not_double_the_buffer_each_time() -> None:
+    """Guard: _enlarge enlarges only what is too small."""
+    client = One(transport=FakeTransport(), client_bytes_per_s=16_777_216)
+    arrays = client.interest._fanout
+    longest = 3 * OUT_BYTES_MIN
+    for tick, size in enumerate(range(0, longest, OUT_BYTES_MIN // 16), 1):
+        client.interest.cast([pack(0, 0)], bytes(size))
+        client.interest.write(tick)
+    assert len(arrays._out) <= 2 * (2 * longest + OUT_BYTES_MIN)
+    assert len(arrays._blocks) <= 2 * (longest + OUT_BYTES_MIN)
 
 
 def test_a_row_used_again_is_not_the_one_before() -> None:
