@@ -28,10 +28,15 @@ async def recall_built(store: Store, enter: Enter, progress: Progress) -> Surfac
 
 async def recall_land(store: Store, enter: Enter, progress: Progress) -> None:
     """Journal, money and land."""
-    progress("reading land and money")
+    last_id = await _recall_books(store, enter, progress)
+    enter([RecallParcels([], last_id)])
+    async for page in store.parcels(lambda read: progress(f"reading land: {read:,} parcels")):
+        enter([RecallParcels(page, last_id)])
+
+
+async def _recall_books(store: Store, enter: Enter, progress: Progress) -> int:
+    """All that the store gave out is let go of at the end; returns the last parcel_id there was."""
+    progress("reading money")
     books = await store.books()
     enter([RecallBooks(books.seq, books.digest, books.balances, books.holds)])
-    pages = store.parcels(lambda read: progress(f"reading land: {read:,} parcels"))
-    enter([RecallParcels([], books.last_parcel_id)])
-    async for page in pages:
-        enter([RecallParcels(page, books.last_parcel_id)])
+    return books.last_parcel_id

@@ -233,3 +233,8 @@ def test_memory_of_sockets_and_of_ground_is_looked_at() -> None:
     ground = memory.ground(1, radius=2, cache_bytes_max=memory.CACHE_BYTES_MIN)
     assert ground.loaded >= 25
     assert ground.cache_bytes / ground.loaded > 500
+
+
+def test_memory_of_land_is_looked_at() -> None:
+    point = memory.land(40)
+    assert (point.count, point.rss_kib > 50_000) == (40, True)

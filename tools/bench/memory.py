@@ -1,4 +1,4 @@
-"""`landworld bench memory`: what one connection, one player, one loaded chunk and one cached chunk message take of the server's memory.
+"""`landworld bench memory`: what a connection, a player, a loaded chunk, a cached chunk message and a parcel take of the server.
 
 Each figure is a slope: two servers that differ in the number of that one thing, and what their resident memory differs by, divided by
 the difference of the numbers. So nothing counts that a server has once. What the kernel holds for sockets is in none of them.
@@ -7,6 +7,7 @@ the difference of the numbers. So nothing counts that a server has once. What th
     player       bots that stand, less what their connections take
     chunk        ground loaded for walking on, with a cache for messages as small as it may be
     message      the same ground again, with room for all messages in the cache
+    parcel       worlds in which so many own a plot each (`bench recovery` makes them), the owner's account included
 """
 
 import argparse
@@ -20,6 +21,7 @@ from rich.console import Console
 from server.config import LimitsConfig
 from tools.bench.attend import Look, Still, drive, look_at, room_for, sources_for
 from tools.bench.live import BenchError, LiveServer, live_server, on_load
+from tools.bench.recovery import filled
 from tools.bots.fleet import Bot, Fleet, Plan, State, parse_target
 
 PLAYERS = 1_000  # of the smaller server; the larger has FACTOR times as many
@@ -30,6 +32,8 @@ CACHE_BYTES_MIN = 1_048_576
 IN_SIGHT = 36
 SETTLE_S = 3.0
 GROUND_S_MAX = 180.0
+PARCELS = 10_000  # of the smaller world; the larger has PARCELS_FACTOR times as many
+PARCELS_FACTOR = 11
 
 
 class Silent(Bot):
@@ -78,7 +82,9 @@ def slope(small: Point, large: Point) -> float:
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register `landworld bench memory`."""
-    parser = sub.add_parser("memory", help="memory of one connection, player, chunk", description=__doc__)
+    parser = sub.add_parser(
+        "memory", help="memory of one connection, player, chunk, parcel", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--players",
@@ -102,16 +108,22 @@ def run(args: argparse.Namespace) -> int:
         ("kib_per_player_without_connection", "a player alone"),
         ("kib_per_chunk_loaded", "a loaded chunk"),
         ("kib_per_chunk_cached", "a cached chunk message"),
+        ("kib_per_parcel", "a parcel, its owner's account included"),
     ):
-        console.print(f"{text:32} {found[key]:8.2f} KiB", highlight=False)
+        console.print(f"{text:40} {found[key]:8.2f} KiB", highlight=False)
     console.print(f"a chunk message has {found['bytes_per_chunk_message']:,.0f} bytes", highlight=False)
     if args.json:
         print(json.dumps(found))
     return 0 if not found["errors"] else 1
 
 
-def measure(players: int, scattered: int = SCATTERED, radius: int = PREGENERATE_RADIUS_MAX) -> dict[str, Any]:
-    """All of it: seven servers, one after the other; and one before, for the first of all compiles, which takes memory."""
+def measure(
+    players: int,
+    scattered: int = SCATTERED,
+    radius: int = PREGENERATE_RADIUS_MAX,
+    parcels: int = PARCELS,
+) -> dict[str, Any]:
+    """All of it: nine servers, one after the other; and one before, for the first of all compiles, which takes memory."""
     with live_server(room_for(1, IN_SIGHT)):
         pass
     silent, errors_of_silent = sizes(players, Silent)
@@ -128,6 +140,7 @@ def measure(players: int, scattered: int = SCATTERED, radius: int = PREGENERATE_
             for one in (much, cached)
         )
     )
+    owned = [land(count) for count in (parcels, parcels * PARCELS_FACTOR)]
     return {
         "players": [round(one.count) for one in people],
         "kib_per_connection": round(per_connection, 2),
@@ -137,6 +150,8 @@ def measure(players: int, scattered: int = SCATTERED, radius: int = PREGENERATE_
         "kib_per_chunk_loaded": round(per_loaded, 3),
         "kib_per_chunk_cached": round(per_cached, 3),
         "bytes_per_chunk_message": round(message_bytes),
+        "parcels": [round(one.count) for one in owned],
+        "kib_per_parcel": round(slope(*owned), 3),
         "errors": errors_of_silent + errors_of_people,
     }
 
@@ -198,6 +213,13 @@ def _made(server: LiveServer) -> Ground:
             raise BenchError(f"the ground was not made within {GROUND_S_MAX:.0f} s")
         sleep(0.1)
     return Ground(int(now["landworld_chunks_loaded"]), now["landworld_chunk_cache_bytes"], now.rss_kib)
+
+
+def land(parcels: int) -> Point:
+    """A server on a world in which so many own a plot."""
+    with filled(parcels, Console(stderr=True)) as (data, _), live_server({}, data) as server:
+        look = look_at(server)
+        return Point(look["landworld_parcels"], look.rss_kib)
 
 
 def _plan(server: LiveServer, count: int) -> Plan:

@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from shutil import rmtree
@@ -92,12 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
 def measure(count: int, console: Console) -> dict[str, Any]:
     """Fills a database and starts a server on it."""
-    place = Path(tempfile.mkdtemp(prefix="landworld-bench-"))
-    try:
-        copy_s = asyncio.run(fill(place / "data", count, console))
-        return start(place / "data", count, copy_s)
-    finally:
-        rmtree(place, ignore_errors=True)
+    with filled(count, console) as (data, copy_s):
+        return start(data, count, copy_s)
 
 
 # --- the history ---
@@ -118,6 +115,16 @@ def history(count: int) -> Iterator[Entry]:
         outcome = Outcome(LandClaimResult(player_id, PRICE), [*state.ledger.posted(legs), parcel])
         yield write(state, CLAIM, outcome, act)
         state.answers.clear()  # those are for who asks again within a minute
+
+
+@contextmanager
+def filled(count: int, console: Console) -> Iterator[tuple[Path, float]]:
+    """A data directory with such a history, and how many seconds PostgreSQL needs to give out what a start reads of it."""
+    place = Path(tempfile.mkdtemp(prefix="landworld-bench-"))
+    try:
+        yield place / "data", asyncio.run(fill(place / "data", count, console))
+    finally:
+        rmtree(place, ignore_errors=True)
 
 
 async def fill(data: Path, count: int, console: Console) -> float:
