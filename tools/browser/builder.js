@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 import { Build, LIMITS, writeTileEdits } from "./protocol.js";
 
 const GHOSTS_MAX = 512; // drawn and not answered; faster than the line nobody builds
+const STROKES_MAX = 64; // that can be taken back whole
 const ICON_PX = 80; // twice its size on the page
 const WORDS = { PATH: "Path", PAVING: "Paving", FLOOR: "Floor", WALL: "Wall", FENCE: "Fence", HEDGE: "Hedge" };
 const KINDS = Object.keys(Build).filter((name) => name !== "NOTHING"); // in the order of their numbers
@@ -13,7 +14,7 @@ const byId = (id) => document.getElementById(id);
 const tileKey = (x, y) => `${x},${y}`;
 
 export class Builder {
-  /** `on.mayBuild(x, y)`, `on.builtAt(x, y)`, `on.act(name, fields)` -> answer or null, `on.toast(text)`, `on.done()`; `marks` of the overlay. */
+  /** `on.whyNot(x, y)` -> words or null, `on.builtAt(x, y)`, `on.act(name, fields)` -> answer or null, `on.toast(text)`, `on.done()`; `marks` of the overlay. */
   constructor(marks, iconOf, on) {
     this.marks = marks;
     this.on = on;
@@ -24,6 +25,8 @@ export class Builder {
     this.sending = false;
     this.last = null; // where the drag was
     this.drawn = false; // whether it has drawn anything
+    this.strokes = []; // of each that has anything on the server: how many edits it took
+    this.stroke = 0; // counts strokes: a batch holds tiles of one
     this.palette = byId("palette");
     this.choices = KINDS.map((name, index) => this.choice(Build[name], WORDS[name], `${index + 1}`, iconOf(Build[name], ICON_PX)));
     this.choices.push(this.choice(Build.NOTHING, "Remove", "0", null));
@@ -68,14 +71,15 @@ export class Builder {
   hover(place) {
     const x = Math.floor(place.x);
     const y = Math.floor(place.y);
-    this.marks.tile = { x, y, good: this.on.mayBuild(x, y) };
+    this.marks.tile = { x, y, good: this.on.whyNot(x, y) === null };
   }
 
   down(place) {
     this.hover(place);
     this.last = { x: Math.floor(place.x), y: Math.floor(place.y) };
+    this.stroke += 1;
     this.drawn = false; // with the first movement, or at the end: two fingers that come down to zoom build nothing
-    if (!this.marks.tile.good) this.on.toast("You may build on your own land, and where its owner lets you.");
+    if (!this.marks.tile.good) this.on.toast(this.on.whyNot(this.last.x, this.last.y));
   }
 
   move(place) {
@@ -105,8 +109,8 @@ export class Builder {
   draw({ x, y }) {
     const key = tileKey(x, y);
     const now = this.ghosts.get(key)?.kind ?? this.on.builtAt(x, y);
-    if (now === this.kind || this.ghosts.size >= GHOSTS_MAX || !this.on.mayBuild(x, y)) return;
-    this.ghosts.set(key, { x, y, kind: this.kind });
+    if (now === this.kind || this.ghosts.size >= GHOSTS_MAX || this.on.whyNot(x, y) !== null) return;
+    this.ghosts.set(key, { x, y, kind: this.kind, stroke: this.stroke });
     this.queue.push(this.ghosts.get(key));
     this.mark();
     queueMicrotask(() => this.flush()); // a stroke's tiles of one event go together
@@ -115,17 +119,31 @@ export class Builder {
   async flush() {
     if (this.sending || this.queue.length === 0) return;
     this.sending = true;
-    const batch = this.queue.splice(0, LIMITS.edits_max);
-    await this.on.act("tile_edit", { edits: writeTileEdits(batch) });
+    const { stroke } = this.queue[0];
+    const others = this.queue.findIndex((tile) => tile.stroke !== stroke);
+    const batch = this.queue.splice(0, Math.min(others < 0 ? this.queue.length : others, LIMITS.edits_max));
+    if (await this.on.act("tile_edit", { edits: writeTileEdits(batch) })) this.note(stroke);
     this.confirm(batch); // done, or refused: either way no longer open
     this.sending = false;
     this.flush();
   }
 
-  /** Takes back what was drawn last: what was not sent yet, or the last edit that was. */
+  /** One more edit of a stroke stands. */
+  note(stroke) {
+    const last = this.strokes.at(-1);
+    if (last?.stroke === stroke) last.edits += 1;
+    else this.strokes.push({ stroke, edits: 1 });
+    this.strokes.splice(0, this.strokes.length - STROKES_MAX);
+  }
+
+  /** Takes back what was drawn last: what was not sent yet, or all edits of the last stroke; without one, the last edit there is. */
   async undo() {
-    if (this.queue.length > 0) this.confirm(this.queue.splice(0));
-    else await this.on.act("tile_undo", {});
+    if (this.queue.length > 0) {
+      this.confirm(this.queue.splice(0));
+      return;
+    }
+    const { edits } = this.strokes.pop() ?? { edits: 1 };
+    for (let turn = 0; turn < edits; turn += 1) if (!(await this.on.act("tile_undo", {}))) return;
   }
 
   /** The server's edits have come: ghosts of what stands there now are done with. */

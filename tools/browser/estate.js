@@ -16,6 +16,7 @@ import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
 const BUTTONS = { KeyP: "land", KeyB: "build", KeyM: "wallet" };
+const REFUSED_MS = 6000;
 const MINE = "#ffd66b";
 
 const byId = (id) => document.getElementById(id);
@@ -47,7 +48,7 @@ export class Estate {
       colourOf: (parcel) => this.colourOf(parcel),
     });
     this.builder = new Builder(marks, (kind, side) => scene.iconOf(kind, side), {
-      mayBuild: (x, y) => this.land.mayBuild(x, y) || this.everywhere,
+      whyNot: (x, y) => (this.everywhere ? null : this.land.whyNotBuild(x, y)),
       builtAt: on.builtAt,
       act,
       toast: on.toast,
@@ -98,7 +99,10 @@ export class Estate {
     }
   }
 
+  /** A refusal is shown for as long as its words are. */
   showState({ sending, refused }) {
+    clearTimeout(this.forget);
+    if (refused) this.forget = setTimeout(() => this.showState({ sending: this.actions.waiting.size, refused: false }), REFUSED_MS);
     const state = byId("deeds");
     const [mood, words] = sending > 0 ? ["waiting", "Sending…"] : refused ? ["bad", "Refused"] : ["good", "Safe"];
     state.hidden = false;

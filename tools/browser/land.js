@@ -158,9 +158,13 @@ export class Land {
   };
 
   /** Whether I may build on a tile, as far as is known. */
-  mayBuild(x, y) {
+  /** Why I may not build on a tile, in words; null where I may. */
+  whyNotBuild(x, y) {
     const parcel = this.at(x, y);
-    return parcel !== null && (parcel.open_build || parcel.standing >= Standing.BUILDER);
+    if (parcel === null) return "Nobody owns this land: claim it (P), then build on it.";
+    if (parcel.open_build || parcel.standing >= Standing.BUILDER) return null;
+    const holder = parcel.lease ? parcel.lease.tenant_name : parcel.owner_name;
+    return `Only builders of ${parcel.name || `parcel ${parcel.parcel_id}`} may build here; ask ${holder}.`;
   }
 
   /** My parcels that make a rectangle together with one of mine. */

@@ -4,12 +4,16 @@ import { button, h } from "./dom.js";
 import { moneyText, readAmount } from "./money.js";
 import { field, fold, form, sure } from "./panel.js";
 
-const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 
-/** A term in words: whole days where it is so long, else hours. */
+const UNITS = [[DAY_MS, "day"], [HOUR_MS, "hour"], [MINUTE_MS, "minute"], [1000, "second"]];
+
+/** A term in words, in the largest unit that it fills. */
 export function termText(termMs) {
-  const [count, unit] = termMs >= DAY_MS ? [termMs / DAY_MS, "day"] : [termMs / HOUR_MS, "hour"];
+  const [size, unit] = UNITS.find(([unitMs]) => termMs >= unitMs) ?? UNITS.at(-1);
+  const count = termMs / size;
   const rounded = Math.round(count * 100) / 100;
   return `${rounded} ${unit}${rounded === 1 ? "" : "s"}`;
 }
@@ -27,7 +31,7 @@ export function renting({ parcel_id, to_let }, on) {
   const { rent, deposit, term_ms, renewable } = to_let;
   const words = [deposit > 0 ? `A deposit of ${moneyText(deposit)} is set aside and comes back at the end.` : null, renewable ? "It goes on term by term until somebody gives notice." : "It ends after one term."];
   return h("div", { class: "offer" },
-    button(`Rent for ${moneyText(rent)}`, () => on.act("land_rent", { parcel_id, rent, term_ms, deposit }), { id: "rent", class: "main" }),
+    sure(`Rent for ${moneyText(rent)}`, `Press again: you pay ${moneyText(rent + deposit)}`, () => on.act("land_rent", { parcel_id, rent, term_ms, deposit }), { id: "rent", class: "main" }),
     h("p", { class: "soft" }, words.filter(Boolean).join(" ")));
 }
 

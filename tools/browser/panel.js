@@ -91,9 +91,9 @@ export function form(send, ...children) {
 }
 
 /** A button that asks once more before it does what cannot be undone. */
-export function sure(words, again, press) {
+export function sure(words, again, press, attributes = { class: "grave" }) {
   let waiting = 0;
-  const made = h("button", { type: "button", class: "grave" }, words);
+  const made = h("button", { type: "button", ...attributes }, words);
   const reset = () => {
     clearTimeout(waiting);
     waiting = 0;

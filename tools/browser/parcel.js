@@ -71,7 +71,7 @@ function facts(parcel, { me, side }) {
 }
 
 function buying({ parcel_id, price }, on) {
-  return button(`Buy for ${moneyText(price)}`, () => on.act("land_buy", { parcel_id, price }), { id: "buy", class: "main" });
+  return sure(`Buy for ${moneyText(price)}`, `Press again: you pay ${moneyText(price)}`, () => on.act("land_buy", { parcel_id, price }), { id: "buy", class: "main" });
 }
 
 function naming({ parcel_id, name, description }, on) {
@@ -149,15 +149,13 @@ function shaping(parcel, { side, mergeable, on }) {
 }
 
 function leaving({ parcel_id }, on) {
+  const heir = h("input", { name: "heir", placeholder: "Name of a player", maxlength: LIMITS.name_chars_max });
   return fold("leaving", "Give away or abandon",
-    form(
-      async (sent) => {
-        const player = await on.find(sent.elements.heir.value);
-        if (player) await on.act("land_transfer", { parcel_id, to: player.player_id });
-      },
-      field("To whom", h("input", { name: "heir", placeholder: "Name of a player", required: true, maxlength: LIMITS.name_chars_max })),
-      h("button", { class: "plain" }, "Give it away"),
-    ),
+    field("To whom", heir),
+    sure("Give it away", "Press again: it is theirs then", async () => {
+      const player = await on.find(heir.value);
+      if (player) await on.act("land_transfer", { parcel_id, to: player.player_id });
+    }, { id: "give", class: "plain" }),
     sure("Abandon it", "Press again: all that is built goes, nothing is paid back", async () => {
       if (await on.act("land_abandon", { parcel_id })) on.freed();
     }),

@@ -36,6 +36,7 @@ export class Wallet {
     this.held = 0;
     this.postings = [];
     this.more = false;
+    this.trouble = "Looking…"; // why there is no statement; null once there is one
     this.loaded = 0; // counts loads: an answer that is not of the newest comes too late
   }
 
@@ -69,9 +70,12 @@ export class Wallet {
       if (load !== this.loaded) return;
       this.postings = before === null ? page.postings : [...this.postings, ...page.postings];
       this.more = page.more;
+      this.trouble = null;
       if (this.panel.name === "wallet") this.draw();
     } catch (refusal) {
-      this.on.toast(refusal.message);
+      if (load !== this.loaded) return;
+      this.trouble = `Cannot be read now: ${refusal.message}`;
+      if (this.panel.name === "wallet") this.draw();
     }
   }
 
@@ -81,7 +85,10 @@ export class Wallet {
     this.panel.show("wallet", "Wallet", "wallet", [
       h("p", { id: "balance", "aria-label": "Balance" }, whole, h("small", {}, rest && `.${rest} BDT`)),
       held > 0 ? h("p", { class: "soft" }, `${moneyText(held)} are set aside.`) : null,
-      postings.length === 0 ? h("p", { class: "soft" }, "Nothing has moved yet.") : h("ol", { id: "statement" }, ...postings.map((one) => this.row(one))),
+      this.trouble !== null || postings.length === 0
+        ? h("p", { class: "soft", id: "no-statement" }, this.trouble ?? "Nothing has moved yet.")
+        : null,
+      postings.length > 0 ? h("ol", { id: "statement" }, ...postings.map((one) => this.row(one))) : null,
       this.more ? button("Older", () => this.load(postings.at(-1).seq), { id: "older", class: "plain" }) : null,
     ]);
   }
@@ -91,6 +98,19 @@ export class Wallet {
     return h("li", { title: `Entry ${seq} of the journal` },
       h("span", {}, wordsOf(posting, this.postings), h("small", {}, whenText(time_ms))),
       h("b", { class: amount > 0 ? "came" : "" }, `${amount > 0 ? "+" : ""}${amountText(amount)}`, h("small", {}, amountText(balance))),
+      button("⤓", () => this.save(seq), { class: "small receipt", title: "Save a receipt, signed by the server", "aria-label": `Save the receipt of entry ${seq}` }),
     );
+  }
+
+  /** A signed receipt of an entry, as a file: `landworld receipt` checks it without the server. */
+  async save(seq) {
+    try {
+      const { receipt } = await this.on.request("receipt_get", { seq });
+      const url = URL.createObjectURL(new Blob([receipt], { type: "application/json" }));
+      h("a", { href: url, download: `landworld-receipt-${seq}.json` }).click();
+      URL.revokeObjectURL(url);
+    } catch (refusal) {
+      this.on.toast(refusal.message);
+    }
   }
 }
