@@ -9,7 +9,9 @@ Rules
        connection costs neither a line nor a double.
     4. One save at a time, and nothing cancels it: a cancelled commit may have committed, and a save that
        hangs is cut by the store. Waiting for it has a limit, the save itself has not.
-    5. `Fenced` is the end: nothing more is sent and the server is told, once.
+    5. `Fenced` is the end: nothing more is sent and the server is told, once. So is what the database refuses for good
+       (a StoreError that is not StoreUnavailable): sent again it would be refused again, and nothing could become
+       durable any more. The task ends with it and the server stops loudly; nobody was told of what is lost.
     6. Entries of the journal do not wait for the interval: what was put there is saved as soon as the save before is done, together
        with whatever else waits. That is the group commit: the busier, the larger the batches. They stay in the journal until the store
        has said that they are committed.
@@ -29,7 +31,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 
 from persistence.journal import Journal
-from persistence.store import Batch, ChatLine, Fenced, Store, StoreUnavailable
+from persistence.store import Batch, ChatLine, Fenced, Store, StoreError, StoreUnavailable
 
 RETRY_MS_MIN = 250
 RETRY_MS_MAX = 5_000
@@ -131,7 +133,7 @@ class Flusher:
     # -- the work
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to save every interval; returns the work, to be supervised."""
+        """Begin to save every interval; returns the work, to be supervised: it ends with a StoreError that no second try can mend."""
         self._task = asyncio.create_task(self._run(), name="flusher")
         return self._task
 
@@ -220,8 +222,11 @@ class Flusher:
             self.fenced = True
             self._on_fenced(error)
             return False
-        except Exception as error:  # noqa: BLE001 - a mistake of ours too: kept, retried, and loud in log and state
+        except Exception as error:
+            # A mistake of ours or of the driver, too: kept, retried, and loud in log and state.
             self._failed(error)
+            if isinstance(error, StoreError) and not isinstance(error, StoreUnavailable):
+                raise
             return False
         finally:
             self._saving_since = None

@@ -15,7 +15,7 @@ from persistence.embedded import PORT, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
-from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreUnavailable
+from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreRefused, StoreUnavailable
 from tests.conftest import POOL_SIZE, START_S, Execute, stopped
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA
@@ -264,6 +264,21 @@ async def test_a_mistake_of_ours_is_kept_shown_and_does_not_end_the_saving(dsn: 
     flusher.put_positions(1, [1], [2.0], [0.0])
     await flusher.until_saved()
     assert await flusher.drain(DRAIN_S)
+    await store.close()
+
+
+async def test_what_the_database_refuses_for_good_ends_the_saving(dsn: str, sql: Execute) -> None:
+    """Guard: the `raise` in Flusher._attempt. Without it the same batch is sent for ever, and nothing is durable any more."""
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    await sql("INSERT INTO parcels VALUES (99, 1, 0, 0, 5, 5, '{}')")  # where the first claim is
+    flusher.journal.put(_entries(2), 0.0)
+    flusher.put_chat(_line("with them"))
+    with pytest.raises(StoreRefused, match="conflicting key value violates exclusion constraint"):
+        async with asyncio.timeout(DRAIN_S):
+            await flusher.start()
+    assert (flusher.failures_total, flusher.available, len(flusher.journal)) == (1, False, 2)
+    assert not await flusher.drain(DRAIN_S)
     await store.close()
 
 
