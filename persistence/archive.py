@@ -88,18 +88,42 @@ async def backup(
 
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name when all of it is on the disk. Raises NotEmpty, OSError."""
+    """A file that gets its name when all of it is on the disk, and its name is when this is over. Raises NotEmpty, OSError."""
     if path.exists():
-        raise NotEmpty(f"{path} is there already; an archive never takes the place of another")
+        raise NotEmpty(_there_already(path))  # before the work
     half = path.with_name(f"{path.name}.part")
     try:
         with open(os.open(half, os.O_RDWR | os.O_CREAT | os.O_TRUNC, ARCHIVE_MODE), "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        half.rename(path)
+        _name(half, path)
     finally:
         half.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _name(half: Path, path: Path) -> None:
+    """Gives a file another name besides. Raises NotEmpty for one that came meanwhile: a rename would take its place."""
+    try:
+        path.hardlink_to(half)
+    except FileExistsError:
+        raise NotEmpty(_there_already(path)) from None
+    except OSError:  # a file system that knows no links, as on many a stick
+        half.rename(path)
+
+
+def _there_already(path: Path) -> str:
+    return f"{path} is there already; an archive never takes the place of another"
+
+
+def _sync_directory(path: Path) -> None:
+    """The names in a directory survive a loss of power, too."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 async def _write(

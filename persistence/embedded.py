@@ -48,6 +48,7 @@ SOCKET_PATH_BYTES_MAX = 103  # sun_path: 104 bytes on macOS, 108 on Linux, with 
 LOG_FILE_KB_MAX = 8_192
 LOG_FILES_MAX = 8
 LOG_TAIL_LINES = 20
+LOG_TAIL_BYTES = 8_192  # read for them
 PORT = 5432  # only part of the socket's name
 POSTGRES_USER = "landworld-pg"  # the system user, for root only
 DATABASE = "landworld"  # the database and its owner
@@ -208,7 +209,7 @@ class EmbeddedPostgres:
             if waited > self._start_seconds_max:
                 raise DatabaseStartError(
                     f"PostgreSQL was not ready within {self._start_seconds_max:.0f} s; it goes on, and the next start "
-                    f"will attach to it.\n{self._log_tail()}"
+                    f"will attach to it.\n{await asyncio.to_thread(self._log_tail)}"
                 )
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
@@ -239,11 +240,11 @@ class EmbeddedPostgres:
         """Start a postmaster. Raises DatabaseStartError when the last one died of something lasting."""
         if self._process is None or self._process.returncode == 0:
             self._progress(f"starting PostgreSQL {await asyncio.to_thread(self._version)}")
-        elif HELD_BY_CHILDREN in self._log_tail():
+        elif HELD_BY_CHILDREN in (said := await asyncio.to_thread(self._log_tail)):
             self._progress("waiting for what is left of a killed PostgreSQL to end")
             await asyncio.sleep(RESPAWN_SECONDS)
         elif self._process.returncode != -signal.SIGKILL:
-            raise DatabaseStartError(f"PostgreSQL does not start.\n{self._log_tail()}")
+            raise DatabaseStartError(f"PostgreSQL does not start.\n{said}")
         await _to_its_end(self._run_postgres)
 
     def _run_postgres(self) -> None:
@@ -382,8 +383,9 @@ class EmbeddedPostgres:
             log.unlink(missing_ok=True)
 
     def _log_tail(self) -> str:
+        """What Postgres said last; for a thread, the disk may be slow."""
         logs = [self._data / "start.log", *self._logs()[-1:]]
-        return "\n".join(_tail(log.read_text(errors="replace")) for log in logs if log.exists())
+        return "\n".join(_tail(_end_of(log)) for log in logs if log.exists())
 
 
 def has_database(directory: Path) -> bool:
@@ -420,6 +422,12 @@ def _binaries() -> Path:
 def dsn_of(sockets: str, database: str) -> str:
     """Where one of its databases is reached; `sockets` is the directory of its unix socket."""
     return f"postgresql://{DATABASE}@/{database}?host={quote(sockets, safe='')}&port={PORT}"
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        return file.read().decode(errors="replace")
 
 
 def _tail(text: str) -> str:

@@ -9,10 +9,13 @@ Rules
        connection costs neither a line nor a double.
     4. One save at a time, and nothing cancels it: a cancelled commit may have committed, and a save that
        hangs is cut by the store. Waiting for it has a limit, the save itself has not.
-    5. `Fenced` is the end: nothing more is sent and the server is told, once.
+    5. `Fenced` is the end: nothing more is sent and the server is told, once. So is what the database refuses for good
+       (a StoreError that is not StoreUnavailable): sent again it would be refused again, and nothing could become
+       durable any more. The task ends with it and the server stops loudly; nobody was told of what is lost.
     6. Entries of the journal do not wait for the interval: what was put there is saved as soon as the save before is done, together
        with whatever else waits. That is the group commit: the busier, the larger the batches. They stay in the journal until the store
-       has said that they are committed.
+       has said that they are committed. After a failure half of them are tried (by bytes), for a line may be too slow for all
+       within the store's time limits; after a quick success twice as many.
     7. It saves every interval, also when nothing happened: the world's clock goes on, and a lost place or a
        lost Postgres is noticed while nobody moves.
 
@@ -23,13 +26,16 @@ Units: `_ms` milliseconds; positions in tiles.
 
 import asyncio
 import contextlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import accumulate
 
 import structlog
 
-from persistence.journal import Journal
-from persistence.store import Batch, ChatLine, Fenced, Store, StoreUnavailable
+from persistence.journal import JOURNAL_BYTES_MAX, Journal
+from persistence.store import Batch, ChatLine, Fenced, Store, StoreError, StoreUnavailable
+from world.entries import Entry
 
 RETRY_MS_MIN = 250
 RETRY_MS_MAX = 5_000
@@ -37,6 +43,10 @@ OVERDUE_MS_MAX = 2_000  # a save that takes longer counts as "not available" whi
 CHAT_PENDING_MAX = 10_000
 CHAT_BATCH_MAX = 2_000  # lines in one transaction
 ENTRIES_BATCH_MAX = 2_000  # of the journal in one transaction: all that it may hold
+BATCH_BYTES_MIN = 32_768  # of records; at less than that in one transaction the database counts as away
+GROW_MS_MAX = (
+    2_000  # a save that took longer is no reason to try a larger one: store.py gives one up after 8 s
+)
 PRUNE_INTERVAL_MS = 600_000
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +79,7 @@ class Flusher:
         self._positions: dict[int, tuple[float, float]] = {}
         self._chat: deque[tuple[int, ChatLine]] = deque()
         self._serial = 0
+        self._bytes_max = JOURNAL_BYTES_MAX  # of records in one transaction, as the line is now
         self._saving = Batch(0)  # empty while nothing is being saved
         self._saving_since: float | None = None
         self._saved: dict[int, tuple[float, float]] = {}
@@ -131,7 +142,7 @@ class Flusher:
     # -- the work
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to save every interval; returns the work, to be supervised."""
+        """Begin to save every interval; returns the work, to be supervised: it ends with a StoreError that no second try can mend."""
         self._task = asyncio.create_task(self._run(), name="flusher")
         return self._task
 
@@ -189,14 +200,23 @@ class Flusher:
             self.last_flush_ms = (_now() - began) * 1_000
         else:
             self._give_back(batch)
+        if batch.entries:
+            self._fit(saved, sum(len(entry.record) for entry in batch.entries))
         return saved
+
+    def _fit(self, saved: bool, size: int) -> None:
+        """How large the next batch may be, after one of so many bytes."""
+        if not saved:
+            self._bytes_max = max(BATCH_BYTES_MIN, size // 2)
+        elif self.last_flush_ms < GROW_MS_MAX:
+            self._bytes_max = min(2 * self._bytes_max, JOURNAL_BYTES_MAX)
 
     def _take(self) -> Batch:
         positions, self._positions = self._positions, {}
         self._saved = positions or self._saved
         xs, ys = [x for x, _ in positions.values()], [y for _, y in positions.values()]
         chat = [self._chat.popleft() for _ in range(min(len(self._chat), CHAT_BATCH_MAX))]
-        entries = self._journal.next_batch(ENTRIES_BATCH_MAX)
+        entries = _within(self._journal.next_batch(ENTRIES_BATCH_MAX), self._bytes_max)
         self._saving = Batch(self._tick, list(positions), xs, ys, chat, entries)
         return self._saving
 
@@ -220,8 +240,11 @@ class Flusher:
             self.fenced = True
             self._on_fenced(error)
             return False
-        except Exception as error:  # noqa: BLE001 - a mistake of ours too: kept, retried, and loud in log and state
+        except Exception as error:
+            # A mistake of ours or of the driver, too: kept, retried, and loud in log and state.
             self._failed(error)
+            if isinstance(error, StoreError) and not isinstance(error, StoreUnavailable):
+                raise
             return False
         finally:
             self._saving_since = None
@@ -241,6 +264,12 @@ class Flusher:
             _log.info("flush_recovered", epoch=self._epoch, failures=self.failures)
         self.failures = 0
         self.last_error = ""
+
+
+def _within(entries: list[Entry], bytes_max: int) -> list[Entry]:
+    """The first of these that fit, one at least."""
+    ends = list(accumulate(len(entry.record) for entry in entries))
+    return entries[: max(1, bisect_right(ends, bytes_max))]
 
 
 def _now() -> float:

@@ -1,6 +1,7 @@
 """Nothing from nothing, while the server runs: a breach closes the market.
 
-    at the start   everything is added up, after what is stored came in and before anybody can act
+    at the start   everything is added up, after what is stored came in and before the first tick: what is due by itself, and could
+                   not be done on such books, waits then, too
     every tick     the sums that run along with the ledger are looked at
     every CHECK_TICKS   everything is added up anew, ACCOUNTS_AT_ONCE accounts a tick, of a copy of the balances
     at the stop    once more
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 
 import structlog
 
+from world.leases import unheld
 from world.ledger import Ledger
+from world.state import State
 
 CHECK_TICKS = 1_200  # a minute at 20 Hz
 ACCOUNTS_AT_ONCE = 10_000  # some 0.1 ms; the copy takes some 7 ms for a million accounts
@@ -22,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Books:
-    """Watches a ledger."""
+    """Watches a world's money."""
 
     def __init__(self) -> None:
         self.closed = ""  # what does not balance; empty while everything does
@@ -34,10 +37,6 @@ class Books:
         """After each tick."""
         if self.closed:
             return
-        if not self.checks_total:
-            self.balance(ledger)  # before anybody acts
-            self._next_tick = tick + CHECK_TICKS
-            return
         troubles = ledger.breaches_now()
         if self._checking is None and tick >= self._next_tick:
             self._checking = ledger.checking(ACCOUNTS_AT_ONCE)
@@ -46,10 +45,11 @@ class Books:
             troubles += self._step(self._checking)
         self._close_for(troubles)
 
-    def balance(self, ledger: Ledger) -> bool:
-        """Adds up everything at once; whether it balances."""
+    def balance(self, state: State) -> bool:
+        """Adds up everything at once; whether it balances, and every deposit is there."""
         self.checks_total += 1
-        self._close_for(list(ledger.breaches()))
+        self._next_tick = state.tick + CHECK_TICKS
+        self._close_for([*state.ledger.breaches(), *unheld(state)])
         return not self.closed
 
     def _step(self, checking: Iterator[list[str]]) -> list[str]:

@@ -359,11 +359,6 @@ class Interest:
         viewer.outbox.put(frame(codec.encode(view)))
         self._waiting.add(viewer)
 
-    @property
-    def known_places(self) -> int:
-        """Cells that something is known of."""
-        return len(self._places)
-
     def steps(self) -> list[int]:
         """How many viewers stand on each rung of the ladder."""
         counts = np.bincount([viewer.step for viewer in self._viewers.values()], minlength=len(LADDER))

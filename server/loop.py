@@ -135,7 +135,8 @@ class Loop:
         step(self.state, commands, tick)
 
     def start(self) -> None:
-        """The first tick comes one tick from now."""
+        """Looks at the books; the first tick comes one tick from now."""
+        self._hub.actions.books.balance(self.state)
         self.ticked_s = self._loop.time()
         self._deadline_s = self.ticked_s + self._tick_s
         self._handle = self._loop.call_at(self._deadline_s, self._on_time)

@@ -321,7 +321,7 @@ class Server:
         for stop in (world.hub.directory.stop, world.hub.actions.stop, world.hub.questions.stop):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
-        if not world.hub.actions.books.balance(world.state.ledger):
+        if not world.hub.actions.books.balance(world.state):
             self.exit_code = self.exit_code or 4
         saved = await world.flusher.drain(self._left_s(SAVE_SHARE))
         await world.hub.wait_closed(self._left_s(CLIENTS_SHARE))

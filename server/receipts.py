@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.auth import load_secret
-from world.entries import Record, chained, read
+from world.entries import NOBODY, Record, chained, read
 from world.ledger import Post
 from world.parcels import Parcel
 
@@ -58,8 +58,11 @@ class Notary:
 
 
 def concerns(entry: Record, player_id: int) -> bool:
-    """Whether a player has part in an entry: did it, paid or was paid, or owns what it is about."""
+    """Whether a player has part in an entry: did it, paid or was paid, owns or rents what it is about, or did until then."""
     if entry.player_id == player_id:
+        return True
+    settled = entry.result if entry.player_id == NOBODY and isinstance(entry.result, dict) else {}
+    if player_id in (settled.get("owner_id"), settled.get("tenant_id")):  # of what may be theirs no more
         return True
     for change in entry.changes:
         if isinstance(change, Post) and change.account == player_id:

@@ -184,7 +184,10 @@ def _labelled(name: str, text: str, label: str, values: Iterable[tuple[str, floa
 
 
 def set_up_logs(config: LogConfig) -> None:
-    """structlog to standard error: for people, or one JSON object a line."""
+    """structlog to standard error: for people, or one JSON object a line.
+
+    Tracebacks come without the values of variables: those may be keys and tokens, and to show them takes seconds of the loop.
+    """
     level = logging.getLevelNamesMapping()[config.level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -193,9 +196,11 @@ def set_up_logs(config: LogConfig) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     if config.format == "json":
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared += [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     else:
-        shared.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        plain = structlog.dev.plain_traceback
+        shared.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain))
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -1,16 +1,19 @@
 """`landworld restore FILE`: a world out of an archive of `landworld backup`, into an empty data directory (or an empty database).
 
-The archive is read and checked as a whole before anything is touched; tables of an older version are brought up to this one; and at the
-end the audit looks at all of it. What cannot be finished is taken away again. Exit code 1: not restored, or the audit found something.
+The archive is read and checked as a whole before anything is touched; its keys are the first to be written, and never over others;
+tables of an older version are brought up to this one; and at the end the audit looks at all of it. What cannot be finished is taken
+away again. Exit code 1: not restored, or the audit found something.
 """
 
 import argparse
 import asyncio
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from persistence.archive import Manifest, NotEmpty, examine, keys_of, restore
+from persistence.archive import NotEmpty, examine, keys_of, restore
 from persistence.audit import Findings, audit
 from server.config import ConfigError, load_config
 from tools.audit import Progress, show
@@ -19,6 +22,7 @@ from tools.database import FORESEEABLE, add_database, database, say
 
 MAY_BE_THERE = {"landworld.lock"}  # in a directory that counts as empty
 KEY_MODE = 0o600
+DIRECTORY_MODE = 0o700
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -50,17 +54,17 @@ async def _run(arguments: argparse.Namespace) -> Findings:
     inside = not (arguments.dsn or (config.persistence.url and not arguments.data))
     if inside:
         _check_empty(directory)
-    try:
-        async with database(arguments, alone=True) as dsn:
-            await restore(dsn, arguments.file, manifest, lambda text: say(f"  {text} ..."))
-            found = await audit(dsn, Progress())
-    except BaseException:
-        if inside:
-            shutil.rmtree(directory / "postgres", ignore_errors=True)  # we made it
-        raise
+    with _keys_in(directory, keys_of(arguments.file, manifest)):
+        try:
+            async with database(arguments, alone=True) as dsn:
+                await restore(dsn, arguments.file, manifest, lambda text: say(f"  {text} ..."))
+                found = await audit(dsn, Progress())
+        except BaseException:
+            if inside:
+                shutil.rmtree(directory / "postgres", ignore_errors=True)  # we made it
+            raise
     if (found.last_seq, found.digest.hex()) != (manifest.seq, manifest.digest) and not found.troubles:
         found.add([f"the archive says that it ends with entry {manifest.seq} and digest {manifest.digest}"])
-    _write_keys(directory, arguments.file, manifest)
     return found
 
 
@@ -73,14 +77,33 @@ def _check_empty(directory: Path) -> None:
         )
 
 
-def _write_keys(directory: Path, file: Path, manifest: Manifest) -> None:
-    keys = keys_of(file, manifest)
-    for name in KEYS:
-        if name in keys:
+@contextmanager
+def _keys_in(directory: Path, keys: Mapping[str, bytes]) -> Iterator[None]:
+    """The archive's keys lie there while the rest is done, and are taken away again if that fails. Raises NotEmpty, OSError."""
+    written: list[Path] = []
+    try:
+        for name in keys.keys() & set(KEYS):
             path = directory / name
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, KEY_MODE), "wb") as key:
-                key.write(keys[name])
-    if not keys:
-        say(
-            "  There are no keys in the archive: tokens and tickets of before are not good here, new receipts have another key."
-        )
+            if not _is_there(path, keys[name]):
+                directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, KEY_MODE), "wb") as key:
+                    written.append(path)
+                    key.write(keys[name])
+        if not keys:
+            say(
+                "  There are no keys in the archive: tokens and tickets of before are not good here, new receipts have another key."
+            )
+        yield
+    except BaseException:
+        for path in written:
+            path.unlink()
+        raise
+
+
+def _is_there(path: Path, key: bytes) -> bool:
+    """Whether this key is there already. Raises NotEmpty if it is another."""
+    if not path.exists():
+        return False
+    if path.read_bytes() != key:
+        raise NotEmpty(f"{path} is there already, with another key than the archive's; move it away first")
+    return True

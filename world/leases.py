@@ -8,7 +8,7 @@ Terms are counted in ticks. At the end of one the next begins if the lease is re
 the lease ends (`end_term`, called by settlement.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec.structs import asdict, replace
@@ -147,6 +147,16 @@ def deposit_back(state: State, lease: Lease) -> list[Change]:
     why = state.ledger.holds[lease.hold_id].why
     posts = state.ledger.posted([(ESCROW, -deposit), (lease.tenant_id, deposit)])
     return [*posts, Hold(lease.hold_id, lease.tenant_id, 0, why)]
+
+
+def unheld(state: State) -> Iterator[str]:
+    """Deposits that are not set aside as their leases say, in words: such a lease cannot end."""
+    for parcel in state.parcels.by_id.values():
+        if (lease := parcel.lease) is None or not (deposit := lease.terms.deposit):
+            continue
+        hold = state.ledger.holds.get(lease.hold_id)
+        if hold is None or (hold.account, hold.amount) != (lease.tenant_id, deposit):
+            yield f"the deposit of {deposit} poisha for parcel {parcel.parcel_id} is not held"
 
 
 RULES: dict[type, Callable[[State, Act, Any], Outcome]] = {LandLet: let, LandRent: rent, LandLeave: leave}

@@ -1,16 +1,18 @@
 """Promise 4 over a real server: nothing comes from nothing, and where something seems to, the market closes and says so."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
 import asyncpg
+from websockets.exceptions import ConnectionClosed
 
-from persistence.embedded import DataDirectory, EmbeddedPostgres
+from persistence.embedded import DataDirectory, EmbeddedPostgres, running_dsn
 from protocol.errors import RefusalCode
 from protocol.messages import PLOT_TILES, LandClaim, LandDescribe, LandOffer, Ok, Refused
 from tests.conftest import START_S
-from tests.harness import Client, ServerProcess, serving
+from tests.harness import WAIT_S, Client, ServerProcess, serving
 
 DONE = (1).to_bytes(16)  # a claim
 OTHER = (2).to_bytes(16)
@@ -64,6 +66,28 @@ def test_a_world_whose_books_do_not_balance_opens_with_its_market_closed(data: P
         asyncio.run(_goes_on(server, answer))
         assert server.stop() == 4
     assert any("market_closed" in line for line in server.said)
+
+
+def test_a_server_whose_database_refuses_what_happened_stops_loudly(data: Path) -> None:
+    """Guard: the flusher ends with what is refused for good. Else all land is UNAVAILABLE for ever, and /ready says ready."""
+    with serving(data) as server:
+        asyncio.run(_refused(server))
+        assert server.process is not None
+        assert server.process.wait(WAIT_S) == 4
+        server.stop()
+    assert any("exclusion constraint" in line for line in server.said)
+
+
+async def _refused(server: ServerProcess) -> None:
+    """Somebody claims what the database alone knows to be taken."""
+    player = await Client.join(server, server.token("Ada"))
+    dsn = running_dsn(server.data)
+    assert dsn is not None
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("INSERT INTO parcels VALUES (99, 1, -64, -64, 128, 128, '{}')")
+    await connection.close()
+    with contextlib.suppress(ConnectionClosed):
+        await claim(player, DONE)
 
 
 async def _claims(server: ServerProcess, action_id: bytes) -> Ok | Refused:

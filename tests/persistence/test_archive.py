@@ -1,6 +1,8 @@
 """Backup and restore in a real PostgreSQL: the world that comes back is the world that went in, or nothing comes back."""
 
 import asyncio
+import errno
+import os
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +224,48 @@ async def test_what_cannot_be_restored_leaves_the_database_empty(
     with pytest.raises(BadArchive, match="its tables are not those of version"):
         await restore(empty_dsn, path, msgspec.structs.replace(manifest, parts=parts), print)
     assert await current_revision(empty_dsn) is None
+
+
+async def test_a_file_that_comes_while_a_backup_is_made_is_left_alone(
+    dsn: str, history: Chronicle, tmp_path: Path
+) -> None:
+    """Guard: the name is made by a link. A rename would take the other file's place."""
+    path = tmp_path / "world.zip"
+
+    def meanwhile(_: str) -> None:
+        path.write_bytes(b"another's")
+
+    with pytest.raises(NotEmpty, match="is there already"):
+        await backup(dsn, path, {}, 1, meanwhile)
+    assert path.read_bytes() == b"another's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_backup_is_on_the_disk_with_its_name(
+    dsn: str, history: Chronicle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: _sync_directory. Without it the file's name may be lost with the power, after "Saved" was said."""
+    synced: list[tuple[str, set[str]]] = []
+    fsync = os.fsync
+
+    def noting(fd: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{fd}"), {one.name for one in tmp_path.iterdir()}))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    path = await saved(dsn, tmp_path)
+    assert synced == [(f"{path}.part", {"world.zip.part"}), (str(tmp_path), {"world.zip"})]
+
+
+async def test_a_file_system_without_links_takes_a_backup(
+    dsn: str, history: Chronicle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_here(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", none_here)
+    assert examine(await saved(dsn, tmp_path)).seq == 6
+    assert [one.name for one in tmp_path.iterdir()] == ["world.zip"]
 
 
 async def test_a_backup_that_fails_leaves_no_file(tmp_path: Path, dsn: str) -> None:

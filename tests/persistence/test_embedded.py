@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,15 @@ import asyncpg
 import psutil
 import pytest
 
-from persistence.embedded import DatabaseStartError, DataDirectory, DirectoryError, EmbeddedPostgres
+from persistence import embedded
+from persistence.embedded import (
+    HELD_BY_CHILDREN,
+    LOG_TAIL_BYTES,
+    DatabaseStartError,
+    DataDirectory,
+    DirectoryError,
+    EmbeddedPostgres,
+)
 from tests.conftest import START_S, PostgresForTests
 
 ROOT = Path(__file__).parents[2]
@@ -291,6 +300,30 @@ def test_the_lock_holds_within_and_goes_with_release(data: Path) -> None:
     first.release()
     with DataDirectory(data):
         pass
+
+
+async def test_what_postgres_said_last_is_read_beside_the_loop_and_no_more_than_that(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: to_thread and LOG_TAIL_BYTES. While Postgres cannot start the server ticks on, and this comes twice a second."""
+    (data / "postgres").mkdir()
+    (data / "postgres" / "start.log").write_text("x" * 1_000_000 + f"\nshared memory {HELD_BY_CHILDREN}\n")
+    postgres = EmbeddedPostgres(data, print, START_S)
+    postgres._process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+    postgres._process.wait()
+    threads, read = [], postgres._log_tail
+
+    def noting() -> str:
+        threads.append(threading.current_thread())
+        return read()
+
+    monkeypatch.setattr(postgres, "_log_tail", noting)
+    monkeypatch.setattr(postgres, "_run_postgres", lambda: None)
+    monkeypatch.setattr(embedded, "RESPAWN_SECONDS", 0)
+    await postgres._spawn()
+    assert threads
+    assert threading.main_thread() not in threads
+    assert len(read()) <= LOG_TAIL_BYTES
 
 
 def test_only_the_newest_logs_are_kept(data: Path) -> None:

@@ -15,7 +15,7 @@ from persistence.embedded import PORT, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
-from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreUnavailable
+from persistence.store import Batch, ChatLine, Entrant, Fenced, Store, StoreRefused, StoreUnavailable
 from tests.conftest import POOL_SIZE, START_S, Execute, stopped
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA
@@ -69,14 +69,15 @@ class ObservedFlusher(Flusher):
         async with self.outcome:
             await self.outcome.wait_for(lambda: self.flushes_total >= number)
 
-    async def until_saved(self) -> None:
-        """Return when all is committed."""
+    async def until_saved(self, failures_max: int | None = None) -> None:
+        """Return when all is committed; fails after so many failures."""
+
+        def saved() -> bool:
+            assert failures_max is None or self.failures_total <= failures_max, self.last_error
+            return not (self.failures or self.pending_positions or self.pending_chat or len(self.journal))
+
         async with self.outcome:
-            await self.outcome.wait_for(
-                lambda: (
-                    not (self.failures or self.pending_positions or self.pending_chat or len(self.journal))
-                )
-            )
+            await self.outcome.wait_for(saved)
 
 
 def _line(text: str) -> ChatLine:
@@ -267,6 +268,21 @@ async def test_a_mistake_of_ours_is_kept_shown_and_does_not_end_the_saving(dsn: 
     await store.close()
 
 
+async def test_what_the_database_refuses_for_good_ends_the_saving(dsn: str, sql: Execute) -> None:
+    """Guard: the `raise` in Flusher._attempt. Without it the same batch is sent for ever, and nothing is durable any more."""
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    await sql("INSERT INTO parcels VALUES (99, 1, 0, 0, 5, 5, '{}')")  # where the first claim is
+    flusher.journal.put(_entries(2), 0.0)
+    flusher.put_chat(_line("with them"))
+    with pytest.raises(StoreRefused, match="conflicting key value violates exclusion constraint"):
+        async with asyncio.timeout(DRAIN_S):
+            await flusher.start()
+    assert (flusher.failures_total, flusher.available, len(flusher.journal)) == (1, False, 2)
+    assert not await flusher.drain(DRAIN_S)
+    await store.close()
+
+
 async def test_the_latest_position_is_known_until_the_next_batch_is_saved(dsn: str) -> None:
     store, epoch = await _open(dsn)
     flusher = ObservedFlusher(store, epoch)
@@ -371,6 +387,77 @@ async def test_drain_saves_every_entry_and_says_when_it_could_not(
     left.journal.put(entries, 0.0)
     assert not await left.drain(0.1)
     assert len(left.journal) == 5
+
+
+async def test_a_line_too_slow_for_a_batch_takes_smaller_ones_and_large_ones_again_later(
+    dsn: str, sql: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: Flusher._fit. Without it the same batch is sent and cut off for ever."""
+    monkeypatch.setattr(flusher_module, "BATCH_BYTES_MIN", 1)
+    entries = _entries(60)
+    size = sum(len(entry.record) for entry in entries)
+    async with _narrow(dsn, tmp_path, size) as through:  # in a batch is more than records
+        direct, epoch = await _open(dsn)
+        store = await Store.open(through, POOL_SIZE)
+        flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+        flusher.journal.put(entries, 0.0)
+        flusher.start()
+        await flusher.until_saved(failures_max=10)
+        assert flusher.failures_total in (1, 2, 3)
+        assert await flusher.drain(DRAIN_S)
+        await store.close()
+        await direct.close()
+    rows = await sql("SELECT count(*) FROM journal GROUP BY written_at ORDER BY written_at")
+    sizes = [row[0] for row in rows]
+    assert sizes[0] <= 30
+    assert max(sizes[1:]) > sizes[0]
+
+
+async def test_a_slow_save_is_no_reason_to_try_a_larger_one(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: GROW_MS_MAX. Else every other batch of a slow line would be too large for it, and cost the store's time limit."""
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch, AN_HOUR_MS)
+    flusher.journal.put(_entries(40), 0.0)
+    flusher._bytes_max = 1_000
+    with monkeypatch.context() as slow:
+        slow.setattr(flusher_module, "GROW_MS_MAX", 0)
+        await flusher._flush()
+        assert flusher._bytes_max == 1_000
+    await flusher._flush()
+    assert flusher._bytes_max == 2_000
+    await store.close()
+
+
+@asynccontextmanager
+async def _narrow(dsn: str, place: Path, bytes_max: int) -> AsyncIterator[str]:
+    """A way to the database of `dsn` that is cut after so many bytes in one transaction, as the store cuts what takes too long."""
+    sockets = parse_qs(urlsplit(dsn).query)["host"][0]
+
+    async def serve(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        server, forth = await asyncio.open_unix_connection(f"{sockets}/.s.PGSQL.{PORT}")
+
+        async def requests() -> None:
+            sent = 0
+            while data := await client.read(65_536):
+                sent = 0 if b"COMMIT" in data else sent + len(data)
+                if sent > bytes_max:
+                    break
+                forth.write(data)
+            forth.close()
+
+        async def replies() -> None:
+            while data := await server.read(65_536):
+                back.write(data)
+            back.close()
+
+        with contextlib.suppress(OSError):
+            await asyncio.gather(requests(), replies())
+
+    listener = await asyncio.start_unix_server(serve, place / f".s.PGSQL.{PORT}")
+    async with listener:
+        yield dsn.replace(quote(sockets, safe=""), quote(str(place), safe=""))
 
 
 @asynccontextmanager

@@ -7,30 +7,32 @@ from server.books import CHECK_TICKS, Books
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA, BEA
 from world.ledger import ESCROW, HOUSE, Hold, Ledger, Post
+from world.state import State
+
+START = 10_000  # a world that was stopped at this tick
 
 
 @pytest.fixture
-def ledger() -> Ledger:
+def state() -> State:
     told = Chronicle()
     told.do(ADA, claim(0, 0))
     told.do(BEA, claim(4, 4))
     told.set_aside(ADA, 200)
-    return told.world.state.ledger
+    told.world.state.tick = START
+    return told.world.state
 
 
-def started(ledger: Ledger) -> Books:
+@pytest.fixture
+def ledger(state: State) -> Ledger:
+    return state.ledger
+
+
+@pytest.fixture
+def books(state: State) -> Books:
+    """As they are after the start."""
     books = Books()
-    books.look(ledger, 1)
-    assert books.closed == ""
+    assert books.balance(state)
     return books
-
-
-def test_the_first_look_adds_up_everything(ledger: Ledger) -> None:
-    """Guard: Books.look begins with a whole check. What was stored wrong is found before anybody acts on it."""
-    books = Books()
-    ledger.balances[ADA] = 5  # behind the running sums
-    books.look(ledger, 1)
-    assert books.closed.startswith("all balances together are")
 
 
 BREACHES: dict[str, tuple[Post | Hold, str]] = {
@@ -41,12 +43,11 @@ BREACHES: dict[str, tuple[Post | Hold, str]] = {
 
 
 @pytest.mark.parametrize("what", BREACHES)
-def test_a_breach_is_seen_in_the_tick_it_comes_with(ledger: Ledger, what: str) -> None:
+def test_a_breach_is_seen_in_the_tick_it_comes_with(books: Books, ledger: Ledger, what: str) -> None:
     """Guard: each of the sums that run along."""
     change, expected = BREACHES[what]
-    books = started(ledger)
     ledger.apply(change)
-    books.look(ledger, 2)
+    books.look(ledger, START + 1)
     assert books.closed.startswith(expected)
 
 
@@ -64,20 +65,19 @@ def test_the_running_sums_are_those_of_everything(ledger: Ledger) -> None:
 
 
 def test_what_the_running_sums_miss_is_found_within_a_minute_slice_by_slice(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    books: Books, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guard: Ledger.checking, which adds up anew."""
     monkeypatch.setattr(books_module, "ACCOUNTS_AT_ONCE", 2)
-    books = started(ledger)
     ledger.balances[HOUSE] += 1  # behind the running sums
-    for tick in range(2, 1 + CHECK_TICKS):
+    for tick in range(START + 1, START + CHECK_TICKS):
         books.look(ledger, tick)
     assert books.closed == ""
     slices = 3 + 1  # five accounts, one hold
-    for tick in range(1 + CHECK_TICKS, 1 + CHECK_TICKS + slices):
+    for tick in range(START + CHECK_TICKS, START + CHECK_TICKS + slices):
         books.look(ledger, tick)
         assert books.closed == ""
-    books.look(ledger, 1 + CHECK_TICKS + slices)
+    books.look(ledger, START + CHECK_TICKS + slices)
     assert books.closed.startswith("all balances together are 1 poisha")
 
 
@@ -93,19 +93,18 @@ def test_a_check_in_slices_is_of_one_moment(ledger: Ledger) -> None:
     assert found == []
 
 
-def test_every_pass_is_counted_and_the_next_comes_in_time(ledger: Ledger) -> None:
-    books = started(ledger)
-    for tick in range(2, 3 * CHECK_TICKS + 2):
+def test_every_pass_is_counted_and_the_next_comes_in_time(books: Books, ledger: Ledger) -> None:
+    for tick in range(START + 1, START + 3 * CHECK_TICKS):
         books.look(ledger, tick)
     assert books.checks_total == 1 + 2
 
 
-def test_closed_stays_closed_and_says_the_first_reason(ledger: Ledger) -> None:
-    books = started(ledger)
+def test_closed_stays_closed_and_says_the_first_reason(books: Books, state: State) -> None:
+    ledger = state.ledger
     ledger.apply(Post(ESCROW, 5, 205))
-    books.look(ledger, 2)
+    books.look(ledger, START + 1)
     why = books.closed
     ledger.apply(Post(ESCROW, -5, 200))
-    books.look(ledger, 3)
+    books.look(ledger, START + 2)
     assert books.closed == why
-    assert not books.balance(ledger)
+    assert not books.balance(state)

@@ -337,4 +337,4 @@ def test_the_arrays_grow_and_shrink_with_who_is_there() -> None:
     for tick in range(2, 42):
         interest.write(tick)
         interest.take(TickFrame(tick + 1, 0))
-    assert interest.known_places == 0
+    assert not interest._places

@@ -1,10 +1,11 @@
-"""What the loop hands over to be saved."""
+"""What the loop hands over to be saved, and what it begins with."""
 
-from dataclasses import replace
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from protocol.messages import ChatChannel, LandAbandon, LandClaim
 from server.config import Config
@@ -12,8 +13,11 @@ from server.frames import TickFrame
 from server.loop import Loop
 from server.telemetry import Counts
 from tests.server.support import House
-from tests.world.support import ADA, RULES, act, ids, join
-from world.commands import Inbox, Say
+from tests.world.support import ADA, BEA, RULES, act, ids, join
+from world.commands import Inbox, RecallBooks, RecallParcels, Say
+from world.entries import BEGINNING
+from world.ledger import ESCROW, TREASURY, Hold
+from world.parcels import Before, Lease, Parcel, Terms
 from world.state import State
 from world.tick import Events
 
@@ -25,7 +29,7 @@ async def test_places_are_handed_over_once_a_second_at_any_tick_rate(tick_hz: in
     flusher: Any = SimpleNamespace(put_positions=lambda tick, *_: handed_over.append(tick))
     gate: Any = SimpleNamespace(config=Config())
     nothing: Any = None
-    state = State(replace(RULES, tick_hz=tick_hz))
+    state = State(dataclasses.replace(RULES, tick_hz=tick_hz))
     loop = Loop(state, Inbox(1, 1), gate, nothing, flusher, nothing, None, Counts(), nothing)
     for tick in range(1, 3 * tick_hz + 1):
         state.tick = tick
@@ -64,3 +68,41 @@ async def test_a_tick_hands_its_entries_to_the_journal_and_tells_of_them_when_th
         (0, 0, 0),
         (1, 1, 1),
     ]
+
+
+DEPOSIT = 500
+LET = Lease(BEA, "Bea", Terms(100, DEPOSIT, 1_000, False), 1, True, 7, Before("", "", True, False, (), b""))
+HELD = Hold(7, BEA, DEPOSIT, "deposit for parcel 1")
+STORED: dict[str, tuple[dict[int, int], list[Hold], str]] = {
+    "all is well": ({TREASURY: -DEPOSIT, ESCROW: DEPOSIT}, [HELD], ""),
+    "the hold is missing": ({}, [], "the deposit of 500 poisha for parcel 1 is not held"),
+    "the hold is another's": (
+        {TREASURY: -DEPOSIT, ESCROW: DEPOSIT},
+        [replace(HELD, account=ADA)],
+        "the deposit of 500 poisha for parcel 1 is not held",
+    ),
+    "escrow is short": ({}, [HELD], "holds of 500 poisha against 0 in escrow"),
+    "money came from nothing": (
+        {ADA: 5, ESCROW: DEPOSIT, TREASURY: -DEPOSIT},
+        [HELD],
+        "all balances together are 5 poisha instead of 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STORED)
+async def test_what_is_due_in_the_first_tick_is_done_on_books_that_were_looked_at(what: str) -> None:
+    """Guards: Books.balance in Loop.start, leases.unheld in it. Without them a lease ends on books that are wrong, or the tick
+    raises for want of its deposit, and again after each restart."""
+    balances, holds, trouble = STORED[what]
+    handed: Any = SimpleNamespace(put_positions=lambda *_: None, follow=lambda *_: None)
+    nothing: Any = None
+    house = House()
+    loop = Loop(house.world, house.inbox, house.hub, handed, handed, house.journal, None, Counts(), nothing)
+    loop.enter([RecallBooks(0, BEGINNING, list(balances.items()), holds)])
+    loop.enter([RecallParcels([Parcel(1, ADA, "Ada", 0, 0, 1, 1, lease=LET)], 1)])
+    loop.start()
+    loop._tick(0.0)
+    loop.stop()
+    assert house.actions.books.closed == trouble
+    assert [entry.kind for entry in house.journal.next_batch(9)] == ([] if trouble else ["lease_ended"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from persistence.embedded import DataDirectory, EmbeddedPostgres, running_dsn
-from persistence.migrations import migrate
+from persistence.migrations import current_revision, migrate
 from server import auth, receipts
 from tests.conftest import START_S
 from tests.tools.test_audit import store_history
@@ -84,13 +84,36 @@ def test_a_directory_that_is_not_empty_and_a_bad_file_are_refused(
     assert not (data / "there").exists()
 
 
+def test_a_key_that_is_there_is_found_before_the_database_is_touched(
+    data: Path, tmp_path: Path, empty_dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: _keys_in comes first. Written last, an existing key made a world that was restored "Not restored"."""
+    file, keys = tmp_path / "world.zip", data / "keys"
+    source = data / "source"
+    asyncio.run(world(source))
+    assert call("backup", str(file), "--data", str(source), "--with-keys") == 0
+    keys.mkdir()
+    (keys / receipts.KEY_FILE).write_bytes(b"another")
+    to_another_database = ("restore", str(file), "--dsn", empty_dsn, "--data", str(keys))
+    assert call(*to_another_database) == 1
+    assert "Not restored: " in (said := capsys.readouterr().err)
+    assert "with another key than the archive's" in said
+    assert asyncio.run(current_revision(empty_dsn)) is None
+    assert {path.name for path in keys.iterdir()} == {receipts.KEY_FILE}
+    (keys / receipts.KEY_FILE).write_bytes((source / receipts.KEY_FILE).read_bytes())
+    assert call(*to_another_database) == 0
+    assert (keys / auth.KEY_FILE).read_bytes() == (source / auth.KEY_FILE).read_bytes()
+    assert call(*to_another_database) == 1  # the database is not empty now
+    assert {path.name for path in keys.iterdir()} == {receipts.KEY_FILE, auth.KEY_FILE}
+
+
 def test_what_cannot_be_finished_is_taken_away_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guard: the database that a failed restore made is removed, so that the next try finds an empty directory."""
+    """Guard: database and keys that a failed restore made are removed, so that the next try finds an empty directory."""
     file, there = tmp_path / "world.zip", data / "there"
     asyncio.run(world(data / "source"))
-    assert call("backup", str(file), "--data", str(data / "source")) == 0
+    assert call("backup", str(file), "--data", str(data / "source"), "--with-keys") == 0
 
     async def fails(*_: object) -> None:
         raise OSError("no space left on device")
@@ -99,5 +122,5 @@ def test_what_cannot_be_finished_is_taken_away_again(
         broken.setattr(restore, "audit", fails)
         assert call("restore", str(file), "--data", str(there)) == 1
     assert "no space left" in capsys.readouterr().err
-    assert not (there / "postgres").exists()
+    assert {path.name for path in there.iterdir()} == {"landworld.lock"}
     assert call("restore", str(file), "--data", str(there)) == 0

@@ -16,12 +16,13 @@ from protocol.snapshot import CELL_TILES
 from server.config import WorldConfig
 from tools.bench import durable, homesteads, recovery
 from tools.bench.durable import Moment, Setting, stage_figures
-from tools.bench.homesteads import ACTIONS_IN_LIFE, Homesteader, Load, dry_spots, life
+from tools.bench.homesteads import Homesteader, Load, dry_spots, life
 from tools.bench.live import Sample
 from tools.bots.fleet import Plan, Target
 from world.entries import BEGINNING, chained
 
 SEED = WorldConfig().seed
+ACTIONS_IN_LIFE = 10
 
 
 # --- the load ---

@@ -10,7 +10,9 @@ from server.receipts import Notary, concerns
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA, BEA, CAL
 from tools import receipt
-from world.entries import BEGINNING, chained, read
+from world.entries import BEGINNING, Outcome, chained, read, write
+from world.parcels import Freed
+from world.settlement import LAND_FORFEITED, LEASE_ENDED, Settled
 
 
 def call(*words: str) -> int:
@@ -111,3 +113,12 @@ def test_an_entry_concerns_who_did_paid_or_owns() -> None:
         [True, False, False]
     ] * 2
     assert aside.player_id == 0
+
+
+@pytest.mark.parametrize("kind", [LAND_FORFEITED, LEASE_ENDED])
+def test_an_entry_concerns_who_lost_land_by_it(kind: str) -> None:
+    """Guard: the result in receipts.concerns. Without a deposit neither posting nor parcel names who owned or rented the land."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    entry = write(told.world.state, kind, Outcome(Settled(1, ADA, BEA), [Freed(1, 0, 0, 1, 1)]), None)
+    assert [concerns(read(entry.record), who) for who in (ADA, BEA, CAL)] == [True, True, False]

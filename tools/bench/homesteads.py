@@ -35,7 +35,6 @@ from world.tiles import Build
 PACE_S = 0.005  # between two looks at what is due
 PRICE = 5_000  # poisha
 WATER = (Ground.DEEP_WATER, Ground.WATER)
-ACTIONS_IN_LIFE = 10
 
 Spot = tuple[int, int]  # x, y of a plot, in tiles
 Step = tuple[int, type[ClientMessage], tuple[Any, ...]]  # which of the two asks, for what
