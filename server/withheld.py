@@ -98,8 +98,8 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
     if isinstance(entry.result, Settled):
         part.heard += _told(state, entry.kind, entry.result)
     for player_id, balance in wallets.items():
-        held = state.ledger.held.get(player_id, 0)
-        part.heard.append((codec.encode(WalletChanged(balance, held, entry.seq)), [player_id]))
+        wallet = WalletChanged(balance, entry.held[player_id], entry.seq)
+        part.heard.append((codec.encode(wallet), [player_id]))
 
 
 def _told(state: State, kind: str, settled: Settled) -> Iterator[tuple[bytes, list[int]]]:

@@ -193,9 +193,9 @@ class Oracle:
                 return parcel_id in self._ended
             case LeaseEnded(parcel_id) | UpkeepMissed(parcel_id):
                 return (type(message), parcel_id) in self._settled
-            case WalletChanged(balance, _, seq):
+            case WalletChanged(balance, held, seq):
                 return seq <= self.durable and all(
-                    self.fold.pages[seq].balances[one] == balance for one in to
+                    _wallet(self.fold.pages[seq], one) == (balance, held) for one in to
                 )
             case EntryDenied(parcel_id, _, text):
                 return any(_denies(page, parcel_id, text) for page in self.fold.pages)
@@ -307,7 +307,8 @@ class Oracle:
         return right
 
     def _wallet(self, copy: Copy, result: Any) -> Callable[[Page], bool]:
-        return lambda page: page.balances.get(copy.player_id, GRANT) == result["balance"]
+        told = result["balance"], result["held"]
+        return lambda page: _wallet(page, copy.player_id) == told
 
     def _statement(self, copy: Copy, result: Any) -> Callable[[Page], bool]:
         told = [(one["seq"], one["amount"], one["balance"]) for one in result["postings"]]
@@ -395,6 +396,13 @@ def _justified(request: Any, player_id: int, page: Page, answer: Refused) -> boo
                 one is not None and (one.owner_name in text or one.holder_name in text) for one in others
             )
     return True
+
+
+def _wallet(page: Page, account: int) -> tuple[int, int]:
+    """What is there, and what is set aside of it."""
+    return page.balances.get(account, GRANT), sum(
+        hold.amount for hold in page.holds.values() if hold.account == account
+    )
 
 
 def _denies(page: Page, parcel_id: int, text: str) -> bool:
