@@ -143,14 +143,20 @@ class Oracle:
         elif copy.deed is not None:
             self._acknowledged(copy.deed, answer)
             self._check_wait(host, copy, self._entered_s.get((host.number, answer.seq), copy.taken_s))
-        elif not any(map(_RIGHT[type(copy.request)](self, copy, answer.result), window)):
+        else:
+            self._told(host, copy, answer, window)
+
+    def _told(self, host: Host, copy: Copy, answer: Ok, window: list[Page]) -> None:
+        """A question is answered."""
+        self._check_wait(host, copy, host.process.time())
+        if not any(map(_RIGHT[type(copy.request)](self, copy, answer.result), window)):
             self._trouble(
                 f"{name_of(type(copy.request))} is answered {answer.result}, which was never durable "
                 f"between entries {copy.lower} and {self.durable}"
             )
 
     def _check_wait(self, host: Host, copy: Copy, until_s: float) -> None:
-        """A deed is done, or refused as UNAVAILABLE, soon after it was asked for."""
+        """A deed is done, a question answered, or either refused as UNAVAILABLE, soon after it was asked for."""
         waited_s = until_s - copy.taken_s
         if waited_s > UNAVAILABLE_S_MAX + SLACK_S and not host.process.disturbed_since(copy.taken_s):
             self._trouble(
@@ -171,10 +177,11 @@ class Oracle:
             self._trouble(f"entry {answer.seq} is answered {answer.result}, and holds {record.result!r}")
 
     def _refused(self, host: Host, copy: Copy, answer: Refused, window: list[Page]) -> None:
-        if answer.code == RefusalCode.UNAVAILABLE:
-            if copy.deed is not None:
-                self._check_wait(host, copy, host.process.time())
-        elif not any(_justified(copy.request, copy.player_id, page, answer) for page in window):
+        if answer.code == RefusalCode.UNAVAILABLE or copy.deed is None:
+            self._check_wait(host, copy, host.process.time())
+        if answer.code != RefusalCode.UNAVAILABLE and not any(
+            _justified(copy.request, copy.player_id, page, answer) for page in window
+        ):
             self._trouble(
                 f"{name_of(type(copy.request))} is refused ({answer.message}), which was never durable "
                 f"between entries {copy.lower} and {self.durable}"
