@@ -486,7 +486,7 @@ class LandMine(ClientMessage, tag=11):
 
 
 class LandForSale(ClientMessage, tag=12):
-    """Parcels for sale, those nearest to where one stands first; a page at a time."""
+    """Parcels for sale, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
 
     request_id: RequestId
     skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None

@@ -1,8 +1,11 @@
 """Durable requests on their way into the tick, and the questions that the database answers.
 
-    ask      a request comes; it waits in one bounded queue, in order
-    look up  was it done before? who is meant? is there land? - one statement for all that wait
-    admit    once a tick: as many as fit into the journal with their worst case, as `Act` commands
+    ask      a request comes; it waits in one bounded queue
+    look up  was it done before? who is meant? - one statement for all that wait. Is there land? - survey.py
+    admit    once a tick: as many as fit into the journal with their worst case, and into the tick by what they cost, as `Act` commands
+
+Those of one player are done in the order they came, and wait for nobody else's: whoever asks for what takes long, in the ground's
+thread or in the tick, is passed over until it is known, or until the next tick. Nothing overtakes what only waits for room.
 
 What was done before is answered with its first answer. What waits longer than OVERDUE_S is refused as UNAVAILABLE and was not done, and
 so is whatever comes while the journal's oldest entry is that old: then the database is away. What has entered the tick is never refused
@@ -24,7 +27,6 @@ from persistence.journal import JOURNAL_AGE_S, Journal
 from persistence.store import Store, StoredAnswer, StoreError
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
-    PLOT_TILES,
     LandBuy,
     LandClaim,
     LandLet,
@@ -37,9 +39,9 @@ from protocol.messages import (
     Role,
 )
 from server.books import Books
+from server.costs import Costs, plots_of
 from server.survey import Survey
 from world.commands import Act, AnyDurable, Settle
-from world.parcels import Rectangle
 from world.sizes import ENTRY_BYTES_MAX, Sizes
 from world.state import State
 from world.tick import ANOTHER_ACTION
@@ -51,7 +53,10 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
-ACTIONS_PER_TICK_MAX = 520  # some 40 us of the tick each: more would make it late; they wait for the next
+TICK_US_MAX = (
+    25_000  # of a tick of 50 ms, for all actions (costs.py): some 600 plain ones; more would make it late
+)
+PLAYER_US_MAX = 5_000  # of that, for the actions of one player; their first may take more
 SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
 log = structlog.get_logger()
@@ -67,8 +72,51 @@ class Waiting:
     act: Act
     answer: Answer
     asked_s: float
-    ready: bool = False  # all is known that the rule needs
+    missing: int = 1  # of what must be known before it may enter: what the database says, and of a claim, what the ground says
     answered: bool = False
+
+
+class Room:
+    """What there is room for in one tick: entries and bytes in the journal, and time, in all and for each player."""
+
+    def __init__(self, state: State, entries: int, size: int) -> None:
+        self.acts: list[Act | Settle] = []
+        self._entries = entries
+        self._bytes = size
+        self._costs, self._sizes = Costs(state), Sizes(state)
+        self._cost_us = 0  # of the action whose turn was asked for last
+        self._spent_us = 0
+        self._spent_us_of: dict[int, int] = {}  # by player_id
+
+    def settle(self, entries_max: int) -> None:
+        """Takes what is due by itself: each entry may be as large as one can be."""
+        entries = min(entries_max, self._entries, self._bytes // ENTRY_BYTES_MAX)
+        if entries > 0:
+            self.acts.append(Settle(entries))
+            self._entries -= entries
+            self._bytes -= entries * ENTRY_BYTES_MAX
+
+    def is_turn_of(self, act: Act) -> bool:
+        """Whether its player has time left in this tick. To be asked before `take`."""
+        self._cost_us = self._costs.of(act.request)
+        spent_us = self._spent_us_of.get(act.player_id, 0)
+        return not spent_us or spent_us + self._cost_us <= PLAYER_US_MAX
+
+    def take(self, act: Act) -> bool:
+        """Takes what fits; False where it does not."""
+        cost_us = self._cost_us
+        if self._spent_us and self._spent_us + cost_us > TICK_US_MAX:
+            return False
+        if self._entries <= 0 or self._bytes < (worst := self._sizes.worst(act.request)):
+            return False
+        self.acts.append(act)
+        self._sizes.take(act.request)
+        self._costs.take(act.request)
+        self._entries -= 1
+        self._bytes -= worst
+        self._spent_us += cost_us
+        self._spent_us_of[act.player_id] = self._spent_us_of.get(act.player_id, 0) + cost_us
+        return True
 
 
 class Actions:
@@ -105,7 +153,7 @@ class Actions:
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begins to look things up; returns the work, to be supervised."""
-        self._tasks = [asyncio.create_task(self._serve(), name="actions")]
+        self._tasks = [asyncio.create_task(self._serve(), name="actions"), self._survey.start()]
         return self._tasks
 
     async def stop(self) -> None:
@@ -126,40 +174,69 @@ class Actions:
             raise unavailable()
         act = Act(player_id, name, role, session, request, content_of(request))
         waiting = Waiting(act, answer, self.now_s())
+        if isinstance(request, LandClaim) and not self._look_at(waiting, request):
+            raise unavailable()
         self._queue.append(waiting)
         self._unknown.append(waiting)
         self._work.set()
 
+    def _look_at(self, waiting: Waiting, request: LandClaim) -> bool:
+        """Has a claim's land looked at; False where its player waits for too much already."""
+
+        def found(dry_plots: int) -> None:
+            waiting.act.dry_plots = dry_plots
+            waiting.missing -= 1
+
+        waiting.missing += 1
+        return self.survey(request, waiting.act.player_id, found, lambda: not waiting.answered)
+
+    def survey(
+        self,
+        land: LandClaim | LandQuote,
+        player_id: int,
+        answer: Callable[[int], None],
+        wanted: Callable[[], bool],
+    ) -> bool:
+        """Survey.ask of a piece of land, which has no dry plots where it is too large for any rule."""
+        px, py, pw, ph = plots_of(land)
+        fits = pw * ph <= self._state.rules.land.parcel_plots_max
+        return self._survey.ask(player_id, (px, py, pw, ph) if fits else (0, 0, 0, 0), answer, wanted)
+
     def admit(self) -> list[Act | Settle]:
         """What enters this tick: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
-        entries, size = self._journal.room(now_s)
-        acts: list[Act | Settle] = []
-        due = 0 if self.books.closed else min(SETTLE_ENTRIES_MAX, entries, size // ENTRY_BYTES_MAX)
-        if due > 0 and self._state.parcels.dues.first(self._state.tick + 1) is not None:
-            acts.append(Settle(due))
-            entries, size = entries - due, size - due * ENTRY_BYTES_MAX
-        queue, sizes, entries = self._queue, Sizes(self._state), min(entries, ACTIONS_PER_TICK_MAX)
+        room = Room(self._state, *self._journal.room(now_s))
+        if not self.books.closed and self._state.parcels.dues.first(self._state.tick + 1) is not None:
+            room.settle(SETTLE_ENTRIES_MAX)
+        passed = self._fill(room, now_s)
+        self._queue.extendleft(reversed(passed))
+        while self._unknown and self._unknown[0].answered:  # as old as the queue's, so these are its first
+            self._unknown.popleft()
+        self.admitted_total += sum(type(act) is Act for act in room.acts)
+        return room.acts
+
+    def _fill(self, room: Room, now_s: float) -> list[Waiting]:
+        """Takes out of the queue what enters and what waited too long; returns what was passed over, which is out of it, too."""
+        queue, passed = self._queue, list[Waiting]()
+        behind: set[int] = set()  # players of whom something was passed over
         while queue:
             first = queue[0]
-            request = first.act.request
+            act = first.act
+            may_enter = not first.missing and act.player_id not in behind
             if first.answered:
                 queue.popleft()
-            elif first.ready and self._closed_for(first.act):
+            elif may_enter and self._closed_for(act):
+                self._settle(queue.popleft(), market_closed())
+            elif may_enter and (has_turn := room.is_turn_of(act)) and room.take(act):
                 queue.popleft()
-                self._settle(first, market_closed())
-            elif first.ready and entries > 0 and size >= (worst := sizes.worst(request)):
-                queue.popleft()
-                acts.append(first.act)
-                sizes.take(request)
-                entries, size = entries - 1, size - worst
             elif now_s - first.asked_s > OVERDUE_S:
-                queue.popleft()
-                self._settle(first, unavailable())
+                self._settle(queue.popleft(), unavailable())
+            elif may_enter and has_turn:
+                break  # no room, and nothing overtakes it
             else:
-                break
-        self.admitted_total += sum(type(act) is Act for act in acts)
-        return acts
+                behind.add(act.player_id)
+                passed.append(queue.popleft())
+        return passed
 
     def _closed_for(self, act: Act) -> bool:
         """Whether it may not be done now; what was done before is still answered as it was."""
@@ -174,10 +251,8 @@ class Actions:
     async def _serve(self) -> None:
         while True:
             await self._work.wait()
-            batch = [self._unknown.popleft() for _ in range(min(len(self._unknown), LOOK_UP_MAX))]
-            batch = [waiting for waiting in batch if not waiting.answered]
+            batch = self._next_batch()
             if not batch:
-                self._work.clear()
                 continue
             try:
                 await self._look_up(batch)
@@ -187,12 +262,22 @@ class Actions:
                     self._settle(waiting, unavailable())
                 await asyncio.sleep(RETRY_S)
 
+    def _next_batch(self) -> list[Waiting]:
+        """What is looked up next; those who wait no more are forgotten."""
+        unknown, batch = self._unknown, list[Waiting]()
+        while unknown and len(batch) < LOOK_UP_MAX:
+            waiting = unknown.popleft()
+            if not waiting.answered:
+                batch.append(waiting)
+        if not unknown:
+            self._work.clear()
+        return batch
+
     async def _look_up(self, batch: list[Waiting]) -> None:
-        """Everything that the rules of these will need."""
+        """Whether these were done before, and the names of whom they are about."""
         done = await self._store.find_answers([waiting.act.action_id for waiting in batch])
         others = {other for waiting in batch if (other := _other(waiting.act.request)) is not None}
         names = await self._store.player_names(list(others)) if others else {}
-        dry = await self._dry_plots(batch)
         for waiting in batch:
             before = done.get(waiting.act.action_id)
             if before is not None:
@@ -201,30 +286,7 @@ class Actions:
                 continue
             other = _other(waiting.act.request)
             waiting.act.other_name = None if other is None else names.get(other)
-            waiting.act.dry_plots = dry.get(waiting, 0)
-            waiting.ready = True
-
-    async def _dry_plots(self, batch: list[Waiting]) -> dict[Waiting, int]:
-        """Of each claim, all looked at together."""
-        claims = [
-            (waiting, self._plots(waiting.act.request))
-            for waiting in batch
-            if isinstance(waiting.act.request, LandClaim)
-        ]
-        if not claims:
-            return {}
-        counts = await self._survey.dry_plots([plots for _, plots in claims])
-        return {waiting: count for (waiting, _), count in zip(claims, counts, strict=True)}
-
-    def _plots(self, land: LandClaim | LandQuote) -> Rectangle:
-        """The plots of a piece of land; none where it is too large for any rule."""
-        px, py, pw, ph = (value // PLOT_TILES for value in (land.x, land.y, land.width, land.height))
-        return (px, py, pw, ph) if pw * ph <= self._state.rules.land.parcel_plots_max else (0, 0, 0, 0)
-
-    async def dry_plots(self, land: LandQuote) -> int:
-        """How many plots have something else than water."""
-        (count,) = await self._survey.dry_plots([self._plots(land)])
-        return count
+            waiting.missing -= 1
 
 
 def content_of(request: AnyDurable) -> bytes:

@@ -62,7 +62,7 @@ from server.seam import (
 )
 from server.session import Bucket, Buckets
 from server.telemetry import Counts
-from server.withheld import Withheld
+from server.withheld import Later, Withheld
 from world.commands import STEER, Detach, Inbox, Join, Leave, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
@@ -336,14 +336,14 @@ class Hub:
     def _ask(self, _: Line, message: Asking) -> None:
         caller, request = self._callers[message.number], message.request
 
-        def answer(outcome: object, seq: int) -> None:
+        def answer(outcome: object, seq: int) -> Later | None:
             if not seq:
                 self._answer(caller, request.request_id, outcome)
-                return
+                return None
             if isinstance(outcome, Refusal):
                 self.counts.refused[outcome.code.name] += 1
             told = answered(request.request_id, 0, outcome)
-            self.withheld.answer(seq, caller.player_id, caller.number, told)
+            return self.withheld.later(seq, caller.player_id, caller.number, told)
 
         try:
             self.questions.ask(caller.player_id, request, answer)

@@ -178,6 +178,7 @@ class Loop:
         tick_frame = encode(self.state, events, self.overload.step)
         self._journal.put(events.entries, self._loop.time())
         self._hub.withheld.take(self.state, events)
+        self._hub.questions.look()
         self._hub.withheld.release(self._journal.durable_seq, tick_frame)
         marks.append(now_s())
         self._hub.publish(tick_frame)

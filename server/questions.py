@@ -2,16 +2,19 @@
 
     memory      at once (world/queries.py), told when the journal is durable up to here: nothing is told before it is stored, not even
                 in the reason of a refusal
-    ground      what a claim would cost depends on how much of it is water; the ground's thread looks
-    database    statements and receipts: one after the other, off the tick, from what is stored
+    ground      what a claim would cost depends on how much of it is water: survey.py looks. Then the rule of claims says, with a tick,
+                whose time for it has a limit; players take turns
+    database    statements and receipts: one after the other, off the tick, from what is stored; what waits is bounded
 
-The last two wait in one bounded queue.
+None is asked while the database is away, and what is not told after OVERDUE_S is refused as UNAVAILABLE, whatever it waits for.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -28,29 +31,42 @@ from protocol.messages import (
     StatementFound,
     WalletStatement,
 )
-from server.actions import Actions, unavailable
+from server.actions import OVERDUE_S, Actions, unavailable
+from server.costs import Costs
 from server.receipts import Notary, concerns
+from server.turns import Turns
+from server.withheld import Later
 from world import land
 from world.entries import read
 from world.queries import QUERIES
 from world.state import State
 
 SEQ_MAX = 2**63 - 1
+OPEN_MAX = 65_536  # questions of the last OVERDUE_S
+QUOTES_PER_PLAYER_MAX = 128  # that wait for a tick; as many as can wait for the ground
+QUOTES_US_MAX = 3_000  # of a tick, for all quotes (costs.py); the first may take more
 
 log = structlog.get_logger()
 
-Answer = Callable[
-    [Result | Refusal, int], None
-]  # what is answered, and the place in the journal it must wait for
+# What is answered, and the place in the journal it must wait for; given back is what waits there.
+Answer = Callable[[Result | Refusal, int], Later | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Asked:
-    """A question that must be waited for."""
+    """A question that is not told yet."""
 
     player_id: int
     request: Any
     answer: Answer
+    asked_s: float
+    later: Later | None = None  # the answer, once it waits for the journal only
+    told: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether its player has heard an answer, or will with this tick."""
+        return self.told or (self.later is not None and self.later.over)
 
 
 class Questions:
@@ -61,7 +77,9 @@ class Questions:
         self._actions = actions
         self._notary = notary
         self._state = state
-        self._queue: asyncio.Queue[Asked] = asyncio.Queue(queue_max)
+        self._open: deque[Asked] = deque()  # in the order they were asked; those behind the first may be over
+        self._queue: asyncio.Queue[Asked] = asyncio.Queue(queue_max)  # for the database
+        self._quotes: Turns[tuple[Asked, int]] = Turns(QUOTES_PER_PLAYER_MAX)  # with their dry plots
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:
@@ -78,24 +96,71 @@ class Questions:
 
     def ask(self, player_id: int, request: Any, answer: Answer) -> None:
         """Answers, perhaps at once. Raises Refusal for what can be said at once."""
+        if not self._actions.available or len(self._open) >= OPEN_MAX:
+            raise unavailable()  # it would wait until the database is back
+        asked = Asked(player_id, request, answer, self._actions.now_s())
         query = QUERIES.get(type(request))
         if query is not None:
-            if not self._actions.available:
-                raise unavailable()  # it would wait until the database is back
-            try:
-                found: Result | Refusal = query(self._state, player_id, request)
-            except Refusal as refusal:
-                found = refusal
-            answer(found, self._state.seq)
+            self._tell_later(asked, partial(query, self._state, player_id, request))
+        elif not (self._survey(asked) if isinstance(request, LandQuote) else self._queue_up(asked)):
+            raise unavailable()
+        self._open.append(asked)
+
+    def look(self) -> None:
+        """With each tick: quotes, as many as it has time for; and who has waited too long is told so."""
+        self._quote_some()
+        overdue_s = self._actions.now_s() - OVERDUE_S
+        while self._open and (self._open[0].over or self._open[0].asked_s < overdue_s):
+            self._tell(self._open.popleft(), unavailable())
+
+    def _tell(self, asked: Asked, answer: Result | Refusal) -> None:
+        """Unless it is told already; whatever else was to be told of it is not."""
+        if asked.over:
             return
+        asked.told = True
+        if asked.later is not None:
+            asked.later.over = True
+        asked.answer(answer, 0)
+
+    def _tell_later(self, asked: Asked, find: Callable[[], Result]) -> None:
+        """Once the journal is durable up to here."""
         try:
-            self._queue.put_nowait(Asked(player_id, request, answer))
-        except asyncio.QueueFull:
-            raise unavailable() from None
+            found: Result | Refusal = find()
+        except Refusal as refusal:
+            found = refusal
+        asked.later = asked.answer(found, self._state.seq)
+        asked.told = asked.later is None  # at the very beginning there is nothing to wait for
+
+    # --- quotes ---
+
+    def _survey(self, asked: Asked) -> bool:
+        def surveyed(dry_plots: int) -> None:
+            if not self._quotes.put(asked.player_id, (asked, dry_plots)):
+                self._tell(asked, unavailable())
+
+        return self._actions.survey(asked.request, asked.player_id, surveyed, lambda: not asked.over)
+
+    def _quote_some(self) -> None:
+        costs, left_us = Costs(self._state), QUOTES_US_MAX
+        while self._quotes and left_us > 0:
+            player_id, (asked, dry_plots) = self._quotes.take()
+            if not asked.over:
+                left_us -= costs.of(asked.request)
+                self._tell_later(asked, partial(land.quote, self._state, player_id, asked.request, dry_plots))
+
+    # --- the database ---
+
+    def _queue_up(self, asked: Asked) -> bool:
+        if self._queue.full():
+            return False
+        self._queue.put_nowait(asked)
+        return True
 
     async def _serve(self) -> None:
         while True:
-            await self._answer(await self._queue.get())
+            asked = await self._queue.get()
+            if not asked.over:
+                await self._answer(asked)
 
     async def _answer(self, asked: Asked) -> None:
         try:
@@ -107,10 +172,7 @@ class Questions:
         except StoreError as error:
             log.warning("question_not_answered", error=str(error))
             answer = unavailable()
-        asked.answer(answer, self._state.seq if isinstance(asked.request, LandQuote) else 0)
-
-    async def _quote(self, player_id: int, request: LandQuote) -> Result:
-        return land.quote(self._state, player_id, request, await self._actions.dry_plots(request))
+        self._tell(asked, answer)
 
     async def _statement(self, player_id: int, request: WalletStatement) -> Result:
         before = SEQ_MAX if request.before is None else request.before
@@ -140,7 +202,6 @@ def _whole_entries(postings: list[Posting]) -> list[Posting]:
 
 
 _ANSWERS: dict[type, Callable[[Questions, int, Any], Any]] = {
-    LandQuote: Questions._quote,
     WalletStatement: Questions._statement,
     ReceiptGet: Questions._receipt,
 }

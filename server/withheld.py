@@ -6,6 +6,8 @@ dies before, nobody ever heard of it.
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,12 +35,31 @@ from world.tick import Events
 CLAIM = name_of(LandClaim)
 
 
+@dataclass(slots=True, eq=False)
+class Later:
+    """An answer to a question, which may still be taken back (`over`) as long as it is not told."""
+
+    player_id: int
+    session: int
+    message: bytes
+    over: bool = False
+
+
+class Denial(NamedTuple):
+    """Why a player was stopped last."""
+
+    seq: int
+    parcel_id: int
+    message: bytes
+
+
 class Part(msgspec.Struct, gc=False):
     """What waits for one entry: messages, as a TickFrame has them."""
 
     answers: list[tuple[int, int, bytes]] = []
     heard: list[tuple[bytes, list[int]]] = []
     casts: list[tuple[list[int], bytes]] = []
+    asked: list[Later] = []
 
 
 class Withheld:
@@ -47,6 +68,9 @@ class Withheld:
     def __init__(self) -> None:
         self._places: list[int] = []  # a heap of those where something waits
         self._parts: dict[int, Part] = {}  # what waits there
+        self._denied: dict[
+            int, Denial
+        ] = {}  # by player_id: one each, however often they are stopped meanwhile
 
     def __len__(self) -> int:
         return len(self._places)
@@ -63,15 +87,27 @@ class Withheld:
         """An answer for whoever asked on that connection, good once entry `seq` is stored."""
         self.at(seq).answers.append((player_id, session, message))
 
+    def later(self, seq: int, player_id: int, session: int, message: bytes) -> Later:
+        """The same of a question: an answer that may be taken back until then."""
+        later = Later(player_id, session, message)
+        self.at(seq).asked.append(later)
+        return later
+
     def take(self, state: State, events: Events) -> None:
         """What a tick has to tell later."""
         for entry in events.entries:
             _add_news(state, entry, self.at(entry.seq))
         for player_id, parcel_id in events.denied:
-            self.at(state.seq).heard.append((entry_denied(state, parcel_id), [player_id]))
+            self._deny(state, player_id, parcel_id)
         for reply in events.replies:
             message = answered(reply.request_id, reply.seq, reply.result)
             self.answer(reply.seq, reply.player_id, reply.session, message)
+
+    def _deny(self, state: State, player_id: int, parcel_id: int) -> None:
+        """The newest counts; of the same parcel the one that waits already, which is told sooner."""
+        known = self._denied.get(player_id)
+        if known is None or known.parcel_id != parcel_id:
+            self._denied[player_id] = Denial(state.seq, parcel_id, entry_denied(state, parcel_id))
 
     def release(self, durable_seq: int, frame: TickFrame) -> None:
         """Adds to a tick's frame all that may be told now."""
@@ -81,6 +117,16 @@ class Withheld:
             frame.answers += part.answers
             frame.heard += part.heard
             frame.casts += part.casts
+            _tell(part.asked, frame)
+        for player_id in [one for one, denial in self._denied.items() if denial.seq <= durable_seq]:
+            frame.heard.append((self._denied.pop(player_id).message, [player_id]))
+
+
+def _tell(asked: list[Later], frame: TickFrame) -> None:
+    for one in asked:
+        if not one.over:
+            one.over = True
+            frame.answers.append((one.player_id, one.session, one.message))
 
 
 def _add_news(state: State, entry: Entry, part: Part) -> None:
@@ -98,8 +144,8 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
     if isinstance(entry.result, Settled):
         part.heard += _told(state, entry.kind, entry.result)
     for player_id, balance in wallets.items():
-        held = state.ledger.held.get(player_id, 0)
-        part.heard.append((codec.encode(WalletChanged(balance, held, entry.seq)), [player_id]))
+        wallet = WalletChanged(balance, entry.held[player_id], entry.seq)
+        part.heard.append((codec.encode(wallet), [player_id]))
 
 
 def _told(state: State, kind: str, settled: Settled) -> Iterator[tuple[bytes, list[int]]]:

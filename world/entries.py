@@ -64,6 +64,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     result: Result
     record: bytes
     digest: bytes
+    held: dict[int, int] = {}  # by account that it posts to: what is set aside of it after this entry
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -101,8 +102,18 @@ def write(state: State, kind: str, outcome: Outcome, command: Act | None) -> Ent
     state.digest = chained(state.digest, record)
     for change in outcome.changes:
         apply(state, change)
+    held = state.ledger.held
     return Entry(
-        state.seq, kind, player_id, action_id, content, outcome.changes, outcome.result, record, state.digest
+        state.seq,
+        kind,
+        player_id,
+        action_id,
+        content,
+        outcome.changes,
+        outcome.result,
+        record,
+        state.digest,
+        {one.account: held.get(one.account, 0) for one in outcome.changes if type(one) is Post},
     )
 
 

@@ -17,6 +17,7 @@ from protocol.messages import PLOT_TILES, Standing
 from protocol.snapshot import CELL_TILES
 from world.dues import Dues
 from world.grid import Grid, pack, unpack
+from world.offers import Offers
 
 PLOTS_PER_CHUNK = CELL_TILES // PLOT_TILES  # a side
 PERMITS_AT_START = 256
@@ -254,7 +255,7 @@ class Parcels:
         self.by_owner = Ids()
         self.by_tenant = Ids()
         self.dues = Dues()
-        self.for_sale: dict[int, None] = {}
+        self.for_sale = Offers()
         self.gates = Gates(chunks_max)
         self.last_id = 0
 
@@ -282,9 +283,9 @@ class Parcels:
         self._hand_over(parcel.parcel_id, old, parcel)
         self.dues.put(parcel.parcel_id, self._due(parcel))
         if parcel.price is None:
-            self.for_sale.pop(parcel.parcel_id, None)
+            self.for_sale.remove(parcel.parcel_id)
         else:
-            self.for_sale[parcel.parcel_id] = None
+            self.for_sale.put(parcel.parcel_id, _middle(parcel))
         if old is not None and _ground_of(old) == _ground_of(parcel):
             return []
         return [*([] if old is None else self._take_out(old)), *self._lay_out(parcel)]
@@ -305,7 +306,7 @@ class Parcels:
         old = self.by_id.pop(parcel_id)
         self._hand_over(parcel_id, old, None)
         self.dues.put(parcel_id, None)
-        self.for_sale.pop(parcel_id, None)
+        self.for_sale.remove(parcel_id)
         return self._take_out(old)
 
     def gate_of(self, plot: int) -> int:
@@ -351,6 +352,12 @@ def _admitted(parcel: Parcel) -> list[int] | None:
 def _ground_of(parcel: Parcel) -> tuple[Rectangle, Rectangle | None, list[int] | None]:
     """What the plots and the gates have of a parcel."""
     return parcel.rectangle, parcel.way, _admitted(parcel)
+
+
+def _middle(parcel: Parcel) -> tuple[float, float]:
+    """In tiles."""
+    x, y, width, height = parcel.bounds()
+    return x + width / 2, y + height / 2
 
 
 def _owner(parcel: Parcel | None) -> int | None:

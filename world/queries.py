@@ -30,6 +30,8 @@ from world.land import spendable
 from world.parcels import Lease, Parcel, Terms, plots_in
 from world.state import State
 
+OFFERS_SHOWN_MAX = 256  # of land for sale, to whoever pages on: a millisecond or two
+
 
 def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
     """A parcel as one player sees it; None: as many do."""
@@ -106,16 +108,13 @@ def _found(state: State, player_id: int, parcel_ids: Iterator[int]) -> ParcelsFo
 
 def land_for_sale(state: State, player_id: int, request: LandForSale) -> ParcelsFound:
     """The nearest to where one stands."""
-    players, by_id = state.players, state.parcels.by_id
+    players = state.players
     slot = players.slot_of.get(player_id)
-    here_x, here_y = (0.0, 0.0) if slot is None else (float(players.x[slot]), float(players.y[slot]))
-
-    def distance(parcel_id: int) -> tuple[float, int]:
-        x, y, width, height = by_id[parcel_id].bounds()
-        return (x + width / 2 - here_x) ** 2 + (y + height / 2 - here_y) ** 2, parcel_id
-
-    nearest = sorted(state.parcels.for_sale, key=distance)
-    return _found(state, player_id, iter(nearest[request.skip or 0 :]))
+    here = (0.0, 0.0) if slot is None else (float(players.x[slot]), float(players.y[slot]))
+    nearest = state.parcels.for_sale.nearest(here)
+    return _found(
+        state, player_id, islice(nearest, min(request.skip or 0, OFFERS_SHOWN_MAX), OFFERS_SHOWN_MAX)
+    )
 
 
 def land_permits(state: State, player_id: int, request: LandPermits) -> PermitsFound:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.edits import CHUNK_EDIT
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Result, Role, Said, name_of
 from protocol.snapshot import CELL_TILES, RECORD
@@ -45,6 +46,7 @@ from world.state import Rules, State
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
 RULES = {**land.RULES, **leases.RULES, **building.RULES}
 KINDS = {request: name_of(request) for request in RULES}  # of the entries they make
+SETTLE_TILES_MAX = 4_096  # put back in one tick, some 3 ms; the last parcel may have more
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
@@ -310,12 +312,16 @@ def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, event
 
 
 def _settle(state: State, command: Settle, events: Events, *_: Any) -> None:
-    """What is due by itself, as far as the journal has room."""
+    """What is due by itself, as far as the journal has room and as long as it does not take too much of the tick."""
+    tiles = 0
     for _entry in range(command.entries_max):
         due = settlement.next_due(state)
         if due is None:
             return
         _enter(state, *due, None, events)
+        tiles += sum(len(change.edits) for change in due[1].changes if isinstance(change, Built))
+        if tiles >= SETTLE_TILES_MAX * CHUNK_EDIT.itemsize:
+            return
 
 
 def _recall_books(state: State, command: RecallBooks, *_: Any) -> None:

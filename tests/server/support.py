@@ -1,9 +1,11 @@
 """A server without a socket, ground or database, and the client at the other end of a line that is none: for tests driven by hand."""
 
+import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -226,8 +228,9 @@ class Elsewhere:
         ready(b"\x82\x00")
         return True
 
-    async def dry_plots(self, rectangles: Sequence[Rectangle]) -> list[int]:
-        return [pw * ph for _, _, pw, ph in rectangles]
+    def ask(self, _: int, rectangle: Rectangle, answer: Any, __: Any) -> bool:
+        answer(rectangle[2] * rectangle[3])
+        return True
 
 
 class Stored:
@@ -275,6 +278,35 @@ class Stored:
         return found.record.decode(), found.digest, before
 
 
+class Thread(Executor):
+    """Does at once what it is given, unless it is to `hold` it."""
+
+    def __init__(self) -> None:
+        self.hold = False
+        self.held: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **_: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.held.append((future, partial(fn, *args)))
+        if not self.hold:
+            self.work()
+        return future
+
+    def work(self) -> None:
+        held, self.held = self.held, []
+        for future, do in held:
+            future.set_result(do())
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Lets the tasks work."""
+    for _ in range(TURNS_MAX):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("they do nothing more")
+
+
 def at_once(work: Coroutine[Any, Any, None]) -> None:
     """Runs what finds all it waits for."""
     with contextlib.suppress(StopIteration):
@@ -282,6 +314,7 @@ def at_once(work: Coroutine[Any, Any, None]) -> None:
         raise AssertionError("it waits")
 
 
+TURNS_MAX = 1_000  # of the event loop; nothing here takes time
 LAND = LandRules(starting_grant=10_000, plot_price=100, plot_price_min=10, plot_price_falloff=32)
 
 
@@ -319,6 +352,7 @@ class House:
         tick_frame = encode(self.world, events, 0)
         self.journal.put(events.entries, self.now_s)
         self.hub.withheld.take(self.world, events)
+        self.questions.look()
         if not self.stalled:
             self._flush()
         self.hub.withheld.release(self.journal.durable_seq, tick_frame)

@@ -1,16 +1,20 @@
 """Durable requests on their way into the tick: in order, once, bounded, and only as far as the journal has room."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from persistence.journal import JOURNAL_AGE_S, JOURNAL_BYTES_MAX, JOURNAL_ENTRIES_MAX, Journal
 from persistence.store import StoredAnswer, StoreUnavailable
+from protocol.edits import TILE_EDIT, pack
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
+    Cut,
     LandAbandon,
     LandBuy,
     LandClaim,
@@ -20,24 +24,27 @@ from protocol.messages import (
     LandOffer,
     LandPermit,
     LandRent,
+    LandSplit,
     LandTransfer,
     Ok,
     Role,
     Standing,
+    TileEdit,
     TileUndo,
 )
 from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, content_of
-from tests.server.support import LAND, Stored
+from server.survey import Survey
+from tests.server.support import LAND, Stored, Thread, until
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
 from world.commands import Act, AnyDurable, Settle
 from world.entries import Entry
-from world.parcels import Rectangle
+from world.parcels import Parcel
 from world.sizes import WORST_BYTES, WORST_BYTES_OTHERWISE
 from world.state import ANSWERS_KEPT_S, Rules, State
+from world.terrain import Ground
 from world.tick import Events, step
 
 QUEUE_MAX = 8
-TURNS_MAX = 1_000  # of the event loop; nothing here takes time
 WORLD_EDGE = 2**20
 
 
@@ -59,20 +66,11 @@ class Slow(Stored):
         return await super().find_answers(action_ids)
 
 
-class Dry:
-    """A survey of a world without water."""
+class Meadow:
+    """A terrain without water."""
 
-    async def dry_plots(self, rectangles: Sequence[Rectangle]) -> list[int]:
-        return [pw * ph if max(px + pw, py + ph) * 16 <= WORLD_EDGE else 0 for px, py, pw, ph in rectangles]
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Lets the tasks work."""
-    for _ in range(TURNS_MAX):
-        if true():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("they do nothing more")
+    def generate(self, _: int, __: int) -> Any:
+        return SimpleNamespace(ground=np.full((32, 32), Ground.GRASS, np.uint8))
 
 
 class Desk:
@@ -82,7 +80,9 @@ class Desk:
         self.state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
         self.stored, self.journal = Slow(), Journal(0)
         stored: Any = self.stored
-        survey: Any = Dry()
+        terrain: Any = Meadow()
+        self.thread = Thread()
+        survey = Survey(terrain, self.thread)
         self.actions = Actions(stored, self.journal, survey, self.state, QUEUE_MAX)
         self.now_s = 0.0
         self.actions.now_s = lambda: self.now_s  # type: ignore[method-assign]
@@ -95,11 +95,11 @@ class Desk:
             def answer(answer: Ok | Refusal, number: int = number) -> None:
                 self.told.append((number, answer))
 
-            self.actions.ask(by, PEOPLE[by], Role.USER, 0, request, answer)
+            self.actions.ask(by, PEOPLE.get(by, "somebody"), Role.USER, 0, request, answer)
 
     async def looked_up(self) -> None:
         """Until all is known that rules need of those who wait."""
-        await until(lambda: all(one.ready or one.answered for one in self.actions._queue))
+        await until(lambda: all(not one.missing or one.answered for one in self.actions._queue))
 
     def admitted(self) -> list[Act]:
         """What players asked for that enters."""
@@ -151,27 +151,82 @@ def again(request: LandClaim, x: int | None = None) -> LandClaim:
     )
 
 
-async def test_requests_enter_the_tick_in_the_order_they_came(desk: Desk) -> None:
-    """Guard: Actions.admit stops at the first that is not ready."""
-    requests = [claim(number) for number in range(4)]
-    desk.ask(requests[0])
+async def test_requests_of_a_player_enter_in_the_order_they_came(desk: Desk) -> None:
+    """Guard: `behind` in Actions._fill."""
+    desk.thread.hold = True
+    requests: list[AnyDurable] = [
+        TileUndo(*ids()),
+        claim(0),
+        LandDescribe(*ids(), 1, "a", "b"),
+        TileUndo(*ids()),
+    ]
+    desk.ask(*requests)
+    await until(lambda: not requests_unknown(desk))
+    assert [act.request for act in desk.admitted()] == requests[:1]
+    assert desk.admitted() == []
+    desk.thread.work()
     await desk.looked_up()
-    desk.stored.open.clear()
-    desk.ask(requests[1])
-    await until(lambda: len(desk.stored.asked) == 2)
-    desk.ask(*requests[2:])
-    assert [reply.request_id for reply in desk.tick().replies] == [requests[0].request_id]
-    desk.actions._queue[1].ready = True  # as if its own look-up had been quicker
-    assert desk.tick().replies == []
-    desk.stored.open.set()
-    await desk.looked_up()
-    assert [reply.request_id for reply in desk.tick().replies] == [one.request_id for one in requests[1:]]
+    assert [act.request for act in desk.admitted()] == requests[1:]
     assert desk.actions.admitted_total == 4
+
+
+def requests_unknown(desk: Desk) -> int:
+    """How many wait for the database."""
+    return sum(one.missing - (type(one.act.request) is LandClaim) > 0 for one in desk.actions._queue)
+
+
+async def test_nobody_waits_for_the_ground_under_the_claim_of_another(desk: Desk) -> None:
+    """Guard: Actions._fill passes over what is not known yet."""
+    desk.thread.hold = True
+    slow, building = claim(0), TileUndo(*ids())
+    desk.ask(slow)
+    desk.ask(building, by=BEA)
+    await until(lambda: not requests_unknown(desk))
+    assert [act.request for act in desk.admitted()] == [building]
+    desk.now_s = OVERDUE_S + 0.01
+    assert desk.admitted() == []
+    assert desk.refused() == [(slow.request_id, RefusalCode.UNAVAILABLE)]
+
+
+# --- time ---
+
+
+async def test_what_enters_a_tick_fits_into_its_time(desk: Desk) -> None:
+    """Guard: TICK_US_MAX in Room.take. Splits that look for a way in vain."""
+    desk.state.parcels.put(Parcel(1, ADA, "Ada", 0, 0, 64, 1))
+    splits: list[AnyDurable] = [LandSplit(*ids(), 1, Cut.VERTICAL, 16, True) for _ in range(4)]
+    for player_id, split in zip((ADA, BEA, CAL, ADA), splits, strict=True):
+        desk.ask(split, by=player_id)
+    await desk.looked_up()
+    assert [[act.request for act in desk.admitted()] for _ in splits] == [[one] for one in splits]
+
+
+async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
+    desk.actions._queue_max = 2_000
+    for player_id in range(1_000, 2_000):
+        desk.ask(TileEdit(*ids(), pack([(0, 0, 1)], TILE_EDIT)), by=player_id)
+    await desk.looked_up()
+    assert 600 <= len(desk.admitted()) <= 650
+
+
+async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk) -> None:
+    """Guard: PLAYER_US_MAX in Room.is_turn_of. The others go before what is left of it."""
+    desk.state.parcels.put(Parcel(1, ADA, "Ada", 0, 0, 64, 1))
+    splits: list[AnyDurable] = [LandSplit(*ids(), 1, Cut.VERTICAL, 16, True) for _ in range(3)]
+    others: list[AnyDurable] = [LandDescribe(*ids(), 1, "a", "b") for _ in range(3)]
+    desk.ask(*splits)
+    desk.ask(*others, by=BEA)
+    await desk.looked_up()
+    assert [act.request for act in desk.admitted()] == [splits[0], *others]
+    assert [act.request for act in desk.admitted()] == [splits[1]]
+
+
+# --- queues ---
 
 
 async def test_what_waits_is_looked_up_in_few_statements(desk: Desk) -> None:
     desk.actions._queue_max = 2 * LOOK_UP_MAX
-    desk.ask(*(claim(number) for number in range(LOOK_UP_MAX + 1)))
+    desk.ask(*(TileUndo(*ids()) for _ in range(LOOK_UP_MAX + 1)))
     await desk.looked_up()
     assert desk.stored.asked == [LOOK_UP_MAX, 1]
 
@@ -206,6 +261,35 @@ async def test_what_waits_too_long_is_refused_and_never_done(desk: Desk) -> None
     desk.tick()
     assert desk.state.seq == 0
     assert len(desk.told) == 1
+
+
+async def test_what_hangs_in_a_look_up_is_forgotten_as_it_is_refused(desk: Desk) -> None:
+    """Guard: Actions.admit forgets who was refused: the queue would take as many anew, again and again."""
+    desk.stored.open.clear()
+    desk.ask(claim(0))
+    await until(lambda: len(desk.stored.asked) == 1)
+    for turn in range(1, 4):
+        desk.ask(*(claim(number) for number in range(QUEUE_MAX - desk.actions.waiting)))
+        assert len(desk.actions._unknown) <= QUEUE_MAX
+        desk.now_s = turn * 2 * OVERDUE_S
+        desk.tick()
+        assert desk.actions.waiting == len(desk.actions._unknown) == 0
+
+
+async def test_who_is_asked_after_a_thousand_that_gave_up_is_looked_up(desk: Desk) -> None:
+    """Guard: Actions._next_batch rests only when nobody is unknown."""
+    desk.actions._queue_max = 3 * LOOK_UP_MAX
+    desk.stored.open.clear()
+    desk.ask(claim(0))
+    await until(lambda: len(desk.stored.asked) == 1)
+    desk.ask(*(TileUndo(*ids()) for _ in range(LOOK_UP_MAX)))
+    for waiting in desk.actions._unknown:
+        waiting.answered = True
+    last = claim(1)
+    desk.ask(last)
+    desk.stored.open.set()
+    await desk.looked_up()
+    assert last in [act.request for act in desk.admitted()]
 
 
 async def test_a_database_that_fails_refuses_who_waits_and_serves_who_comes_later(

@@ -5,10 +5,20 @@ from typing import Any
 
 from protocol import codec
 from protocol.errors import RefusalCode
-from protocol.messages import EntryDenied, LandClaim, LandClaimed, LandOpen, Ok, Refused
+from protocol.messages import (
+    EntryDenied,
+    LandClaim,
+    LandClaimed,
+    LandLet,
+    LandOpen,
+    LandRent,
+    Ok,
+    Refused,
+    WalletChanged,
+)
 from server.frames import TickFrame, encode
 from server.withheld import Withheld
-from tests.world.support import ADA, BEA, RULES, World, act, ids
+from tests.world.support import ADA, BEA, CAL, RULES, World, act, ids, join
 from world.state import LandRules
 from world.tick import Events
 
@@ -77,3 +87,42 @@ def test_why_somebody_was_stopped_waits_for_the_entry_that_closed_the_land() -> 
     events.denied.append((BEA, 1))
     assert [type(one) for one in town.tick(events, 1)] == [Ok, LandClaimed]
     assert EntryDenied in [type(one) for one in town.told(2)]
+
+
+def test_who_is_stopped_again_and_again_hears_the_newest_once() -> None:
+    """Guard: Withheld._denied has one place for each player; and who is stopped at one parcel all the time is told in its turn."""
+    town = Told()
+    town.tick(town.world.do(act(ADA, claim()), act(ADA, LandClaim(*ids(), 64, 0, 16, 16))), 0)
+    for parcel_id in (1, 2, 2, 1, 2):
+        events = town.world.do()
+        events.denied += [(BEA, parcel_id), (CAL, 1)]
+        town.tick(events, 1)
+    assert len(town.withheld._denied) == 2
+    heard = TickFrame(0, 0)
+    town.withheld.release(2, heard)
+    denied = [(codec.decode_server(message)[0], to) for message, to in heard.heard]
+    told = [(said.parcel_id, to) for said, to in denied if isinstance(said, EntryDenied)]
+    assert sorted(told) == [(1, [CAL]), (2, [BEA])]
+
+
+def test_an_answer_that_was_taken_back_is_not_told() -> None:
+    """Guard: Later.over."""
+    town, frame = Told(), TickFrame(0, 0)
+    kept, back = (town.withheld.later(1, ADA, 7, message) for message in (b"kept", b"back"))
+    back.over = True
+    town.withheld.release(1, frame)
+    assert frame.answers == [(ADA, 7, b"kept")]
+    assert kept.over
+
+
+def test_the_wallet_is_told_as_it_was_after_each_entry() -> None:
+    """Guard: Entry.held. Two leases with deposits in one tick: the first leaves only its own deposit set aside."""
+    town = Told()
+    town.tick(town.world.do(act(ADA, claim()), act(ADA, LandClaim(*ids(), 64, 0, 16, 16))), 2)
+    lets = [act(ADA, LandLet(*ids(), parcel_id, 10, 50, 100, False)) for parcel_id in (1, 2)]
+    rents = [act(CAL, LandRent(*ids(), parcel_id, 10)) for parcel_id in (1, 2)]
+    town.world.do(join(CAL))
+    town.tick(town.world.do(*lets, *rents), 4)
+    told = [town.told(seq) for seq in (5, 6)]
+    wallets = [one for messages in told for one in messages if isinstance(one, WalletChanged)]
+    assert [(one.balance, one.held, one.seq) for one in wallets] == [(890, 100, 5), (780, 200, 6)]

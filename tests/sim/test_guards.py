@@ -17,7 +17,7 @@ from persistence.store import Books, StoredAnswer
 from protocol import codec
 from protocol.errors import Refusal
 from protocol.messages import Ok, Refused
-from server import actions, recall
+from server import actions, questions, recall
 from server.actions import Actions, Waiting
 from server.questions import Questions
 from server.withheld import Withheld
@@ -26,6 +26,7 @@ from tools.simulate.town import Town
 from world.commands import Act, RecallTiles
 from world.entries import Entry
 from world.state import Answer, State
+from world.tick import Events
 
 SEEDS = range(120)
 ACTIONS = 40
@@ -81,10 +82,8 @@ def without_withholding_refusals(patch: pytest.MonkeyPatch) -> None:
 def without_withholding_what_is_asked(patch: pytest.MonkeyPatch) -> None:
     ask = Questions.ask
 
-    def at_once(
-        questions: Questions, player_id: int, request: Any, answer: Callable[[Any, int], None]
-    ) -> None:
-        ask(questions, player_id, request, lambda found, _: answer(found, 0))
+    def at_once(asked: Questions, player_id: int, request: Any, answer: Callable[[Any, int], None]) -> None:
+        ask(asked, player_id, request, lambda found, _: answer(found, 0))
 
     patch.setattr(Questions, "ask", at_once)
 
@@ -117,6 +116,21 @@ def without_waiting_for_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 def without_an_end_to_waiting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(actions, "OVERDUE_S", 2.0**31)
+
+
+def without_an_end_to_questions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(questions, "OVERDUE_S", 2.0**31)
+
+
+def without_what_was_set_aside_then(patch: pytest.MonkeyPatch) -> None:
+    take = Withheld.take
+
+    def of_now(held: Withheld, state: State, events: Events) -> None:
+        for entry in events.entries:
+            entry.held.update((one, state.ledger.held.get(one, 0)) for one in entry.held)
+        take(held, state, events)
+
+    patch.setattr(Withheld, "take", of_now)
 
 
 def without_remembering_who_was_refused(patch: pytest.MonkeyPatch) -> None:
@@ -167,6 +181,8 @@ def without_recalling_what_is_built(patch: pytest.MonkeyPatch) -> None:
         (without_keeping_until_stored, "never answered|acknowledged|writes on|ahead of the disk"),
         (without_waiting_for_the_commit, "is the last one stored|durable"),
         (without_an_end_to_waiting, "was not told UNAVAILABLE"),
+        (without_an_end_to_questions, "was not told UNAVAILABLE"),
+        (without_what_was_set_aside_then, "WalletChanged"),
         (without_remembering_who_was_refused, "twice"),
         (without_the_last_parcel_id, "last parcel_id"),
         (without_the_clock_of_entries, "begins with tick"),

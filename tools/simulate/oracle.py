@@ -143,14 +143,20 @@ class Oracle:
         elif copy.deed is not None:
             self._acknowledged(copy.deed, answer)
             self._check_wait(host, copy, self._entered_s.get((host.number, answer.seq), copy.taken_s))
-        elif not any(map(_RIGHT[type(copy.request)](self, copy, answer.result), window)):
+        else:
+            self._told(host, copy, answer, window)
+
+    def _told(self, host: Host, copy: Copy, answer: Ok, window: list[Page]) -> None:
+        """A question is answered."""
+        self._check_wait(host, copy, host.process.time())
+        if not any(map(_RIGHT[type(copy.request)](self, copy, answer.result), window)):
             self._trouble(
                 f"{name_of(type(copy.request))} is answered {answer.result}, which was never durable "
                 f"between entries {copy.lower} and {self.durable}"
             )
 
     def _check_wait(self, host: Host, copy: Copy, until_s: float) -> None:
-        """A deed is done, or refused as UNAVAILABLE, soon after it was asked for."""
+        """A deed is done, a question answered, or either refused as UNAVAILABLE, soon after it was asked for."""
         waited_s = until_s - copy.taken_s
         if waited_s > UNAVAILABLE_S_MAX + SLACK_S and not host.process.disturbed_since(copy.taken_s):
             self._trouble(
@@ -171,10 +177,11 @@ class Oracle:
             self._trouble(f"entry {answer.seq} is answered {answer.result}, and holds {record.result!r}")
 
     def _refused(self, host: Host, copy: Copy, answer: Refused, window: list[Page]) -> None:
-        if answer.code == RefusalCode.UNAVAILABLE:
-            if copy.deed is not None:
-                self._check_wait(host, copy, host.process.time())
-        elif not any(_justified(copy.request, copy.player_id, page, answer) for page in window):
+        if answer.code == RefusalCode.UNAVAILABLE or copy.deed is None:
+            self._check_wait(host, copy, host.process.time())
+        if answer.code != RefusalCode.UNAVAILABLE and not any(
+            _justified(copy.request, copy.player_id, page, answer) for page in window
+        ):
             self._trouble(
                 f"{name_of(type(copy.request))} is refused ({answer.message}), which was never durable "
                 f"between entries {copy.lower} and {self.durable}"
@@ -193,9 +200,9 @@ class Oracle:
                 return parcel_id in self._ended
             case LeaseEnded(parcel_id) | UpkeepMissed(parcel_id):
                 return (type(message), parcel_id) in self._settled
-            case WalletChanged(balance, _, seq):
+            case WalletChanged(balance, held, seq):
                 return seq <= self.durable and all(
-                    self.fold.pages[seq].balances[one] == balance for one in to
+                    _wallet(self.fold.pages[seq], one) == (balance, held) for one in to
                 )
             case EntryDenied(parcel_id, _, text):
                 return any(_denies(page, parcel_id, text) for page in self.fold.pages)
@@ -307,7 +314,8 @@ class Oracle:
         return right
 
     def _wallet(self, copy: Copy, result: Any) -> Callable[[Page], bool]:
-        return lambda page: page.balances.get(copy.player_id, GRANT) == result["balance"]
+        told = result["balance"], result["held"]
+        return lambda page: _wallet(page, copy.player_id) == told
 
     def _statement(self, copy: Copy, result: Any) -> Callable[[Page], bool]:
         told = [(one["seq"], one["amount"], one["balance"]) for one in result["postings"]]
@@ -395,6 +403,13 @@ def _justified(request: Any, player_id: int, page: Page, answer: Refused) -> boo
                 one is not None and (one.owner_name in text or one.holder_name in text) for one in others
             )
     return True
+
+
+def _wallet(page: Page, account: int) -> tuple[int, int]:
+    """What is there, and what is set aside of it."""
+    return page.balances.get(account, GRANT), sum(
+        hold.amount for hold in page.holds.values() if hold.account == account
+    )
 
 
 def _denies(page: Page, parcel_id: int, text: str) -> bool:
