@@ -1,7 +1,7 @@
 """Each guard matters: without it, one of the first seeds finds that a promise is broken.
 
 What a guard is taken out of is the server's own code, but for those that the database holds: they are taken out of the model of it
-(tools/simulate/disk.py), which tests/sim/test_model.py holds to the real one.
+(tools/simulate/disk.py), which tests/sim/test_model.py holds to the real one. What clients must do is taken out of tools/built.py.
 """
 
 import json
@@ -21,6 +21,7 @@ from server import actions, recall
 from server.actions import Actions, Waiting
 from server.questions import Questions
 from server.withheld import Withheld
+from tools.built import Known
 from tools.simulate.disk import ModelStore, Tables
 from tools.simulate.town import Town
 from world.commands import Act, RecallTiles
@@ -151,6 +152,16 @@ def without_recalling_what_is_built(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recall, "RecallTiles", lambda _: RecallTiles([]))
 
 
+def without_doubting_what_another_start_told(patch: pytest.MonkeyPatch) -> None:
+    enter = Known.enter
+
+    def trusting(known: Known, built_id: str) -> None:
+        known._built_id = built_id
+        enter(known, built_id)
+
+    patch.setattr(Known, "enter", trusting)
+
+
 @pytest.mark.parametrize(
     ("remove", "finding"),
     [
@@ -171,6 +182,7 @@ def without_recalling_what_is_built(patch: pytest.MonkeyPatch) -> None:
         (without_the_last_parcel_id, "last parcel_id"),
         (without_the_clock_of_entries, "begins with tick"),
         (without_recalling_what_is_built, "other surfaces"),
+        (without_doubting_what_another_start_told, r"takes .* for built in"),
     ],
 )
 def test_without_this_guard_a_seed_fails(
