@@ -46,7 +46,7 @@ class Known:
         """One's own cell, and how many rings around it one is told of."""
         reach = range(-radius, radius + 1)
         sight = {(cx + dx, cy + dy) for dx in reach for dy in reach}
-        for place in sight - self._sight:
+        for place in self._sight - sight:
             self._doubt(place)
         self._sight = sight
 
