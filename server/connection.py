@@ -392,8 +392,11 @@ class Connection(asyncio.Protocol):
         self, request: ChunkGet, delivery: Delivery, version: int, edits: bytes, *ground: bytes
     ) -> None:
         """Ground and edits, where there are any, and the `ok` after them."""
-        ok = codec.encode(Ok(request.request_id, 0, ChunkResult(delivery, version)))
-        self.send_framed(*ground, *(frame(message) for message in (edits, ok) if message))
+        ok = frame(codec.encode(Ok(request.request_id, 0, ChunkResult(delivery, version))))
+        if edits:
+            self.send_framed(*ground, frame(edits), ok)
+        else:
+            self.send_framed(*ground, ok)
 
     # --- out -------------------------------------------------------------------------------------------------------------------
 
