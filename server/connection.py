@@ -51,7 +51,6 @@ from server.seam import TRY_AGAIN, Acting, Asking, Finding, Saying, SignIn
 from server.session import Session
 from world.commands import Say
 from world.grid import pack, unpack
-from world.tiles import VERSION_BARE
 
 if TYPE_CHECKING:
     from server.gate import Gate
@@ -375,15 +374,11 @@ class Connection(asyncio.Protocol):
         if self.outbox.full:
             raise Refusal(RefusalCode.UNAVAILABLE, "Read what was sent before asking for more.", 1000)
         ground, key = self._gate.ground, pack(request.cx, request.cy)
-        newest = ground.version(key)
-        if request.version == newest:
-            self.send_framed(_chunk_ok(request, Delivery.CURRENT, newest))
-        elif request.version is not None and VERSION_BARE <= request.version < newest:
-            self.send_framed(
-                ground.edits_since(key, request.version), _chunk_ok(request, Delivery.EDITS, newest)
-            )
-        else:
+        delivery, newest, edits = ground.update(key, request.version)
+        if delivery is Delivery.WHOLE:
             ground.get(key, lambda framed: self._send_whole(request, key, framed))
+        else:
+            self._send_chunk(request, delivery, newest, edits)
 
     def _send_whole(self, request: ChunkGet, key: int, framed: bytes) -> None:
         """The ground, and what is built on it by now."""
@@ -391,10 +386,17 @@ class Connection(asyncio.Protocol):
             text = "Much ground is being made just now; ask again in a moment."
             self.refuse(request.request_id, Refusal(RefusalCode.UNAVAILABLE, text, 1_000))
             return
-        ground = self._gate.ground
-        newest = ground.version(key)
-        built = [ground.edits_since(key, VERSION_BARE)] if newest > VERSION_BARE else []
-        self.send_framed(framed, *built, _chunk_ok(request, Delivery.WHOLE, newest))
+        self._send_chunk(request, *self._gate.ground.update(key, None), framed)
+
+    def _send_chunk(
+        self, request: ChunkGet, delivery: Delivery, version: int, edits: bytes, *ground: bytes
+    ) -> None:
+        """Ground and edits, where there are any, and the `ok` after them."""
+        ok = frame(codec.encode(Ok(request.request_id, 0, ChunkResult(delivery, version))))
+        if edits:
+            self.send_framed(*ground, frame(edits), ok)
+        else:
+            self.send_framed(*ground, ok)
 
     # --- out -------------------------------------------------------------------------------------------------------------------
 
@@ -462,7 +464,3 @@ class Connection(asyncio.Protocol):
         if sent is not None and (received is None or self._ws.close_rcvd_then_sent is False):
             return sent.code
         return received.code if received is not None else 1006
-
-
-def _chunk_ok(request: ChunkGet, delivery: Delivery, version: int) -> bytes:
-    return frame(codec.encode(Ok(request.request_id, 0, ChunkResult(delivery, version))))

@@ -93,7 +93,6 @@ class Gate:
         self.listeners: list[asyncio.Server] = []
         self.tick = self.durable_seq = 0
         self.chunk_radius_max = CHUNK_RADIUS_MAX
-        self.ground_id = premises.ground_id
         self.websocket_logger = logging.getLogger("landworld.websocket")
         self.websocket_logger.setLevel(logging.CRITICAL)  # their trouble is counted, not logged line by line
         self._premises = premises
@@ -292,7 +291,8 @@ class Gate:
             "resume_s": config.session.resume_s,
             "ping_interval_s": config.limits.ping_interval_s,
             "chunk_radius_max": self.chunk_radius_max,
-            "ground_id": self.ground_id,
+            "ground_id": self._premises.ground_id,
+            "built_id": self._premises.built_id,
             "plot_tiles": PLOT_TILES,
         }
 

@@ -8,8 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from protocol import codec
-from protocol.messages import ChunkEdits
-from server.outbox import frame
+from protocol.messages import ChunkEdits, Delivery
 from server.seam import Surfaces
 from world.grid import unpack
 from world.tiles import VERSION_BARE, Surface
@@ -66,8 +65,21 @@ class Ground:
         surface = self._surfaces.get(key)
         return VERSION_BARE if surface is None else surface.version
 
-    def edits_since(self, key: int, version: int) -> bytes:
-        """The framed `chunk_edits` message that brings a holder of an older version up to date."""
-        surface = self._surfaces[key]
-        message = ChunkEdits(*unpack(key), version, surface.version, surface.since(version))
-        return frame(codec.encode(message))
+    def update(self, key: int, held: int | None) -> tuple[Delivery, int, bytes]:
+        """How whoever holds a version, or none, is brought up to date; the newest version; the `chunk_edits` for it, if one is needed.
+
+        A version is one of this start of the server: what is held from another one is held as VERSION_BARE (PROTOCOL.md).
+        """
+        newest = self.version(key)
+        if held is None or not VERSION_BARE <= held <= newest:
+            return Delivery.WHOLE, newest, self._edits_since(key, VERSION_BARE)
+        edits = self._edits_since(key, held)
+        return Delivery.EDITS if edits else Delivery.CURRENT, newest, edits
+
+    def _edits_since(self, key: int, version: int) -> bytes:
+        """A `chunk_edits` message; nothing where nothing came since."""
+        newest = self.version(key)
+        if version == newest:
+            return b""
+        edits = self._surfaces[key].since(version)
+        return codec.encode(ChunkEdits(*unpack(key), version, newest, edits))

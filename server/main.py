@@ -13,6 +13,7 @@ world over, 4 a part broke.
 import asyncio
 import hashlib
 import resource
+import secrets
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -211,7 +212,7 @@ class Server:
             supervise(task, self._broken)
         loop.start()
         world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
-        premises = Premises(row.epoch, http_port, _ground_id(row), key)
+        premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), key)
         if config.server.gateways:
             await self._open_gateways(stack, world, premises)
         else:

@@ -94,6 +94,7 @@ class Premises(msgspec.Struct, array_like=True):
     epoch: int
     http_port: int
     ground_id: str
+    built_id: str  # another one with each start: what the last one told and did not store is undone
     key: bytes  # for tickets
 
 

@@ -131,3 +131,41 @@ def test_every_setting_is_read_somewhere() -> None:
     read = set[str]().union(*(read_settings(file) for file in files if file != ROOT / "server/config.py"))
     names = [name if "." in name else f"config.{name}" for name, _ in settings() if ".rates." not in name]
     assert [name for name in [*names, "limits.rates"] if name not in read] == []
+
+
+# --- guards ------------------------------------------------------------------------------------------------------
+
+LAYERS = ("protocol", "world", "persistence", "server", "tools")
+DOTTED = re.compile(r"\b[A-Za-z_]+(?:\.(?!(?:py|js)\b)[A-Za-z_]+)+")  # but no file
+
+
+def guards() -> Iterator[tuple[str, str, str]]:
+    """Each `Owner.name` that a docstring names as a guard, and the test that does."""
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                _, _, named = re.sub("Guards:", "Guard:", ast.get_docstring(node) or "").partition("Guard:")
+                for dotted in DOTTED.findall(named):
+                    owner, name = dotted.split(".")[-2:]
+                    yield owner, name, f"{file.name}::{node.name}"
+
+
+def test_the_guards_that_tests_name_are_there() -> None:
+    """By their words only: what belongs to a module, a class or a record must stand where that is."""
+    sources = {
+        file: file.read_text(encoding="utf-8")
+        for layer in LAYERS
+        for pattern in ("*.py", "*.js")
+        for file in (ROOT / layer).rglob(pattern)
+        if "vendor" not in file.parts
+    }
+    gone = set()
+    for owner, name, test in guards():
+        begins = re.compile(rf"^(?:export )?(?:class {owner}\b|{owner} ?=)", re.MULTILINE)
+        homes = [
+            source for file, source in sources.items() if file.name == f"{owner}.py" or begins.search(source)
+        ]
+        known = homes or owner[0].isupper()  # else it is a setting, a table or of the standard library
+        if known and not any(re.search(rf"\b{name}\b", source) for source in homes):
+            gone.add(f"{test}: {owner}.{name}")
+    assert not gone

@@ -2,12 +2,17 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
 
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import Ok, TileEdit
 from tests.browser.conftest import OUTPUT, Visit
 from tests.harness import Client, ServerProcess, serving
+from tests.integration.database import nothing_stored
 from world.tiles import Build
 
 BUILT = "w.at(a[0] + 0.5, a[1] + 0.5).built === a[2] && w.at(a[0] + 0.5, a[1] + 0.5).walk === a[3]"
@@ -29,6 +34,27 @@ def build(server: ServerProcess, *tiles: tuple[int, int, int]) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, run()).result()
+
+
+@contextmanager
+def seen_and_not_stored(server: ServerProcess, tile: tuple[int, int, int]) -> Iterator[None]:
+    """Meanwhile a tile is built that the database cannot take; then the server is killed."""
+    seen = Event()
+
+    async def run() -> None:
+        mason = await Client.join(server, admin_token(server))
+        async with nothing_stored(server.data):
+            await mason.send(TileEdit(next(mason.ids), os.urandom(16), pack([tile], TILE_EDIT)))
+            await asyncio.to_thread(seen.wait)
+            server.kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(asyncio.run, run())
+        try:
+            yield
+        finally:
+            seen.set()
+        running.result()
 
 
 def test_what_is_built_in_sight_is_there_at_once_and_blocks_the_way(
@@ -55,6 +81,24 @@ def test_what_was_built_out_of_sight_comes_to_the_kept_ground(world: ServerProce
     ada.until(BUILT, [80, 80, Build.FENCE, 0])
     ada.until(BUILT, [20, 24, Build.PAVING, 100])
     assert ada.get("w.stats.chunks.kept") > 0
+
+
+def test_what_a_crash_undid_is_gone_though_others_built_as_much(data: Path, visit: Visit) -> None:
+    """Guard: Chunks.enter takes what another start of the server told for nothing.
+
+    Without it the page holds the version that the server has, with other tiles, and is never told.
+    """
+    with serving(data, {"WORLD__SPAWN_RADIUS": 2}) as server:
+        build(server, (20, 24, Build.PAVING))
+        ada = visit(server).enter()
+        ada.until(BUILT, [20, 24, Build.PAVING, 100])
+        with seen_and_not_stored(server, (20, 20, Build.WALL)):
+            ada.until(BUILT, [20, 20, Build.WALL, 0])
+        server.start()
+        build(server, (20, 22, Build.PATH))
+        ada.until(BUILT, [20, 22, Build.PATH, 100])
+        ada.until("w.at(20.5, 20.5).built === 0 && w.at(20.5, 20.5).walk > 0")
+        ada.until(BUILT, [20, 24, Build.PAVING, 100])
 
 
 def test_a_token_in_the_address_bar_signs_in_once_and_is_taken_out(
@@ -89,7 +133,8 @@ async () => {
     chunks.edited({ cx: 0, cy: 0, from_version, version, edits: new Uint8Array(tiles.flatMap(([tile, kind]) => [tile, 0, kind])) });
   const look = () => [0, 1, 2].map((tile) => chunks.builtAt(tile, 0));
   const seen = [];
-  chunks.enter(`test ${Math.random()}`, 1);
+  const ground = `test ${Math.random()}`;
+  chunks.enter(ground, "one", 1);
   chunks.sees(0, 0, 1);
   for (let turn = 0; turn < 200 && !asked.length; turn += 1) { chunks.around(0, 0, performance.now()); await settled(); }
   const taking = chunks.arrived({ cx: 0, cy: 0, version: 1, data });
@@ -125,6 +170,28 @@ async () => {
   chunks.around(0, 0, performance.now());
   await settled();
   seen.push(["and once more where the answer may be from before", asked.slice()]);
+  answer({ delivery: 0 });
+  await settled();
+  chunks.sees(9, 9, 1);
+  const again = async (builtId) => {
+    chunks.enter(ground, builtId, 1);
+    chunks.sees(0, 0, 1);
+    chunks.around(0, 0, performance.now());
+    await settled();
+  };
+  asked.length = 0;
+  await again("one");
+  seen.push(["a line that broke changes nothing", asked.slice(), look()]);
+  await again("two");
+  seen.push(["under another name it counts as bare", asked.slice(), look()]);
+  edits(1, 7, [2, 5]);
+  answer({ delivery: 1 });
+  await settled();
+  seen.push(["and what never was is gone", look(), chunks.walkAt(1, 0)]);
+  await again("three");
+  answer({ delivery: 0 });
+  await settled();
+  seen.push(["also where nothing is built", asked.slice(), look(), chunks.walkAt(2, 0)]);
   return seen;
 }
 """
@@ -142,6 +209,10 @@ def test_edits_are_applied_asked_for_and_mended_by_their_versions(world: ServerP
         ["and mended", [0, 1, 0], 7],
         ["asked when it comes into sight", [None, 4, 7]],
         ["and once more where the answer may be from before", [None, 4, 7, 7]],
+        ["a line that broke changes nothing", [7], [0, 1, 0]],
+        ["under another name it counts as bare", [7, 1], [0, 1, 0]],
+        ["and what never was is gone", [0, 0, 5], 7],
+        ["also where nothing is built", [7, 1, 1], [0, 0, 0], 7],
     ]
 
 

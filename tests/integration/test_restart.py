@@ -63,7 +63,7 @@ async def come_back(server: ServerProcess, ticket: str) -> Client:
 async def test_sigterm_tells_everyone_saves_everything_and_all_go_on_from_where_they_stood(
     data: Path, gateways: int
 ) -> None:
-    """Guards: Gate._close_all (tickets), Loop.stop (everyone's place), Flusher.drain."""
+    """Guards: Gate._close_all (tickets), Loop.stop (everyone's place), Flusher.drain, the `built_id` of Premises."""
     with serving(data, {**SETTINGS, "SERVER__GATEWAYS": gateways}) as server:
         clients = await crowd(server)
         first = clients[0].welcome
@@ -84,6 +84,10 @@ async def test_sigterm_tells_everyone_saves_everything_and_all_go_on_from_where_
         assert [client.player_id for client in back] == [client.player_id for client in clients]
         assert [(client.welcome.x, client.welcome.y) for client in back] == places
         assert back[0].welcome.epoch == first.epoch + 1
+        (built_id,) = {
+            client.welcome.settings["built_id"] for client in back
+        }  # whichever gateway they are at
+        assert built_id != first.settings["built_id"]
         assert back[0].welcome.tick >= first.tick
         await back[0].wait(ChatSaid, lambda said: said.text == "see you after the break")
 

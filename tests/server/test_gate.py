@@ -45,7 +45,7 @@ def house() -> Iterator[House]:
 
 
 def test_whoever_leaves_and_comes_back_within_one_tick_is_welcomed_and_seen(house: House) -> None:
-    """Guard: world.tick._settle; were they told to be gone, too, the tick would fail and the server stop."""
+    """Guard: world.tick._sum_up; were they told to be gone, too, the tick would fail and the server stop."""
     watcher, seen = house.player()
     first, _ = house.player()
     player_id = first.session.player_id

@@ -31,7 +31,7 @@ from tests.world.support import RULES
 from world.commands import Inbox
 from world.state import State
 
-PREMISES = Premises(1, 8080, "ground", b"k" * 32)
+PREMISES = Premises(1, 8080, "ground", "built", b"k" * 32)
 SILENT_TICKS = round(SILENT_S * RULES.tick_hz)
 
 

@@ -37,7 +37,7 @@ from world.state import State as World
 from world.tick import step
 
 CLOSE_FRAME = 8
-PREMISES = Premises(1, 8080, "ground", b"k" * 32)
+PREMISES = Premises(1, 8080, "ground", "built", b"k" * 32)
 
 
 class Side:

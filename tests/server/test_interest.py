@@ -249,7 +249,7 @@ def test_a_far_cell_that_becomes_the_own_one_is_brought_up_to_date() -> None:
 
 
 def test_a_crowd_that_thins_out_gives_its_people_names() -> None:
-    """Guard: Place.thinned_tick; whoever came while the cell was counted was never named."""
+    """Guard: CELL.thinned; whoever came while the cell was counted was never named."""
     world, (one, *_) = together(2, crowd_entities=3)
     world.step = STEP_LAST
     while world.now % TICK_HZ or world.now < 2 * TICK_HZ:
@@ -268,7 +268,7 @@ def test_a_crowd_that_thins_out_gives_its_people_names() -> None:
 
 
 def test_coming_down_the_ladder_misses_nothing() -> None:
-    """Guard: Interest._active_cells goes by the steps in force for viewers, not by the server's."""
+    """Guard: VIEWER.step, in force for that viewer; the loops do not go by the step of the server."""
     world, _ = together(1)
     world.step = 2
     while world.now % TICK_HZ or world.now < 2 * TICK_HZ:
@@ -477,7 +477,7 @@ def test_a_constant_load_has_one_step_within_the_budget_and_none_when_it_is_gone
 
 
 def test_names_of_those_who_come_and_go_count_for_the_step_below() -> None:
-    """Guard: Place.named. 500 who come each tick cost the same at each step that sees their cell; its snapshots are small."""
+    """Guard: CELL.named. 500 who come each tick cost the same at each step that sees their cell; its snapshots are small."""
     load = Load(1)
     appeared = codec.encode(Appeared(2, "P2", 0))
     came = [(player_id, pack(1, 0), appeared) for player_id in range(2, 502)]

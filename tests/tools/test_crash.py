@@ -5,14 +5,28 @@ from random import Random
 
 import pytest
 
+from protocol.edits import CHUNK_EDIT, pack
 from protocol.errors import RefusalCode
-from protocol.messages import LandClaim, LandFreed, Ok, Refused, Role, WalletChanged, Welcome
+from protocol.messages import (
+    ChunkEdits,
+    Delivery,
+    LandClaim,
+    LandFreed,
+    Ok,
+    Refused,
+    Role,
+    WalletChanged,
+    Welcome,
+)
 from tests.conftest import Execute
 from tests.tools.test_audit import store_history
+from tools.built import Known
 from tools.crash import _kinds
 from tools.crash.audit import Audit, Entry
 from tools.crash.faults import POSTGRES, SERVER
 from tools.crash.oracle import Asked, Oracle
+from tools.crash.outages import Outage
+from world.tiles import VERSION_BARE, Build
 
 ADA = 7
 ACTION = b"0123456789abcdef"
@@ -124,6 +138,80 @@ def test_a_restart_before_what_was_acknowledged_is_named() -> None:
         oracle.welcomed(Welcome(ADA, "Ada", Role.USER, 0, 0, 1, 20, epoch, durable_seq, "", {}))
     (text,) = oracle.violations
     assert text == "epoch 12 begins at 8; 9 was acknowledged before"
+
+
+def keeps(built_id: str) -> Known:
+    """A client that was told of a path and a wall in chunk (0, 0), and comes back to a server of this name."""
+    known = Known()
+    known.enter("first")
+    known.sees(0, 0, 0)
+    assert list(known.wanted()) == [((0, 0), None)]
+    known.ground((0, 0))
+    known.answered((0, 0), {"delivery": Delivery.WHOLE, "version": VERSION_BARE})
+    known.edited(ChunkEdits(0, 0, 1, 3, pack([(5, Build.PATH), (6, Build.WALL)], CHUNK_EDIT)))
+    known.enter(built_id)
+    known.sees(0, 0, 0)
+    return known
+
+
+def test_what_a_client_keeps_beside_what_is_stored_is_named() -> None:
+    audit = Read()
+    audit.versions[0, 0], audit.surfaces[0, 0] = 3, {5: Build.PATH, 7: Build.FENCE}
+    known = keeps("first")
+    assert list(known.wanted()) == [((0, 0), 3)]
+    known.answered((0, 0), {"delivery": Delivery.CURRENT, "version": 3})
+    (text,) = Oracle().built(ADA, known, audit)
+    assert "takes Held(version=3" in text
+
+
+def test_what_another_start_told_counts_as_bare_until_it_is_told_anew() -> None:
+    """Guard: Known.enter."""
+    audit = Read()
+    audit.versions[0, 0], audit.surfaces[0, 0] = 3, {5: Build.PATH, 7: Build.FENCE}
+    known = keeps("second")
+    assert list(known.wanted()) == [((0, 0), VERSION_BARE)]
+    known.edited(ChunkEdits(0, 0, 1, 3, pack([(5, Build.PATH), (7, Build.FENCE)], CHUNK_EDIT)))
+    known.answered((0, 0), {"delivery": Delivery.EDITS, "version": 3})
+    oracle = Oracle()
+    assert list(oracle.built(ADA, known, audit)) == []
+    assert oracle.compared == 1
+
+
+def test_what_is_out_of_sight_is_asked_for_again_and_not_compared() -> None:
+    """Guard: Known.sees."""
+    known = keeps("first")
+    list(known.wanted())
+    known.answered((0, 0), {"delivery": Delivery.CURRENT, "version": 3})
+    assert [place for place, _ in known.checked()] == [(0, 0)]
+    known.sees(5, 5, 0)
+    assert list(known.checked()) == []
+    known.sees(0, 0, 0)
+    assert list(known.wanted()) == [((0, 0), 3)]
+
+
+def test_a_chunk_that_a_crash_made_bare_again_is_bare() -> None:
+    known = keeps("second")
+    assert list(known.wanted()) == [((0, 0), VERSION_BARE)]
+    known.answered((0, 0), {"delivery": Delivery.CURRENT, "version": VERSION_BARE})
+    assert list(Oracle().built(ADA, known, Read())) == []
+
+
+@pytest.mark.parametrize(
+    ("unavailable_ms", "moved_gap_ms", "late_ms", "named"),
+    [
+        (1_600, 100, 0, []),
+        (None, 100, 0, ["nobody was told that the database is away"]),
+        (2_600, 100, 0, ["the first was told after 2600 ms that the database is away"]),
+        (1_600, 1_100, 0, ["somebody's walking stood still for 1100 ms"]),
+        (2_600, 1_100, 400, []),
+    ],
+)
+def test_an_outage_is_told_within_two_seconds_and_stops_nobody(
+    unavailable_ms: int | None, moved_gap_ms: int, late_ms: float, named: list[str]
+) -> None:
+    """Guard: Outage.judge. Before it, walking could stand still for half of an outage, and the first be told at its end."""
+    outage = Outage("hangs", Oracle(), unavailable_ms=unavailable_ms, moved_gap_ms=moved_gap_ms)
+    assert list(outage.judge(late_ms)) == named
 
 
 # --- the audit, against a real database ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from server.config import Config
 from server.gate import Gate
 from server.interest import LADDER
+from server.seam import Premises
 from tools import protocol
 from tools.protocol.description import describe
 from world.chat import NOBODY
@@ -84,7 +85,7 @@ def test_the_document_names_every_message_code_and_setting() -> None:
 
 
 def test_the_settings_in_welcome_are_those_described() -> None:
-    gate = SimpleNamespace(config=Config(), chunk_radius_max=6, ground_id="")
+    gate = SimpleNamespace(config=Config(), chunk_radius_max=6, _premises=Premises(1, 0, "", "", b""))
     assert list(Gate._settings(cast(Gate, gate))) == list(DESCRIPTION["welcome_settings"])
 
 

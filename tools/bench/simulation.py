@@ -201,7 +201,7 @@ class _Simulation:
     async def measure(self, seconds: int) -> dict[str, Any]:
         """Everybody comes in, then so long. Raises BenchError."""
         held = await hold(self._config.server)
-        premises = Premises(1, 0, "", KEY)
+        premises = Premises(1, 0, "", "", KEY)
         gateways = Gateways(self._config, self._hub, premises, self._whole, held, PROGRAM)
         self._hub.spread = gateways.publish
         for task in (self._flusher.start(), *self._directory.start(), self._chunks.start()):

@@ -2,10 +2,14 @@
 //
 // A kept chunk is shown at once; then the server is told which version it is and answers that it is current (no data), or sends
 // the newest. Chunks are kept under the ground's id, so that another world on the same server never shows this one's ground.
-// Kept is what the server sent: { key, version, data, built } with `data`, the bare ground, still compressed, a kilobyte or so each.
+// Kept is what the server sent: { key, builtId, version, data, built } with `data`, the bare ground, still compressed, a kilobyte or so
+// each.
 //
 // What is built on the ground comes as `chunk_edits`: live for cells in sight, and after a `chunk_get` for what changed elsewhere. So a
 // chunk is asked for again when its cell comes into sight, and when an edit shows that another was missed.
+//
+// A version says something under one `built_id` only: a server that was killed has told of edits that never were stored. What is known or
+// kept from another one counts as BARE; it is shown until the server says what is really there.
 
 import { BUILD_WALK, readChunk, readChunkEdits } from "./protocol.js";
 
@@ -15,6 +19,7 @@ const FORGET_RADIUS = 6; // further than this, a chunk is let go
 const RETRY_MS = 700;
 const KEPT_MAX = 20000; // chunks in IndexedDB, some 25 MB; over it all are let go at the next visit
 const TILES = 32;
+const BARE = 1; // the version of ground on which nobody ever built
 
 export const chunkKey = (cx, cy) => `${cx},${cy}`;
 
@@ -44,12 +49,12 @@ class Keep {
   }
 
   /** Resolves when it is safely kept; false without a store, or when the store is full. */
-  async put({ key, version, data, built }) {
+  async put({ key, builtId, version, data, built }) {
     const database = await this.ready;
     if (!database) return false;
     return new Promise((resolve) => {
       const writing = database.transaction("chunks", "readwrite");
-      writing.objectStore("chunks").put({ key: `${this.groundId} ${key}`, version, data, built });
+      writing.objectStore("chunks").put({ key: `${this.groundId} ${key}`, builtId, version, data, built });
       writing.oncomplete = () => resolve(true);
       writing.onabort = () => resolve(false);
     });
@@ -88,12 +93,14 @@ export class Chunks {
   }
 
   /** On entering, or the same one again. */
-  enter(groundId, radiusMax) {
+  enter(groundId, builtId, radiusMax) {
     this.radius = Math.min(RADIUS, radiusMax);
     this.asking.clear();
     this.checked.clear();
     this.later.clear();
     this.sight = null;
+    if (this.builtId !== builtId) for (const chunk of this.known.values()) chunk.version = BARE;
+    this.builtId = builtId;
     if (this.keep?.groundId === groundId) return;
     for (const chunk of this.known.values()) this.on.gone(chunk);
     this.known.clear();
@@ -182,30 +189,35 @@ export class Chunks {
   }
 
   async fetch(key, cx, cy) {
-    let version = this.known.get(key)?.version ?? null;
-    if (version === null) {
+    if (!this.known.has(key)) {
       const kept = await this.keep.get(key);
       if (kept && !this.known.has(key)) {
-        version = kept.version;
         this.counts.kept += 1;
         await this.take({ ...kept, key, cx, cy });
       }
     }
-    const { delivery } = await this.connection.request("chunk_get", version === null ? { cx, cy } : { cx, cy, version });
-    if (delivery === 0) this.counts.current += 1;
+    const version = this.known.get(key)?.version;
+    const { delivery } = await this.connection.request("chunk_get", version === undefined ? { cx, cy } : { cx, cy, version });
+    if (delivery !== 0) return;
+    this.counts.current += 1;
+    const chunk = this.known.get(key);
+    if (chunk?.version === BARE && chunk.built.size) {
+      this.clear(chunk);
+      this.changed(chunk);
+    }
   }
 
   /** The message `chunk`: bare ground. */
   arrived({ cx, cy, version, data }) {
     const copy = data.slice(); // `data` looks into the whole WebSocket message
     this.counts.whole += 1;
-    const chunk = { key: chunkKey(cx, cy), cx, cy, version, data: copy, built: new Map() };
+    const chunk = { key: chunkKey(cx, cy), cx, cy, builtId: this.builtId, version, data: copy, built: new Map() };
     this.store(chunk);
     return this.take(chunk);
   }
 
   async store(chunk) {
-    if (!(await this.keep.put(chunk))) return;
+    if (!(await this.keep.put({ ...chunk, builtId: this.builtId }))) return;
     this.stored.add(chunk.key);
     this.counts.stored = this.stored.size;
   }
@@ -217,9 +229,9 @@ export class Chunks {
     return taking;
   }
 
-  async unpack({ key, cx, cy, version, data, built }) {
+  async unpack({ key, cx, cy, builtId, version, data, built }) {
     const layers = readChunk(await inflate(data));
-    const chunk = { key, cx, cy, version, data, built, ...layers, bareWalk: layers.walk.slice() };
+    const chunk = { key, cx, cy, version: builtId === this.builtId ? version : BARE, data, built, ...layers, bareWalk: layers.walk.slice() };
     for (const [tile, kind] of built) chunk.walk[tile] = BUILD_WALK[kind];
     this.known.set(key, chunk);
     this.last = null;
@@ -230,7 +242,8 @@ export class Chunks {
   edited({ cx, cy, from_version, version, edits }) {
     const key = chunkKey(cx, cy);
     const records = readChunkEdits(edits);
-    const build = () => this.build(key, from_version, version, records);
+    const toldUnder = this.builtId;
+    const build = () => toldUnder === this.builtId && this.build(key, from_version, version, records);
     const taking = this.taking.get(key);
     if (taking) taking.then(build);
     else build();
@@ -243,12 +256,23 @@ export class Chunks {
       this.doubt(key);
       return;
     }
+    if (from === BARE) this.clear(chunk);
     for (const { tile, kind } of edits) {
       if (kind === 0) chunk.built.delete(tile);
       else chunk.built.set(tile, kind);
       chunk.walk[tile] = BUILD_WALK[kind] ?? chunk.bareWalk[tile];
     }
     chunk.version = version;
+    this.changed(chunk);
+  }
+
+  /** Nothing is built there, as far as this start of the server has told. */
+  clear(chunk) {
+    for (const tile of chunk.built.keys()) chunk.walk[tile] = chunk.bareWalk[tile];
+    chunk.built.clear();
+  }
+
+  changed(chunk) {
     this.store(chunk);
     this.on.built(chunk);
   }

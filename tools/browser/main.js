@@ -203,7 +203,7 @@ export async function start() {
     prediction.walkSpeed = settings.walk_speed;
     prediction.place(message.x, message.y, now);
     walker.stop();
-    chunks.enter(settings.ground_id, settings.chunk_radius_max);
+    chunks.enter(settings.ground_id, settings.built_id, settings.chunk_radius_max);
     estate.enter(message);
     chat.enter({ id: message.player_id, name: message.name }, settings.chat_chars_max);
     hud.welcome(message.name, localStorage.getItem(WELCOMED) === null);

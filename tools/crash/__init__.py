@@ -165,6 +165,7 @@ def _report(running: Trial, kinds: list[Kind], seed: int) -> dict[str, Any]:
         "acknowledged_again": oracle.repeated,
         "refusals": dict(oracle.refusals),
         "events": oracle.told,
+        "chunks_compared": oracle.compared,
         "entries": running.audit.seq,
         "parcels": len(running.audit.parcels),
         "violations": len(oracle.violations),

@@ -6,6 +6,7 @@ What was asked, answered and told is held against the journal (audit.py) after e
     done twice       no action has two entries, and no two `ok` of one action differ
     not done         what was refused has no entry
     told             each event is the content of an entry: nothing was seen that is not in the journal afterwards
+    built            when all is quiet, the chunks that clients keep are what the journal has built
     nobody asked     each entry is an action that one of these clients sent, or what the world does by itself: terms end
 
 Each violation is a sentence with what a person needs to look further.
@@ -35,10 +36,12 @@ from protocol.messages import (
     Welcome,
     name_of,
 )
+from tools.built import Known, standing
 from tools.crash.audit import Audit, Entry, shown
 from world.commands import AnyDurable
 from world.entries import NOBODY
 from world.settlement import LEASE_ENDED, LEASE_RENEWED
+from world.tiles import VERSION_BARE
 
 LATER = (RefusalCode.UNAVAILABLE, RefusalCode.RATE_LIMITED)  # the same again, when retry_after_ms is over
 BY_ITSELF = {(kind, NOBODY) for kind in (LEASE_RENEWED, LEASE_ENDED)}
@@ -73,6 +76,7 @@ class Oracle:
     acknowledged: int = 0
     repeated: int = 0  # answers to what had been answered before
     told: int = 0  # events
+    compared: int = 0  # chunks that clients keep
     sends: int = 0
     last_seq: int = 0  # the last place in the journal that an answer named
     _epoch: int = 0
@@ -156,6 +160,14 @@ class Oracle:
             refused = asked.sends == asked.refusals or (asked.decided and asked.ok is None)
             if refused and asked.request.action_id in audit.by_action:
                 self.wrong(f"{asked} was refused, and was done")
+
+    def built(self, player_id: int, known: Known, audit: Audit) -> Iterator[str]:
+        """Where a client that hears no news takes other tiles for built than are stored."""
+        for place, held in known.checked():
+            self.compared += 1
+            version, kinds = audit.versions.get(place, VERSION_BARE), standing(audit.surfaces.get(place, {}))
+            if (held.version, held.kinds) != (version, kinds):
+                yield f"player {player_id} takes {held} for built in chunk {place}; stored is version {version}, {kinds}"
 
     def _check_entry(self, entry: Entry) -> None:
         if not entry.action_id:

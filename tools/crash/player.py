@@ -4,12 +4,15 @@
     who was told "later"      asks again when that time is over
     who was answered          asks again, too, now and then; and asks something else under the same action_id, which must be refused
 
-All of it goes into the oracle. Lines end by the server's death, by the player's own whim, or because the whole crowd moves to another
-server (`move`): then what the old line still says is written down, too.
+All of it goes into the oracle. What is built in sight one knows as any client does that keeps chunks (tools/built.py).
+
+Lines end by the server's death, by the player's own whim, or because the whole crowd moves to another server (`move`): then what the
+old line still says is written down, too.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from random import Random
@@ -25,6 +28,9 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PROTOCOL_VERSION,
     SUBPROTOCOL,
+    Chunk,
+    ChunkEdits,
+    ChunkGet,
     ClientMessage,
     Closing,
     Hello,
@@ -36,9 +42,12 @@ from protocol.messages import (
     Ok,
     Refused,
     ServerMessage,
+    Snapshot,
+    View,
     WalletChanged,
     Welcome,
 )
+from tools.built import Known, Place
 from tools.crash.deeds import Chooser, Memory
 from tools.crash.oracle import LATER, Asked, Oracle
 
@@ -62,9 +71,10 @@ class Player:
     ) -> None:
         self.player_id = 0
         self.busy = False  # whether new things are asked
-        self.moved_s = 0.0  # when the last `moved` came, by the loop's clock
+        self.moved_gap_s = 0.0  # the longest from a `move` to its `moved`
         self.unavailable_s: list[float] = []  # when a request was refused as UNAVAILABLE
         self.open: dict[bytes, Asked] = {}  # not decided yet
+        self.built = Known()
         self._token = token
         self._ticket: str | None = None
         self._url = url
@@ -74,6 +84,9 @@ class Player:
         self._ids = count(1)
         self._asking: dict[int, Asked] = {}  # request_id -> what it asks
         self._twisted: dict[int, Asked] = {}
+        self._chunks: dict[int, Place] = {}  # request_id -> what ground it asks for
+        self._moves: deque[tuple[int, float]] = deque()  # seq and when it was sent, while no `moved` has come
+        self._radius = 0  # rings of cells in sight
         self._questions: dict[int, asyncio.Future[Ok | Refused]] = {}
         self._answered: list[Asked] = []
         self._chooser: Chooser | None = None
@@ -114,6 +127,11 @@ class Player:
     def move(self) -> None:
         """To where `url` says now; the old line is left open, and heard until its end."""
         self._moving_on = True
+
+    def waited_s(self, since_s: float) -> float:
+        """The longest that one waited for a `moved`, or still does, from `since_s` on; who lost their line walks nowhere."""
+        waits_s = self._loop.time() - max(since_s, self._moves[0][1]) if self._moves and self.here else 0.0
+        return max(self.moved_gap_s, waits_s)
 
     async def question(self, request: ClientMessage) -> Ok | Refused:
         """Asks what changes nothing; raises OSError when the line breaks. `request` has any request_id."""
@@ -174,12 +192,17 @@ class Player:
         if isinstance(message, Welcome):
             self._oracle.welcomed(message)
             self._ticket, self.player_id = message.resume, message.player_id
+            self.built.enter(message.settings["built_id"])
+            self._radius = message.settings["radius_cells"]
+            self._chunks.clear()
+            self._moves.clear()
             self._memory.owned.setdefault(self.player_id, {})
             self._chooser = Chooser(self.player_id, self._memory, self._random, lambda: next(self._ids))
             self._socket = socket
             for asked in self.open.values():
                 asked.due_s = 0.0
         else:
+            self._look(message)
             self._take(message)
 
     async def _stay(self, socket: ClientConnection, reader: "asyncio.Task[None]") -> None:
@@ -195,16 +218,22 @@ class Player:
     def _due(self, step: int) -> Iterable[ClientMessage]:
         """What is to be sent now."""
         now_s = self._loop.time()
+        for place, version in self.built.wanted():
+            request = ChunkGet(next(self._ids), *place, version)
+            self._chunks[request.request_id] = place
+            yield request
         if step % 10 == 0:
             dx, dy = self._random.choice([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
-            yield Move(next(self._ids), dx, dy)
+            move = Move(next(self._ids), dx, dy)
+            self._moves.append((move.seq, self._loop.time()))
+            yield move
         for asked in list(self.open.values()):
             if asked.due_s <= now_s:
                 yield self._send(asked)
         if self.busy and self._chooser is not None:
             if len(self.open) < OPEN_MAX:
-                request = self._chooser.next()
-                asked = self.open[request.action_id] = Asked(self.player_id, request)
+                asked = Asked(self.player_id, self._chooser.next())
+                self.open[asked.request.action_id] = asked
                 yield self._send(asked)
             yield from self._mischief()
 
@@ -234,10 +263,27 @@ class Player:
         with contextlib.suppress(OSError, WebSocketException):
             while True:
                 for message in _decoded(await socket.recv()):
+                    if socket is self._socket:
+                        self._look(message)
                     if socket is self._socket or not isinstance(message, Refused):
                         self._take(message)
 
     # --- what comes
+
+    def _look(self, message: ServerMessage) -> None:
+        """What is built, as the server of this line has it."""
+        match message:
+            case View():
+                self._radius = message.radius_cells
+            case Snapshot():
+                self.built.sees(message.cx, message.cy, self._radius)
+            case Chunk():
+                self.built.ground((message.cx, message.cy))
+            case ChunkEdits():
+                self.built.edited(message)
+            case Ok() | Refused() if message.request_id in self._chunks:
+                result = message.result if isinstance(message, Ok) else None
+                self.built.answered(self._chunks.pop(message.request_id), result)
 
     def _take(self, message: ServerMessage) -> None:
         match message:
@@ -245,8 +291,9 @@ class Player:
                 self._done(message)
             case Refused():
                 self._refused(message)
-            case Moved():
-                self.moved_s = self._loop.time()
+            case Moved(seq):
+                while self._moves and self._moves[0][0] <= seq:
+                    self.moved_gap_s = max(self.moved_gap_s, self._loop.time() - self._moves.popleft()[1])
             case LandClaimed() | LandChanged() | LandFreed() | WalletChanged():
                 self._oracle.saw(self.player_id, message)
             case Closing(resume=str(ticket)):

@@ -123,6 +123,7 @@ class Trial:
             theirs = sorted(key for key, one in self.audit.parcels.items() if account in _holders(one))
             if parcels != theirs:
                 found.append(f"player {account} is told to have {parcels}; stored is {theirs}")
+            found += self.oracle.built(account, player.built, self.audit)
         return found
 
     async def _told(self, player: Player) -> tuple[int, list[int]]:

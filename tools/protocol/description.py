@@ -46,6 +46,7 @@ WELCOME_SETTINGS = {  # what server.gate puts there; a test holds the two togeth
     "ping_interval_s": "how often a quiet client is pinged",
     "chunk_radius_max": "how far away chunks may be asked for, in chunks",
     "ground_id": "names the world's ground; chunks kept under another name are of another world: throw them away",
+    "built_id": "names this start of the server; what is kept of what was built under another name may be undone, see What is built",
     "plot_tiles": "side of a plot, in tiles: land is owned in whole plots",
 }
 

@@ -467,7 +467,7 @@ ground, and each record makes it one more.
 
 {_records(records["chunk_edits.edits"], "chunk_edits.edits")}
 Apply them in order: the kind takes the place of what stood on the tile, and its walking speed that of the `walk` layer; 0
-gives the bare ground back. Keep the bare chunk, the edits and the version reached.
+gives the bare ground back. Keep the bare chunk, the edits, the version reached and the `built_id`.
 
 - **Live.** When somebody builds in a cell you see, a `chunk_edits` comes with that tick. Apply it if you hold its
   `from_version` or a later one; if your version is lower, send `chunk_get` with it; if it is `version` or higher, pass it
@@ -476,6 +476,11 @@ gives the bare ground back. Keep the bare chunk, the edits and the version reach
   (the first `snapshot` from a new cell of your own, or a wider `view`): nearly always the answer is `CURRENT`.
 - A `chunk_edits` may name each edited tile once, as it is now, in place of every step since an old version. There is
   nothing to be done differently.
+- **After a restart.** Everybody sees at once what is stored a moment later. A server that is killed between the two has told
+  of edits that never were, and the next one counts others from the same version on. So versions hold under one
+  `welcome.settings.built_id` only: whatever you hold under another one, in memory or kept, name version 1 for it, that of
+  bare ground. And whenever a `chunk_edits` has 1 as its `from_version`, or the answer is that version 1 is `CURRENT`, all
+  that you took for built there before is gone.
 
 {_records(records["tile_edit.edits"], "tile_edit.edits")}
 A `tile_edit` is done as a whole or not at all, and answered with `ok` only once it is stored for good: it then outlives any

@@ -100,6 +100,14 @@ def line_stalls(town: "Town") -> None:
             connection.up_free_s = max(connection.up_free_s, stalled_s)
 
 
+def gateway_lost(town: "Town") -> None:
+    """A process of connections dies, and a new one takes its place."""
+    if town.host.open:
+        town.host.new_connection_side()
+        for connection in town.lines():
+            town.cut(connection)
+
+
 def slow_client(town: "Town") -> None:
     """Somebody reads late for a while."""
     player = town.random.choice(town.players)
@@ -125,6 +133,7 @@ FAULTS: tuple[Fault, ...] = (
     loop_clock_jumps,
     lines_lost,
     line_stalls,
+    gateway_lost,
     slow_client,
 )
 

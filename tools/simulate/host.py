@@ -1,7 +1,7 @@
 """One server process of the simulation: the real parts, put together as server/main.py does, around a model of the store.
 
 Real are tick, journal, flusher, actions, questions, what is withheld, directory, hub and loop, and what a start reads back; the ground,
-the way to the database and the network are not. What leaves the server passes `on_told` at the moment it is said.
+the way to the database and the network are not. Of the connection side it has what answers who asks for chunks (server/ground.py).
 """
 
 import asyncio
@@ -22,12 +22,13 @@ from server.config import Config
 from server.directory import Directory
 from server.frames import TickFrame
 from server.garbage import Garbage
+from server.ground import Ground as Served
 from server.hub import Hub, Line
 from server.loop import Clocks, Loop
 from server.questions import Questions
 from server.recall import recall_built, recall_land
 from server.receipts import Notary
-from server.seam import AnyDown, AnyUp, Tally
+from server.seam import AnyDown, AnyUp, Surfaces, Tally
 from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts
@@ -131,12 +132,14 @@ class Host:
     hub: Hub
     loop: Loop
     flusher: Flusher
+    ground: Served
 
     def __init__(self, clock: Scheduler, disk: Disk, number: int, limits: Limits, outside: Outside) -> None:
         self.number = number
         self.process = clock.process(f"server {number}")
         self.open = self.fenced = self.stopped_well = False
         self.epoch = 0
+        self.built_id = clock.random.randbytes(8).hex()
         self._clock = clock
         self._disk = disk
         self._limits = limits
@@ -147,6 +150,23 @@ class Host:
     def take(self, message: AnyUp, on_taken: Callable[[], None]) -> None:
         """A word from the network, as one step of the process."""
         self.process.call_soon(self._take, message, on_taken)
+
+    def ask(self, answer: Callable[[Served], None]) -> None:
+        """A question that the connection side answers by itself, likewise."""
+        self.process.call_soon(self._ask, answer)
+
+    def _ask(self, answer: Callable[[Served], None]) -> None:
+        if self.open:
+            answer(self.ground)
+
+    def new_connection_side(self) -> None:
+        """As a gateway that begins anew: it knows what is built from the world as it is now."""
+        surfaces = [(key, one.version, one.edited()) for key, one in self.state.chunks.surfaces.items()]
+        self._serve_ground(surfaces)
+
+    def _serve_ground(self, surfaces: Surfaces) -> None:
+        self.ground = Served(0, 0, lambda _: None)  # nobody looks at the ground itself
+        self.ground.recall(surfaces)
 
     def _take(self, message: AnyUp, on_taken: Callable[[], None]) -> None:
         if self.open:
@@ -173,7 +193,7 @@ class Host:
         try:
             row = await store.open_world(SEED)
             works = self._put_together(store, row, inbox, ground)
-            await recall_built(store, self.loop.enter, lambda _: None)
+            self._serve_ground(await recall_built(store, self.loop.enter, lambda _: None))
             await recall_land(store, self.loop.enter, lambda _: None)
         except StoreError:
             self.process.kill()  # it says that it cannot start; somebody starts it again
@@ -224,6 +244,8 @@ class Host:
         ]
 
     def _spread(self, frame: TickFrame) -> None:
+        for key, edits in frame.edits:
+            self.ground.build(key, edits)
         self._outside.on_tick(self)
         self._outside.on_frame(self, frame)
 

@@ -2,6 +2,7 @@
 
     committed    each commit: one epoch, nothing rewritten, entries sound in themselves (fold.py), done once and asked for by somebody
     told         nothing of land or money before it is durable; an answer is what stands in the journal
+    built        edits follow each other, are all that is stored, and make of each client's chunks what the server has
     recovered    a new server's memory is the fold of the durable journal
     led          memory is never further ahead of the disk than its limits
     ended        what the disk holds is the fold of its journal; what was refused was not done; everything was answered
@@ -11,6 +12,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     POSTINGS_PAGE,
+    ChunkEdits,
     EntryDenied,
     LandAt,
     LandBuy,
@@ -43,21 +46,34 @@ from protocol.messages import (
 )
 from server.actions import content_of
 from server.receipts import BadReceipt, verify
-from tools.simulate.disk import Disk, Tables
-from tools.simulate.fold import Fold, Page
+from tools.built import Place, standing
+from tools.simulate.disk import Disk, JournalRow, Tables
+from tools.simulate.fold import Fold, Page, Surface
 from tools.simulate.host import GRANT, NOTARY, RULES, TICK_HZ, Host, Limits
-from tools.simulate.player import Copy, Deed
+from tools.simulate.player import Copy, Deed, Player
+from world.entries import Built, Change
 from world.grid import unpack as cell_of
 from world.ledger import in_words
 from world.parcels import Freed, Parcel
 from world.queries import seen
 from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED
 from world.state import State
+from world.tiles import VERSION_BARE
 
 UNAVAILABLE_S_MAX = 2.0  # from asking to being told that the database is away
 SLACK_S = (
     2 / TICK_HZ + 0.01
 )  # a tick may just have begun when something is due; the answer comes with the next
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a client must take for built in a chunk, once it has heard what it was sent with."""
+
+    place: Place
+    version: int
+    kinds: dict[int, int]
+    brought: bool  # by a chunk_get, so that it must know; of an edit it may have to ask first
 
 
 class Oracle:
@@ -73,6 +89,8 @@ class Oracle:
         self._owned: set[Any] = set()  # parcels as they durably were at some time
         self._ended: set[int] = set()
         self._settled: set[tuple[type, int]] = set()  # what happened by itself, as it is told of
+        self._surfaces: dict[int, dict[Place, Surface]] = {}  # by server: as it was read, and told since
+        self._edits: set[tuple[int, Place, int, bytes]] = set()  # told: epoch, chunk, version, records
         self._ahead: dict[
             int, dict[int, tuple[float, int]]
         ] = {}  # by server: seq -> when written there, bytes
@@ -97,10 +115,7 @@ class Oracle:
                 )
             record = self.fold.take(row)
             for change in record.changes:
-                if isinstance(change, Parcel):
-                    self._owned.add(_as_seen(change))
-                elif isinstance(change, Freed):
-                    self._ended.add(change.parcel_id)
+                self._note(row, change)
             if record.kind in _TOLD_OF:
                 self._settled.add((_TOLD_OF[record.kind], record.result["parcel_id"]))
             self._check_asked_for(row.seq)
@@ -109,6 +124,17 @@ class Oracle:
         self.fold.troubles.clear()
         if after.tick < before.tick and before.epoch == after.epoch:
             self._trouble(f"the world's clock went back from tick {before.tick} to {after.tick}")
+
+    def _note(self, row: JournalRow, change: Change) -> None:
+        """What was durably so, and may be told of."""
+        match change:
+            case Parcel():
+                self._owned.add(_as_seen(change))
+            case Freed(parcel_id):
+                self._ended.add(parcel_id)
+            case Built(cx, cy, version, edits):
+                if (row.epoch, (cx, cy), version, edits) not in self._edits:
+                    self._trouble(f"entry {row.seq} builds in {(cx, cy)} what nobody was told of")
 
     def _check_asked_for(self, seq: int) -> None:
         record = self.fold.records[seq - 1]
@@ -192,6 +218,42 @@ class Oracle:
         if not self._is_durable(message, to):
             self._trouble(f"{message} is told, which was never durable up to entry {self.durable}")
 
+    def built(self, host: Host, edits: ChunkEdits) -> Shown | None:
+        """A server tells those in sight what was built."""
+        surfaces, place = self._surfaces.get(host.number), (edits.cx, edits.cy)
+        if surfaces is None:
+            return None  # its world was not the newest when it began
+        version, kinds = surfaces.get(place, (VERSION_BARE, {}))
+        if edits.from_version != version:
+            self._trouble(f"edits of {place} are told from version {edits.from_version}, not {version}")
+        surfaces[place] = edits.version, {**kinds, **dict(unpack(edits.edits, CHUNK_EDIT).tolist())}
+        self._edits.add((host.epoch, place, edits.version, edits.edits))
+        return self._shown(host, place, brought=False)
+
+    def brought(self, host: Host, place: Place) -> Shown | None:
+        """A server brings a client's chunk up to date."""
+        return self._shown(host, place, brought=True)
+
+    def _shown(self, host: Host, place: Place, brought: bool) -> Shown | None:
+        surfaces = self._surfaces.get(host.number)
+        if surfaces is None:
+            return None
+        version, kinds = surfaces.get(place, (VERSION_BARE, {}))
+        return Shown(place, version, standing(kinds), brought)
+
+    def knows(self, player: Player, shown: Shown) -> None:
+        """A client has heard it."""
+        held = player.built.chunks.get(shown.place)
+        if held is None or held.version != shown.version:
+            if shown.brought:
+                self._trouble(
+                    f"{player.name} is brought to another version of {shown.place}: {held}, {shown}"
+                )
+        elif held.kinds != shown.kinds:
+            self._trouble(
+                f"{player.name} takes {held.kinds} for built in {shown.place}, version {shown.version}, not {shown.kinds}"
+            )
+
     def _is_durable(self, message: Any, to: Iterable[int]) -> bool:
         match message:
             case LandClaimed(parcel) | LandChanged(parcel):
@@ -237,6 +299,7 @@ class Oracle:
             return
         state = host.state
         page = self.fold.pages[state.seq]
+        self._surfaces[host.number] = dict(page.surfaces)
         surfaces = {cell_of(key): (one.version, one.kinds) for key, one in state.chunks.surfaces.items()}
         plots = {cell_of(plot): parcel_id for plot, parcel_id in state.parcels.by_plot.items()}
         for name, mine, theirs in (

@@ -1,8 +1,9 @@
 """Simulated people: what they want, what they send again, and their own record of what they were told.
 
-A player knows parcels from the news, as a client does. What it wants done is a `Deed`, which keeps its action_id until it is answered
-for good: after a time-out, a lost line or UNAVAILABLE it is sent again, on this line or on a new one. Sometimes it is sent twice at
-once, sometimes long after it was answered, and sometimes the id is put on something else, or somebody else uses it.
+A player knows parcels from the news and chunks as tools/built.py has it, as a client does. What it wants done is a `Deed`, which
+keeps its action_id until it is answered for good: after a time-out, a lost line or UNAVAILABLE it is sent again, on this line or on a
+new one. Sometimes it is sent twice at once, sometimes long after it was answered, and sometimes the id is put on something else, or
+somebody else uses it.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     ChatChannel,
+    Chunk,
+    ChunkEdits,
+    ChunkGet,
     Cut,
     LandAbandon,
     LandAt,
@@ -42,20 +46,25 @@ from protocol.messages import (
     Ok,
     ReceiptGet,
     Refused,
+    Snapshot,
     Standing,
     TileEdit,
     TileUndo,
     Wallet,
     WalletStatement,
+    Welcome,
 )
+from tools.built import Known, Place
 from world.commands import AnyDurable
 from world.tiles import Build
 
+SIGHT = 1  # rings of cells around one's own
 PLOTS_OUT = 5  # land is claimed so near the middle
 SIDE_MAX = 3  # plots
 ANSWER_S_MIN, ANSWER_S_MAX = 1.5, 5.0  # patience before something is sent again
 AGAIN_S_MAX = 2.0  # before trying again what was UNAVAILABLE
 PENDING_MAX = 3
+LOOK_SHARE = 0.3  # so often one asks for what is built; others may have built meanwhile
 PRICES = 0, 1_000, 20_000, 70_000
 TERMS_MS = 1_000, 3_000, 8_000
 ACTION_ID_BYTES = 16
@@ -102,13 +111,16 @@ class Connection:
     host: Any
     opened_s: float
     player_id: int = 0
-    playing: bool = False
+    playing: bool = False  # the server tells it of what happens
+    entered: bool = False  # the welcome has come
     gone: bool = False  # the player has given it up, or knows that it is lost
     closing: bool = False  # nothing more goes up
     cut: bool = False  # what is still on its way down is lost
     up_free_s: float = 0.0  # what is sent now arrives after this, either way
     down_free_s: float = 0.0
     copies: dict[int, Copy] = field(default_factory=dict)
+    cell: Place | None = None  # where the server has its player
+    asking: dict[int, Place] = field(default_factory=dict)  # by request_id
 
 
 @dataclass(slots=True)
@@ -119,6 +131,7 @@ class Wishes:
     connect: "Callable[[Player], Connection | None]"
     drop: Callable[[Connection], None]
     send: Callable[[Connection, Copy], None]
+    get: Callable[[Connection, ChunkGet], None]
     say: Callable[[Connection, int, ChatChannel, str], None]
     walk: Callable[[Connection, int, float, float], None]
     more: Callable[[], bool]  # whether there is something left to be done; counts it
@@ -138,6 +151,7 @@ class Player:
         self.lag_s = 0.0  # a slow client
         self.deeds: list[Deed] = []
         self.land: dict[int, messages.Parcel] = {}
+        self.built = Known()
         self.connection: Connection | None = None
         self._random = random
         self._wishes = wishes
@@ -164,14 +178,33 @@ class Player:
         if connection.gone:
             return
         match message:
+            case Welcome():
+                connection.entered = True
+                self.built.enter(message.settings["built_id"])
             case Ok() | Refused():
-                copy = connection.copies.get(message.request_id)
-                if copy is not None and copy.deed is not None:
-                    self._answered(copy.deed, message)
+                self._hear_answer(connection, message)
             case LandClaimed() | LandChanged():
                 self.land[message.parcel.parcel_id] = message.parcel
             case LandFreed():
                 self.land.pop(message.parcel_id, None)
+            case _:
+                self._hear_of_chunks(message)
+
+    def _hear_answer(self, connection: Connection, answer: Answer) -> None:
+        copy = connection.copies.get(answer.request_id)
+        if copy is not None and copy.deed is not None:
+            self._answered(copy.deed, answer)
+        elif isinstance(answer, Ok) and answer.request_id in connection.asking:
+            self.built.answered(connection.asking.pop(answer.request_id), answer.result)
+
+    def _hear_of_chunks(self, message: Any) -> None:
+        match message:
+            case Snapshot():
+                self.built.sees(message.cx, message.cy, SIGHT)
+            case Chunk():
+                self.built.ground((message.cx, message.cy))
+            case ChunkEdits():
+                self.built.edited(message)
 
     def _answered(self, deed: Deed, answer: Answer) -> None:
         if isinstance(answer, Ok):
@@ -198,15 +231,24 @@ class Player:
             if now_s >= self._retry_s:
                 self.connection = self._wishes.connect(self)
             return
-        if not connection.playing:
+        if not connection.entered:
             if now_s - connection.opened_s > ANSWER_S_MAX:
                 self._wishes.drop(connection)
             return
+        if self._random.random() < LOOK_SHARE:
+            self._look(connection)
         for deed in self.deeds:
             if not deed.over and now_s >= deed.due_s:
                 self._again(connection, deed)
                 return
         self._something(connection)
+
+    def _look(self, connection: Connection) -> None:
+        """Asks what is built, wherever that is not known."""
+        for place, version in self.built.wanted():
+            self._requests += 1
+            connection.asking[self._requests] = place
+            self._wishes.get(connection, ChunkGet(self._requests, *place, version))
 
     def _again(self, connection: Connection, deed: Deed) -> None:
         """An answer has not come."""
@@ -366,7 +408,7 @@ class Player:
                 parcel.y + draw.randrange(parcel.height),
                 draw.choice(list(Build)),
             )
-            for _ in range(draw.randint(1, 6))
+            for _ in range(draw.choice((1, 1, 2, 6)))
         ]
         return TileEdit(0, b"", pack(edits, TILE_EDIT))
 
@@ -393,8 +435,7 @@ _WISHES: tuple[Callable[[Player, messages.Parcel, list[messages.Parcel]], AnyDur
     Player._rent,
     Player._rent,
     Player._leave,
-    Player._build,
-    Player._build,
+    *(Player._build,) * 8,  # that nobody in sight keeps what was undone shows only where many build
     Player._undo,
 )
 

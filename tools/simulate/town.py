@@ -6,15 +6,33 @@ sent on an older line may come after what was sent on a newer one. To a server i
 
 import hashlib
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from random import Random
 from typing import Any
 
+import msgspec
+
 from protocol import codec
-from protocol.messages import PROTOCOL_VERSION, ChatChannel, Hello, Ok, Refused, Role
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    ChatChannel,
+    Chunk,
+    ChunkEdits,
+    ChunkGet,
+    ChunkResult,
+    Delivery,
+    Hello,
+    Ok,
+    Refused,
+    Role,
+    Snapshot,
+    Welcome,
+)
 from server.auth import Signer
-from server.frames import TickFrame
+from server.frames import Arrival, TickFrame
+from server.ground import Ground
 from server.seam import (
     Acting,
     Admitted,
@@ -34,14 +52,17 @@ from server.seam import (
     Told,
     TurnedAway,
 )
+from tools.built import Place
 from tools.simulate.clock import Scheduler
 from tools.simulate.disk import Disk, Tables
 from tools.simulate.faults import END_S, Fault, plan
-from tools.simulate.host import SIGNING_KEY, Host, Limits, Outside
-from tools.simulate.oracle import Oracle
-from tools.simulate.player import Connection, Copy, Player, Wishes
+from tools.simulate.host import SIGNING_KEY, TICK_HZ, Host, Limits, Outside
+from tools.simulate.oracle import Oracle, Shown
+from tools.simulate.player import SIGHT, Connection, Copy, Player, Wishes
 from world.commands import INTENT, Say
+from world.grid import pack, unpack
 from world.sizes import ENTRY_BYTES_MAX
+from world.tiles import VERSION_BARE
 
 PLAYERS = 5
 ENTRIES_MAX = 3, 10, 50  # of the journal: small, so that some seeds meet its limits
@@ -155,6 +176,7 @@ class Town:
             connect=self._connect,
             drop=self._drop,
             send=self._send,
+            get=self._get,
             say=self._say,
             walk=self._walk,
             more=self._more,
@@ -284,6 +306,22 @@ class Town:
         connection.up_free_s = arrives_s
         self.clock.at(arrives_s, connection.host.take, message, partial(self._taken, connection, copy))
 
+    def _get(self, connection: Connection, request: ChunkGet) -> None:
+        """The connection side answers by itself."""
+        if not connection.closing and not connection.cut:
+            arrives_s = max(connection.up_free_s, self.clock.now_s + self.random.uniform(*NETWORK_S))
+            connection.up_free_s = arrives_s
+            self.clock.at(arrives_s, connection.host.ask, partial(self._bring, connection, request))
+
+    def _bring(self, connection: Connection, request: ChunkGet, ground: Ground) -> None:
+        delivery, version, edits = ground.update(pack(request.cx, request.cy), request.version)
+        if delivery is Delivery.WHOLE:
+            self._deliver(connection, Chunk(request.cx, request.cy, VERSION_BARE, b""))
+        if edits:
+            self._deliver(connection, codec.decode_server(edits)[0])
+        ok = Ok(request.request_id, 0, msgspec.to_builtins(ChunkResult(delivery, version)))
+        self._deliver(connection, ok, self.oracle.brought(connection.host, (request.cx, request.cy)))
+
     def _taken(self, connection: Connection, copy: Copy | None) -> None:
         """A server takes a message, as a step of its process."""
         if copy is not None:
@@ -341,7 +379,7 @@ class Town:
         for arrival in frame.arrivals:
             current = self._current.get((host.number, arrival.player_id))
             if current is not None:
-                current.playing = True
+                self._welcome(current, arrival)
         for player_id, session, message in frame.answers:
             asker = self._connections[host.number, session]
             if asker.player_id == player_id:
@@ -349,15 +387,35 @@ class Town:
         everybody = [one for one in self.lines(host) if one.playing]
         for message, player_ids in frame.heard:
             hearers = [one for one in everybody if one.player_id in player_ids]
-            self._spread(message, hearers, player_ids)
-        for _, message in frame.casts:
-            self._spread(message, everybody, [])
+            self._spread(host, message, hearers, player_ids)
+        self._look_around(host, everybody)
+        for keys, message in frame.casts:
+            places = list(map(unpack, keys))
+            self._spread(host, message, [one for one in everybody if _sees(one, places)], [])
 
-    def _spread(self, message: bytes, hearers: list[Connection], player_ids: list[int]) -> None:
+    def _welcome(self, connection: Connection, arrival: Arrival) -> None:
+        connection.playing = True
+        settings = {"built_id": connection.host.built_id}
+        place = arrival.name, arrival.role, arrival.x, arrival.y
+        numbers = connection.host.state.tick, TICK_HZ, connection.host.epoch, 0
+        self._deliver(connection, Welcome(arrival.player_id, *place, *numbers, "", settings))
+
+    def _look_around(self, host: Host, connections: list[Connection]) -> None:
+        """Who has come into another cell hears so with the next snapshot."""
+        players = host.state.players
+        for connection in connections:
+            slot = players.slot_of.get(connection.player_id)
+            cell = connection.cell if slot is None else unpack(int(players.grid.keys[slot]))
+            if cell is not None and cell != connection.cell:
+                connection.cell = cell
+                self._deliver(connection, Snapshot(host.state.tick, *cell, b""))
+
+    def _spread(self, host: Host, message: bytes, hearers: list[Connection], player_ids: list[int]) -> None:
         said = codec.decode_server(message)[0]
+        shown = self.oracle.built(host, said) if isinstance(said, ChunkEdits) else None
         self.oracle.news(said, player_ids)
         for connection in hearers:
-            self._deliver(connection, said)
+            self._deliver(connection, said, shown)
 
     def _tell(self, connection: Connection, message: bytes) -> None:
         """One server answers one connection."""
@@ -373,14 +431,25 @@ class Town:
                 )
         self._deliver(connection, said)
 
-    def _deliver(self, connection: Connection, said: Any) -> None:
+    def _deliver(self, connection: Connection, said: Any, shown: Shown | None = None) -> None:
         travel_s = self.random.uniform(*NETWORK_S) + connection.player.lag_s
         connection.down_free_s = max(connection.down_free_s, self.clock.now_s + travel_s)
-        self.clock.at(connection.down_free_s, self._arrive, connection, said)
+        self.clock.at(connection.down_free_s, self._arrive, connection, said, shown)
 
-    def _arrive(self, connection: Connection, said: Any) -> None:
-        if not connection.cut:
-            connection.player.hear(connection, said)
+    def _arrive(self, connection: Connection, said: Any, shown: Shown | None) -> None:
+        if connection.cut or connection.gone:
+            return
+        connection.player.hear(connection, said)
+        if shown is not None:
+            self.oracle.knows(connection.player, shown)
+
+
+def _sees(connection: Connection, places: Iterable[Place]) -> bool:
+    """Whether one of these cells is in sight."""
+    if connection.cell is None:
+        return False
+    cx, cy = connection.cell
+    return any(max(abs(x - cx), abs(y - cy)) <= SIGHT for x, y in places)
 
 
 @cache
