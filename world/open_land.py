@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PLOT_TILES, WORLD_TILES_MAX
-from world.grid import pack
+from world.grid import pack, unpack
 from world.parcels import Parcel, Rectangle, plots_in
 from world.state import State
 
@@ -154,22 +154,25 @@ def check_way(state: State, parcel: Parcel, way: Rectangle | None) -> None:
 
 
 def shortest_way(part: Rectangle, through: Rectangle, is_open: IsOpen) -> Rectangle | None:
-    """The smallest rectangle of plots in `through` that leads from `part` to open land."""
-    inside = set(plots_in(*part))
-    for strip in _strips(through):
-        if any(pack(*plot) in inside for plot in beside(strip)) and has_way_out(strip, is_open):
-            return strip
+    """The smallest rectangle of plots in `through` that leads from `part`, which has a side in common with it, to open land.
+
+    It goes straight away from `part`: along that side, the plot at its end alone would do.
+    """
+    px, py, pw, ph = through
+    dx = (px >= part[0] + part[2]) - (px + pw <= part[0])
+    dy = (py >= part[1] + part[3]) - (py + ph <= part[1])
+    begins = [(x, y) for x, y in map(unpack, plots_in(*through)) if _lies_in(x - dx, y - dy, part)]
+    for away in range(pw if dx else ph):
+        for x, y in begins:
+            to_x, to_y = x + away * dx, y + away * dy
+            if any(is_open(to_x + step_x, to_y + step_y) for step_x, step_y in STEPS):
+                return min(x, to_x), min(y, to_y), abs(to_x - x) + 1, abs(to_y - y) + 1
     return None
 
 
-def _strips(rectangle: Rectangle) -> Iterator[Rectangle]:
-    """The rectangles one plot wide in a rectangle, the short before the long."""
-    px, py, pw, ph = rectangle
-    for length in range(1, max(pw, ph) + 1):
-        for y in range(py, py + ph):
-            yield from ((x, y, length, 1) for x in range(px, px + pw - length + 1))
-        for x in range(px, px + pw):
-            yield from ((x, y, 1, length) for y in range(py, py + ph - length + 1))
+def _lies_in(px: int, py: int, rectangle: Rectangle) -> bool:
+    left, top, width, height = rectangle
+    return left <= px < left + width and top <= py < top + height
 
 
 def without(one: Rectangle, other: Rectangle | None) -> list[Rectangle]:

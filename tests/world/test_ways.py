@@ -40,7 +40,8 @@ from tests.world.test_land import (
 )
 from world import open_land, queries
 from world.commands import AnyDurable, steer
-from world.open_land import STEPS, shortest_way
+from world.grid import pack
+from world.open_land import STEPS, beside, has_way_out, shortest_way
 from world.parcels import plots_in
 from world.state import LandRules
 from world.tiles import Build
@@ -110,9 +111,10 @@ TABLES: dict[str, list[Row]] = {
         (ADA, split(1, Cut.VERTICAL, 1), LandDivided(1, 7)),
         *((ADA, ease(one, NONE), NO.CUT_OFF) for one in (5, 6, 7)),
     ],
-    "a way that joins two sides of a parcel may be moved, widened and taken back where one gets around": [
+    "a way may be moved, widened and taken back where one gets around": [
         (ADA, claim(0, 0, 4, 3), got(1, 1_200)),
-        *((ADA, ease(1, way), OK) for way in ((0, 1, 4, 1), (0, 1, 4, 2), (0, 2, 4, 1), (0, 0, 4, 3), NONE)),
+        (BEA, claim(2, -1), got(2, 100)),
+        *((ADA, ease(1, way), OK) for way in ((0, 0, 4, 1), (0, 0, 4, 2), (0, 0, 3, 1), (0, 1, 4, 1), NONE)),
     ],
     "nobody claims the only end of a way": [
         *ENCLOSED,
@@ -199,6 +201,61 @@ def test_the_shortest_way_is_found(
     part: Any, through: Any, opened: set[tuple[int, int]], way: tuple[int, ...] | None
 ) -> None:
     assert shortest_way(part, through, lambda px, py: (px, py) in opened) == way
+
+
+SIDE = st.integers(1, 4)
+
+
+@settings(max_examples=200)
+@given(
+    SIDE,
+    SIDE,
+    SIDE,
+    st.sampled_from(STEPS),
+    st.sets(st.tuples(st.integers(-5, 9), st.integers(-5, 9)), max_size=6),
+)
+def test_no_way_is_shorter(
+    wide: int, deep: int, beyond: int, step: Any, places: set[tuple[int, int]]
+) -> None:
+    """Against all rectangles that there are in `through`, on each of its sides."""
+    dx, dy = step
+    pw, ph = (deep, wide) if dx else (wide, deep)
+    through = (0, 0, pw, ph)
+    qw, qh = (beyond, wide) if dx else (wide, beyond)
+    part = (pw if dx < 0 else -qw if dx else 0, ph if dy < 0 else -qh if dy else 0, qw, qh)
+    taken = set(plots_in(*through)) | set(plots_in(*part)) | {pack(*plot) for plot in beside(part)}
+
+    def is_open(px: int, py: int) -> bool:
+        return (px, py) in places and pack(px, py) not in taken
+
+    lead_out = [
+        (x, y, w, h)
+        for x in range(pw)
+        for y in range(ph)
+        for w in range(1, pw - x + 1)
+        for h in range(1, ph - y + 1)
+        if has_way_out((x, y, w, h), is_open)
+        and set(plots_in(*part)) & {pack(*plot) for plot in beside((x, y, w, h))}
+    ]
+    way = shortest_way(part, through, is_open)
+    assert (way is None) == (not lead_out)
+    if way is not None:
+        assert way in lead_out
+        assert way[2] * way[3] == min(w * h for _, _, w, h in lead_out)
+
+
+def test_looking_for_a_way_does_not_take_long() -> None:
+    """The longest parcel there is, with no way out at all: it once took 20 ms. Guard: shortest_way goes straight ahead."""
+    looks = 0
+
+    def is_open(px: int, py: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    for part, through in (((0, 0, 1, 1), (1, 0, 63, 1)), ((0, 0, 64, 1), (0, 1, 64, 1))):
+        assert shortest_way(part, through, is_open) is None
+    assert looks <= 4 * (63 + 64)
 
 
 # --- against a plain model ---
