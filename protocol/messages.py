@@ -505,7 +505,7 @@ class LandQuote(ClientMessage, tag=13):
 
 
 class LandClaim(ClientMessage, tag=14):
-    """Takes land that is nobody's, in whole plots, and pays for it."""
+    """Takes land that is nobody's, in whole plots, and pays for it. Nobody is cut off from open land by it; water counts as open land."""
 
     request_id: RequestId
     action_id: ActionId
