@@ -7,6 +7,7 @@ end; where that would take too long, it is refused. What is asked here is asked 
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PLOT_TILES, WORLD_TILES_MAX
@@ -60,8 +61,21 @@ def cut_off(state: State, rectangle: Rectangle, is_open: IsOpen) -> Iterator[Par
     by_plot = state.parcels.by_plot
     for parcel_id in sorted({by_plot[key] for plot in beside(rectangle) if (key := pack(*plot)) in by_plot}):
         parcel = state.parcels.by_id[parcel_id]
-        if not has_way_out(parcel.rectangle, is_open):
+        if not (_has_open_now(state, parcel.rectangle, is_open) or has_way_out(parcel.rectangle, is_open)):
             yield parcel
+
+
+def _has_open_now(state: State, rectangle: Rectangle, is_open: IsOpen) -> bool:
+    """has_way_out, but for plots that only the change will open, and several times as fast: there may be 130 neighbours as long."""
+    px, py, pw, ph = rectangle
+    taken, ways = state.parcels.by_plot, state.parcels.ways
+    sides = [range(pack(px, y), pack(px + pw, y), pack(1, 0)) for y in (py - 1, py + ph)]
+    columns = ([pack(x, y) for y in range(py, py + ph)] for x in (px - 1, px + pw))
+    for side in chain(sides, columns):
+        for key in [key for key in side if key not in taken or key in ways]:
+            if is_open(*unpack(key)):
+                return True
+    return False
 
 
 def check_one_piece(rectangle: Rectangle, is_open: IsOpen) -> None:

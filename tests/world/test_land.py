@@ -40,7 +40,7 @@ from world.commands import AnyDurable
 from world.land import price_of
 from world.ledger import HOUSE, TREASURY
 from world.open_land import STEPS
-from world.parcels import Rectangle, plots_in
+from world.parcels import Parcel, Rectangle, plots_in
 from world.state import LandRules, Rules
 from world.tiles import Build
 
@@ -402,3 +402,23 @@ def test_what_a_claim_costs_has_a_limit() -> None:
     with pytest.raises(Refusal):
         open_land.check_one_piece((0, 0, 64, 1), is_open)
     assert looks < 4 * open_land.WALK_PLOTS_MAX + 300
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_many_long_neighbours_are_looked_at_once_each(upright: bool) -> None:
+    """128 parcels of the longest kind, each open at its far end only: 15 ms once. Guard: _has_open_now in cut_off."""
+    world, looks = World(rules=rules(LARGE)), 0
+    for row in range(64):
+        for x in (-64, 1):
+            place = (x, row, 64, 1) if upright else (row, x, 1, 64)
+            world.state.parcels.put(Parcel(world.state.parcels.last_id + 1, ADA, "Ada", *place))
+    middle = (0, 0, 1, 64) if upright else (0, 0, 64, 1)
+    whole = open_land.looking(world.state, closed=set(plots_in(*middle)))
+
+    def is_open(px: int, py: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return whole(px, py)
+
+    assert list(open_land.cut_off(world.state, middle, is_open)) == []
+    assert looks < 1_000
