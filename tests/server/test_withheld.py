@@ -5,10 +5,19 @@ from typing import Any
 
 from protocol import codec
 from protocol.errors import RefusalCode
-from protocol.messages import EntryDenied, LandClaim, LandClaimed, LandOpen, Ok, Refused
+from protocol.messages import (
+    EntryDenied,
+    LandChanged,
+    LandClaim,
+    LandClaimed,
+    LandOpen,
+    LandTransfer,
+    Ok,
+    Refused,
+)
 from server.frames import TickFrame, encode
 from server.withheld import Withheld
-from tests.world.support import ADA, BEA, RULES, World, act, ids
+from tests.world.support import ADA, BEA, RULES, World, act, ids, join
 from world.state import LandRules
 from world.tick import Events
 
@@ -77,3 +86,22 @@ def test_why_somebody_was_stopped_waits_for_the_entry_that_closed_the_land() -> 
     events.denied.append((BEA, 1))
     assert [type(one) for one in town.tick(events, 1)] == [Ok, LandClaimed]
     assert EntryDenied in [type(one) for one in town.told(2)]
+
+
+def test_whom_land_is_given_is_told_wherever_they_are_and_only_once_it_is_stored() -> None:
+    """They would not know that there is something to take. Guard: `given_to` in _add_news."""
+    town = Told()
+    town.world.do(join(BEA, 900.0, 900.0))
+    town.tick(town.world.do(act(ADA, claim())), 0)
+    town.told(1)
+    events = town.world.do(act(ADA, LandTransfer(*ids(), 1, BEA)))
+    frame = encode(town.world.state, events, 0)
+    town.withheld.take(town.world.state, events)
+    town.withheld.release(1, frame)
+    assert frame.heard == []
+    town.withheld.release(2, frame)
+    ((message, players),) = frame.heard
+    (changed,) = codec.decode_server(message)
+    assert players == [BEA]
+    assert isinstance(changed, LandChanged)
+    assert (changed.parcel.owner_id, changed.parcel.given_to) == (ADA, BEA)
