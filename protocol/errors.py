@@ -44,7 +44,10 @@ class RefusalCode(MeaningInt):
     INSUFFICIENT_FUNDS = 13, "the wallet holds less than this costs"
     LIMIT_REACHED = 14, "more than one player, or one parcel, may have"
     CHANGED = 15, "no longer as you saw it; look again"
-    CUT_OFF = 16, "somebody's land would lose its way to open land"
+    CUT_OFF = (
+        16,
+        "open land would not be one piece any more, or not beside every parcel; water counts as open land",
+    )
 
 
 class CloseCode(MeaningInt):

@@ -265,6 +265,9 @@ class Parcel(Result):
     ] = None
     arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed; nil: none")] = None
     way: Annotated[Way | None, Meta(description="everybody may walk there; nil: it grants none")] = None
+    given_to: Annotated[
+        U32 | None, Meta(description="player_id of whose it is if they take it; nil: it is not given away")
+    ] = None
 
 
 class ParcelFound(Result, omit_defaults=True):
@@ -288,6 +291,7 @@ class ParcelFound(Result, omit_defaults=True):
     upkeep_ms: Annotated[U64 | None, Meta(description="world time at which upkeep is due next")] = None
     arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed")] = None
     way: Annotated[Way | None, Meta(description="everybody may walk there")] = None
+    given_to: Annotated[U32 | None, Meta(description="player_id of whose it is if they take it")] = None
 
 
 class ParcelsFound(Result):
@@ -505,7 +509,7 @@ class LandQuote(ClientMessage, tag=13):
 
 
 class LandClaim(ClientMessage, tag=14):
-    """Takes land that is nobody's, in whole plots, and pays for it."""
+    """Takes land that is nobody's, in whole plots, and pays for it. It cuts nobody off from open land; water counts as open land."""
 
     request_id: RequestId
     action_id: ActionId
@@ -558,12 +562,12 @@ class LandPermits(ClientMessage, tag=18):
 
 
 class LandTransfer(ClientMessage, tag=19):
-    """Gives a parcel away; permits end with it."""
+    """Gives a parcel to somebody, if they take it (`land_buy` at 0); till then it is its giver's. To oneself: not any more."""
 
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
-    to: Annotated[U32, Meta(description="player_id of the new owner")]
+    to: Annotated[U32, Meta(description="player_id of whose it may be")]
     rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
 
 
@@ -612,7 +616,7 @@ class LandOffer(ClientMessage, tag=23):
 
 
 class LandBuy(ClientMessage, tag=24):
-    """Buys a parcel that is for sale, at the price as seen; another is refused with CHANGED."""
+    """Buys a parcel that is for sale, at the price as seen; another is refused with CHANGED. What is given to one costs 0."""
 
     request_id: RequestId
     action_id: ActionId
@@ -833,7 +837,7 @@ class LandClaimed(ServerMessage, tag=77):
 
 
 class LandChanged(ServerMessage, tag=78):
-    """A parcel in your sight is another than before: its owner, its shape, its name, or what everybody may do there."""
+    """A parcel in sight, or given to you, is another than before: its owner, its shape, its name, or what everybody may do there."""
 
     parcel: Annotated[Parcel, Meta(description="as it is now")]
 

@@ -137,6 +137,8 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
             case Parcel():
                 told = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
                 part.casts.append((change.cells(), codec.encode(told)))
+                if change.given_to in state.players.slot_of:
+                    part.heard.append((codec.encode(told), [change.given_to]))
             case Freed():
                 part.casts.append((change.cells(), codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:

@@ -60,7 +60,7 @@ from world.state import LandRules, State
 from world.tiles import BUILD_WALK
 
 PERMITS_MAX = 64  # on one parcel
-OFF_MARKET: dict[str, None] = {"price": None, "to_let": None}  # fields of a Parcel
+OFF_MARKET: dict[str, int | None] = {"price": None, "to_let": None, "given_to": None}  # fields of a Parcel
 
 
 # --- money ---
@@ -224,12 +224,14 @@ def permit(state: State, act: Act, request: LandPermit) -> Outcome:
 
 
 def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:
-    """To somebody else, for nothing."""
+    """To somebody else, for nothing, if they take it: it costs and counts as the giver's until then. To oneself: not any more."""
     parcel = owned(state, act, request.parcel_id)
     if request.to == act.player_id:
-        raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
-    _check_count(state, request.to, parcel.pw * parcel.ph)
-    return changed(state, parcel, owner_id=request.to, owner_name=_name(act), permits=(), **OFF_MARKET)
+        if parcel.given_to is None:
+            raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
+        return changed(state, parcel, given_to=None)
+    _name(act)
+    return changed(state, parcel, **OFF_MARKET | {"given_to": request.to})
 
 
 def split(state: State, act: Act, request: LandSplit) -> Outcome:
@@ -340,23 +342,25 @@ def offer(state: State, act: Act, request: LandOffer) -> Outcome:
     parcel = owned(state, act, request.parcel_id)
     if parcel.to_let is not None:
         raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is to let; take that offer back first.")
-    return changed(state, parcel, price=request.price)
+    return changed(state, parcel, price=request.price, given_to=None)
 
 
 def buy(state: State, act: Act, request: LandBuy) -> Outcome:
-    """Money one way, land the other."""
+    """Money one way, land the other. What is given to somebody is theirs for 0."""
     parcel = find(state, request.parcel_id)
-    if parcel.price is None:
+    price = 0 if parcel.given_to == act.player_id else parcel.price
+    if price is None:
         raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} is not for sale.")
-    if parcel.price != request.price:
-        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} costs {in_words(parcel.price)} now.")
+    if price != request.price:
+        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} costs {in_words(price)} now.")
     if parcel.owner_id == act.player_id:
         raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
     _check_count(state, act.player_id, parcel.pw * parcel.ph)
-    legs = legs_with_grant(state, act.player_id, [(act.player_id, -parcel.price)])
-    posts = state.ledger.posted(
-        [*legs, *legs_with_grant(state, parcel.owner_id, [(parcel.owner_id, parcel.price)])]
-    )
+    legs: list[tuple[int, int]] = []
+    if price:
+        legs += legs_with_grant(state, act.player_id, [(act.player_id, -price)])
+        legs += legs_with_grant(state, parcel.owner_id, [(parcel.owner_id, price)])
+    posts = state.ledger.posted(legs)
     sold = replace(
         parcel, owner_id=act.player_id, owner_name=act.name, permits=(), **OFF_MARKET, seq=state.seq + 1
     )
@@ -415,6 +419,11 @@ def check_off_market(parcel: Parcel) -> None:
         raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is to let; take that offer back first.")
     if parcel.price is not None:
         raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is for sale; take it off the market first.")
+    if parcel.given_to is not None:
+        text = (
+            f"{called(parcel)} waits for whom it is given to; take it back first (land_transfer to yourself)."
+        )
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
 
 
 def _name(act: Act) -> str:

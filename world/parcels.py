@@ -88,6 +88,7 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     paid_until: int | None = None  # upkeep, a tick; None: it never was due
     arrears: int = 0  # periods of upkeep that were not paid
     way: Rectangle | None = None  # everybody may walk there, though it be closed
+    given_to: int | None = None  # whose it is if they take it
 
     @property
     def holder_id(self) -> int:

@@ -51,6 +51,7 @@ def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages
         None if parcel.lease is None else _lease(state, parcel.lease),
         *_upkeep(state, parcel),
         None if parcel.way is None else messages.Way(*(value * PLOT_TILES for value in parcel.way)),
+        parcel.given_to,
     )
 
 

@@ -38,7 +38,7 @@ WORST_BYTES: dict[type, int] = {
     LandClaim: 4_096,
     LandSplit: 65_536,
     LandAbandon: ENTRY_BYTES_MAX,
-    LandTransfer: 8_192,
+    LandTransfer: 24_576,
     LandBuy: 8_192,
     LandOffer: 24_576,
 }

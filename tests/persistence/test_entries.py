@@ -45,7 +45,7 @@ async def all_parcels(store: Store) -> list[Parcel]:
 
 @pytest.fixture
 def told() -> Chronicle:
-    """Ada claims, builds and sets money aside; Bea claims and gives to Ada."""
+    """Ada claims, builds and sets money aside; Bea claims and would give to Ada."""
     told = Chronicle()
     told.do(ADA, claim(0, 0, 2, 1))
     told.do(ADA, build((0, 0, Build.WALL), (31, 0, Build.PATH), (0, 0, Build.FLOOR)))
@@ -75,7 +75,7 @@ async def test_a_batch_becomes_rows_of_every_table_and_comes_back_as_it_was(
     }
     assert books.holds == [Hold(4, ADA, 300, "a bid")]
     assert parcels == list(state.parcels.by_id.values())
-    assert [parcel.owner_id for parcel in parcels] == [ADA, ADA]
+    assert [(parcel.owner_id, parcel.given_to) for parcel in parcels] == [(ADA, None), (BEA, ADA)]
     assert built == [(0, 0, 4, state.chunks.surfaces[0].edited())]
     assert await counts(sql) == {
         "journal": 5,

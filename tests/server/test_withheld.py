@@ -7,11 +7,13 @@ from protocol import codec
 from protocol.errors import RefusalCode
 from protocol.messages import (
     EntryDenied,
+    LandChanged,
     LandClaim,
     LandClaimed,
     LandLet,
     LandOpen,
     LandRent,
+    LandTransfer,
     Ok,
     Refused,
     WalletChanged,
@@ -126,3 +128,22 @@ def test_the_wallet_is_told_as_it_was_after_each_entry() -> None:
     told = [town.told(seq) for seq in (5, 6)]
     wallets = [one for messages in told for one in messages if isinstance(one, WalletChanged)]
     assert [(one.balance, one.held, one.seq) for one in wallets] == [(890, 100, 5), (780, 200, 6)]
+
+
+def test_whom_land_is_given_is_told_wherever_they_are_and_only_once_it_is_stored() -> None:
+    """They would not know that there is something to take. Guard: `given_to` in _add_news."""
+    town = Told()
+    town.world.do(join(BEA, 900.0, 900.0))
+    town.tick(town.world.do(act(ADA, claim())), 0)
+    town.told(1)
+    events = town.world.do(act(ADA, LandTransfer(*ids(), 1, BEA)))
+    frame = encode(town.world.state, events, 0)
+    town.withheld.take(town.world.state, events)
+    town.withheld.release(1, frame)
+    assert frame.heard == []
+    town.withheld.release(2, frame)
+    ((message, players),) = frame.heard
+    (changed,) = codec.decode_server(message)
+    assert players == [BEA]
+    assert isinstance(changed, LandChanged)
+    assert (changed.parcel.owner_id, changed.parcel.given_to) == (ADA, BEA)

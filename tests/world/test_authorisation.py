@@ -84,6 +84,11 @@ def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
         assert {one.player_id for one in world.do(Settle(1)).entries} <= {NOBODY}
 
 
+def _for_owners(parcel: Parcel) -> tuple[object, ...]:
+    """What only an owner changes, or who buys."""
+    return parcel.owner_id, parcel.price, parcel.given_to, parcel.rectangle, parcel.way
+
+
 def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
     """A change of a parcel was for the actor to make."""
     who, old, new = asked.player_id, before.parcels.get(parcel_id), after.parcels.get(parcel_id)
@@ -101,7 +106,8 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
     if new is None:
         assert mine is Standing.OWNER
         return
-    bought = isinstance(asked.request, LandBuy) and old.price == asked.request.price and new.owner_id == who
+    price = 0 if old.given_to == who else old.price
+    bought = isinstance(asked.request, LandBuy) and price == asked.request.price and new.owner_id == who
     rented = isinstance(asked.request, LandRent) and old.to_let is not None and new.lease is not None
     if rented:
         assert old.to_let is not None
@@ -112,7 +118,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         assert old.lease is not None
         assert new.lease == replace(old.lease, leaving=True)
         assert who in (old.owner_id, old.lease.tenant_id)
-    if (new.owner_id, new.price, new.rectangle, new.way) != (old.owner_id, old.price, old.rectangle, old.way):
+    if _for_owners(new) != _for_owners(old):
         assert bought or mine is Standing.OWNER
     if new.to_let != old.to_let:
         assert bought or rented or mine is Standing.OWNER

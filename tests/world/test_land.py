@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.edits import TILE_EDIT, pack
-from protocol.errors import RefusalCode
+from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     Cut,
@@ -35,11 +35,12 @@ from protocol.messages import (
     TilesEdited,
 )
 from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, ids, join, outcome
-from world import queries
+from world import open_land, queries
 from world.commands import AnyDurable
 from world.land import price_of
 from world.ledger import HOUSE, TREASURY
-from world.parcels import plots_in
+from world.open_land import STEPS
+from world.parcels import Parcel, Rectangle, plots_in
 from world.state import LandRules, Rules
 from world.tiles import Build
 
@@ -104,7 +105,8 @@ TABLES: dict[str, list[Row]] = {
         (ADA, claim(300, 0), NO.LIMIT_REACHED),
         (BEA, LandTransfer(*ids(), 1, CAL), NO.NOT_OWNER),
         (BEA, claim(0, 300), got(5, 100)),
-        (BEA, LandTransfer(*ids(), 5, ADA), NO.LIMIT_REACHED),
+        (BEA, LandTransfer(*ids(), 5, ADA), held(5)),
+        (ADA, LandBuy(*ids(), 5, 0), NO.LIMIT_REACHED),
     ],
     "a wallet is never overdrawn": [
         (ADA, claim(0, 0, 4, 3), got(1, 1_200)),
@@ -135,10 +137,29 @@ TABLES: dict[str, list[Row]] = {
         (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
         (ADA, LandTransfer(*ids(), 1, 99), NO.NOT_FOUND),
         (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
+        (BEA, LandBuy(*ids(), 1, 0), held(1)),
         (ADA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
         (CAL, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
         (BEA, LandDescribe(*ids(), 1, "Bea's", ""), held(1)),
         (ADA, LandDescribe(*ids(), 9, "Mine", ""), NO.NOT_FOUND),
+    ],
+    "nobody owns what they did not take": [
+        (ADA, claim(0, 0, 2, 1), got(1, 200)),
+        (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
+        (BEA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
+        (BEA, LandBuy(*ids(), 1, 1), NO.CHANGED),
+        (CAL, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (ADA, split(1, Cut.VERTICAL, 1), NO.NOT_ALLOWED),
+        (ADA, LandTransfer(*ids(), 1, ADA), held(1)),
+        (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
+        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
+        (ADA, LandOffer(*ids(), 1, 300), held(1)),
+        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (ADA, LandTransfer(*ids(), 1, CAL), held(1)),
+        (BEA, LandBuy(*ids(), 1, 300), NO.CHANGED),
+        (CAL, LandBuy(*ids(), 1, 0), held(1)),
+        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
     ],
     "split and merge": [
         (ADA, claim(0, 0, 3, 2), got(1, 600)),
@@ -295,33 +316,41 @@ def test_land_is_found_at_a_place_in_a_rectangle_and_by_owner() -> None:
 PLOTS = st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.integers(1, 3), st.integers(1, 3))
 
 
+AS_FAR_AS_IT_TAKES, NEARLY_NOWHERE = 1_024, 9  # plots that a walk around may have
+
+
+@pytest.mark.parametrize("walk_plots_max", [AS_FAR_AS_IT_TAKES, NEARLY_NOWHERE])
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(PLOTS, st.booleans()), max_size=25))
+@given(wanted=st.lists(st.tuples(PLOTS, st.booleans()), max_size=25))
 def test_open_land_stays_one_piece_and_every_parcel_beside_it(
-    wanted: list[tuple[tuple[int, int, int, int], bool]],
+    walk_plots_max: int, wanted: list[tuple[Rectangle, bool]]
 ) -> None:
-    """Whatever is claimed and abandoned: walked by brute force. Guards: each of the three refusals in _check_open_land."""
+    """Whatever is claimed and abandoned: walked by brute force. No claim is refused that would do no harm, unless a walk around is too
+    long. Guards: each of the three refusals in _check_open_land, WALK_PLOTS_MAX as a limit beyond which nothing is let through.
+    """
     rich = LandRules(starting_grant=10**9, player_parcels_max=10**6, player_plots_max=10**6)
     world = World(rules=rules(rich))
-    for place, gives_back in wanted:
-        world.do(act(ADA, claim(*place)))
-        parcel = world.state.parcels.on(next(plots_in(*place)))
-        if gives_back and parcel is not None:
-            world.do(act(ADA, LandAbandon(*ids(), parcel.parcel_id)))
-    taken = world.state.parcels.by_plot
+    parcels = world.state.parcels
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_land, "WALK_PLOTS_MAX", walk_plots_max)
+        for place, gives_back in wanted:
+            answer = outcome(world.do(act(ADA, claim(*place))))
+            rectangles = [parcel.rectangle for parcel in parcels.by_id.values()]
+            assert is_whole(rectangles)
+            if answer is NO.CUT_OFF and walk_plots_max == AS_FAR_AS_IT_TAKES:
+                assert not is_whole([*rectangles, place])
+            parcel = parcels.on(next(plots_in(*place)))
+            if gives_back and parcel is not None:
+                world.do(act(ADA, LandAbandon(*ids(), parcel.parcel_id)))
+
+
+def is_whole(parcels: list[Rectangle]) -> bool:
+    """Whether open land around parcels near the middle is one piece, and beside each of them."""
+    insides = [{(x, y) for x in range(px, px + pw) for y in range(py, py + ph)} for px, py, pw, ph in parcels]
     square = {(x, y) for x in range(-8, 9) for y in range(-8, 9)}
-    open_land = {(x, y) for x, y in square if next(plots_in(x, y, 1, 1)) not in taken}
-    reached = walked(open_land, (-8, -8))
-    assert reached == open_land
-    for parcel in world.state.parcels.by_id.values():
-        inside = [
-            (x, y)
-            for x in range(parcel.px, parcel.px + parcel.pw)
-            for y in range(parcel.py, parcel.py + parcel.ph)
-        ]
-        assert any(
-            (x + dx, y + dy) in reached for x, y in inside for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
-        )
+    open_land = square.difference(*insides)
+    beside = ({(x + dx, y + dy) for x, y in inside for dx, dy in STEPS} for inside in insides)
+    return walked(open_land, (-8, -8)) == open_land and all(map(open_land.intersection, beside))
 
 
 def walked(open_land: set[tuple[int, int]], start: tuple[int, int]) -> set[tuple[int, int]]:
@@ -333,3 +362,83 @@ def walked(open_land: set[tuple[int, int]], start: tuple[int, int]) -> set[tuple
                 seen.add(step)
                 frontier.append(step)
     return seen
+
+
+def fence(left: int, top: int, side: int, gap: bool = False) -> list[Rectangle]:
+    """Eight parcels around a square of plots; the last of them a plot shorter where a gap is left."""
+    half, rest = side // 2, side - side // 2
+    right, bottom = left + side, top + side
+    return [
+        *((left - 1, top - 1, half + 1, 1), (left + half, top - 1, rest + 1, 1)),
+        *((left - 1, bottom, half + 1, 1), (left + half, bottom, rest + 1, 1)),
+        *((left - 1, top, 1, half), (left - 1, top + half, 1, rest)),
+        *((right, top, 1, half), (right, top + half, 1, rest - gap)),
+    ]
+
+
+LARGE = LandRules(starting_grant=10**9, player_plots_max=10**6)
+
+
+@pytest.mark.parametrize("side", [34, 62])
+def test_open_land_is_not_enclosed_however_large_it_is(side: int) -> None:
+    """140 plots once held 34 x 34 others, and whoever lived there. Guard: _walk_around, which has to arrive."""
+    world = World(rules=rules(LARGE))
+    assert outcome(world.do(act(BEA, claim(side // 2, side // 2)))) == got(1, side and 1)
+    *others, closing = fence(0, 0, side)
+    answers = [outcome(world.do(act(ADA, claim(*place)))) for place in others]
+    assert all(isinstance(answer, LandClaimResult) for answer in answers)
+    assert outcome(world.do(act(ADA, claim(*closing)))) is NO.CUT_OFF
+    *_, with_gap = fence(0, 0, side, gap=True)
+    assert isinstance(outcome(world.do(act(ADA, claim(*with_gap)))), LandClaimResult)
+
+
+def test_a_street_stays_between_two_large_towns() -> None:
+    """A town that is walked around within the limit may grow together with any other; two that are not may not."""
+    world = World(rules=rules(LARGE))
+
+    def wall(x: int, y: int, plots: int) -> None:
+        for left in range(x, x + plots, 64):
+            place = claim(left, y, min(64, x + plots - left), 1)
+            assert isinstance(outcome(world.do(act(ADA, place))), LandClaimResult)
+
+    long = open_land.WALK_PLOTS_MAX // 4  # all around it: half of what may be walked
+    wall(0, 0, long)
+    wall(0, 4, 1)
+    wall(0, 8, long)
+    assert outcome(world.do(act(BEA, claim(0, 1, 1, 3)))) == got(world.state.parcels.last_id, 3)
+    assert outcome(world.do(act(BEA, claim(0, 5, 1, 3)))) is NO.CUT_OFF
+    assert outcome(world.do(act(BEA, claim(0, 5, 1, 2)))) == got(world.state.parcels.last_id, 2)
+
+
+def test_what_a_claim_costs_has_a_limit() -> None:
+    """Pockets of any size, and as many runs around a claim as there can be. Guard: one budget for all walks, WALK_PLOTS_MAX."""
+    looks = 0
+
+    def is_open(px: int, py: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return py != 0 and not (px % 2 and abs(py) < 10**6)
+
+    with pytest.raises(Refusal):
+        open_land.check_one_piece((0, 0, 64, 1), is_open)
+    assert looks < 4 * open_land.WALK_PLOTS_MAX + 300
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_many_long_neighbours_are_looked_at_once_each(upright: bool) -> None:
+    """128 parcels of the longest kind, each open at its far end only: 15 ms once. Guard: _has_open_now in cut_off."""
+    world, looks = World(rules=rules(LARGE)), 0
+    for row in range(64):
+        for x in (-64, 1):
+            place = (x, row, 64, 1) if upright else (row, x, 1, 64)
+            world.state.parcels.put(Parcel(world.state.parcels.last_id + 1, ADA, "Ada", *place))
+    middle = (0, 0, 1, 64) if upright else (0, 0, 64, 1)
+    whole = open_land.looking(world.state, closed=set(plots_in(*middle)))
+
+    def is_open(px: int, py: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return whole(px, py)
+
+    assert list(open_land.cut_off(world.state, middle, is_open)) == []
+    assert looks < 1_000

@@ -163,6 +163,8 @@ TABLES: dict[str, list[Row | int]] = {
         (ADA, LandOffer(*ids(), 1), OK),
         (ADA, let(), OK),
         (ADA, LandTransfer(*ids(), 1, CAL), OK),
+        (ADA, let(), NO.NOT_ALLOWED),
+        (CAL, LandBuy(*ids(), 1, 0), OK),
         (BEA, rent(), NO.CHANGED),
     ],
     "a lease ends by itself, and only then": [

@@ -62,13 +62,14 @@ class Land:
 class Settler(Acting):
     """A bot with land."""
 
-    __slots__ = ("_done", "_lands", "_rest_ns")
+    __slots__ = ("_done", "_lands", "_rest_ns", "gifts")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._lands: dict[int, Land] | None = None  # None: it must ask
         self._done: Asked | None = None  # the last thing that was done
         self._rest_ns = 0  # until then it only walks
+        self.gifts: list[int] = []  # parcel_ids of what others give to it
 
     def wake(self, now_ns: int) -> None:
         """Time for the next thing?"""
@@ -85,6 +86,8 @@ class Settler(Acting):
         self._pause()
         if self._done is not None and self._random.random() < AGAIN_SHARE:
             self.ask_again(self._done)
+        elif self.gifts:
+            self._buy(self.gifts.pop(), 0)
         elif self._lands is None:
             self.question(LandMine, (), self._remember)
         elif not self._lands:
@@ -161,13 +164,18 @@ class Settler(Acting):
         self._do(LandOpen, (land.parcel_id, enter, False), lambda _: None)
 
     def _give_away(self, land: Land) -> None:
-        friend = self._fleet.anybody(self._random)
-        if friend is not None and self._fleet.player(friend) is not self:
-            self._do(LandTransfer, (land.parcel_id, friend), lambda _: self._forget(land))
+        """It is its own until the other takes it; a refusal will tell."""
+        player_id = self._fleet.anybody(self._random)
+        friend = None if player_id is None else self._fleet.player(player_id)
+        if isinstance(friend, Settler) and friend is not self:
+            gifts = friend.gifts
+            self._do(LandTransfer, (land.parcel_id, player_id), lambda _: gifts.append(land.parcel_id))
 
-    def _forget(self, land: Land) -> None:
-        if self._lands is not None:
-            self._lands.pop(land.parcel_id, None)
+    def _buy(self, parcel_id: int, price: int) -> None:
+        def bought(_: Mapping[str, Any]) -> None:
+            self._lands = None  # to see all of it
+
+        self._do(LandBuy, (parcel_id, price), bought)
 
     # --- what is asked ---
 
@@ -214,11 +222,7 @@ class Settler(Acting):
         if not offers:
             return
         one = self._random.choice(offers[:5])
-
-        def bought(_: Mapping[str, Any]) -> None:
-            self._lands = None  # to see all of it
-
-        self._do(LandBuy, (one["parcel_id"], one["price"]), bought)
+        self._buy(one["parcel_id"], one["price"])
         self.flush()
 
 

@@ -44,6 +44,7 @@ export function parcelView(parcel, context) {
     parcel.description ? h("p", { class: "words" }, parcel.description) : null,
     facts(parcel, context),
     parcel.price !== null && !mine ? buying(parcel, context.on) : null,
+    parcel.given_to === context.me ? taking(parcel, context.on) : null,
     parcel.to_let && !mine ? renting(parcel, context.on) : null,
     parcel.lease && party ? noticing(parcel, context.on) : null,
     manages ? naming(parcel, context.on) : null,
@@ -51,7 +52,7 @@ export function parcelView(parcel, context) {
     free ? selling(parcel, context.on) : null,
     free ? letting(parcel, context.on) : null,
     free ? shaping(parcel, context) : null,
-    free ? leaving(parcel, context.on) : null,
+    free ? leaving(parcel, context.on, context.me) : null,
   ];
 }
 
@@ -65,6 +66,7 @@ function facts(parcel, { me, side }) {
   ];
   if (standing && parcel.owner_id !== me) rows.push(["You", standing[1].replace(/^(manage|rent)s/, "$1")]);
   if (parcel.price !== null) rows.push(["For sale", moneyText(parcel.price)]);
+  if (parcel.given_to) rows.push(["Given away", parcel.given_to === me ? "to you, if you take it" : "to somebody who has not taken it yet"]);
   rows.push(...leaseFacts(parcel));
   if (parcel.way) rows.push(["Way", `everybody may walk on ${sizeText(parcel.way, side)}`]);
   return h("dl", {}, ...rows.flatMap(([term, words]) => [h("dt", {}, term), h("dd", {}, words)]));
@@ -72,6 +74,10 @@ function facts(parcel, { me, side }) {
 
 function buying({ parcel_id, price }, on) {
   return sure(`Buy for ${moneyText(price)}`, `Press again: you pay ${moneyText(price)}`, () => on.act("land_buy", { parcel_id, price }), { id: "buy", class: "main" });
+}
+
+function taking({ parcel_id }, on) {
+  return button("Take it, for nothing", () => on.act("land_buy", { parcel_id, price: 0 }), { id: "take", class: "main" });
 }
 
 function naming({ parcel_id, name, description }, on) {
@@ -148,14 +154,17 @@ function shaping(parcel, { side, mergeable, on }) {
   );
 }
 
-function leaving({ parcel_id }, on) {
-  const heir = h("input", { name: "heir", placeholder: "Name of a player", maxlength: LIMITS.name_chars_max });
+function leaving({ parcel_id, given_to }, on, me) {
   return fold("leaving", "Give away or abandon",
-    field("To whom", heir),
-    sure("Give it away", "Press again: it is theirs then", async () => {
-      const player = await on.find(heir.value);
-      if (player) await on.act("land_transfer", { parcel_id, to: player.player_id });
-    }, { id: "give", class: "plain" }),
+    given_to ? button("Keep it after all", () => on.act("land_transfer", { parcel_id, to: me }), { id: "keep", class: "plain" }) : null,
+    form(
+      async (sent) => {
+        const player = await on.find(sent.elements.heir.value);
+        if (player) await on.act("land_transfer", { parcel_id, to: player.player_id });
+      },
+      field("To whom", h("input", { name: "heir", placeholder: "Name of a player", required: true, maxlength: LIMITS.name_chars_max })),
+      h("button", { class: "plain" }, "Give it away"),
+    ),
     sure("Abandon it", "Press again: all that is built goes, nothing is paid back", async () => {
       if (await on.act("land_abandon", { parcel_id })) on.freed();
     }),

@@ -51,6 +51,7 @@ class Memory:
 
     owned: dict[int, dict[int, Box]] = field(default_factory=dict)  # player_id -> parcel_id -> where
     for_sale: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, price
+    given: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, who may take it
     to_let: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, rent
     rented: dict[int, int] = field(default_factory=dict)  # parcel_id -> tenant
 
@@ -61,9 +62,10 @@ class Memory:
             case LandClaim(_, _, x, y, width, height):
                 mine[ok.result["parcel_id"]] = (x, y, width, height)
             case LandTransfer(_, _, parcel_id, to):
-                self._hand_over(parcel_id, player_id, to)
+                self.for_sale.pop(parcel_id, None)
+                self.given[parcel_id] = (player_id, to)
             case LandBuy(_, _, parcel_id, _):
-                seller, _ = self.for_sale.get(parcel_id, (0, 0))
+                seller, _ = self.for_sale.get(parcel_id) or self.given.get(parcel_id, (0, 0))
                 self._hand_over(parcel_id, seller, player_id)
             case LandSplit(_, _, parcel_id, cut, at):
                 self._divide(mine, parcel_id, ok.result["other_id"], cut, at)
@@ -78,8 +80,10 @@ class Memory:
         match request:
             case LandOffer(_, _, parcel_id, None):
                 self.for_sale.pop(parcel_id, None)
+                self.given.pop(parcel_id, None)
             case LandOffer(_, _, parcel_id, int(price)):
                 self.for_sale[parcel_id] = (player_id, price)
+                self.given.pop(parcel_id, None)
             case LandLet(_, _, parcel_id, None):
                 self.to_let.pop(parcel_id, None)
             case LandLet(_, _, parcel_id, int(rent)):
@@ -91,6 +95,7 @@ class Memory:
     def _hand_over(self, parcel_id: int, before: int, after: int) -> None:
         box = self.owned.get(before, {}).pop(parcel_id, None)
         self.for_sale.pop(parcel_id, None)
+        self.given.pop(parcel_id, None)
         if box is not None:
             self.owned.setdefault(after, {})[parcel_id] = box
 
@@ -180,12 +185,13 @@ class Chooser:
         return LandOffer(*self._head(), one[0], price)
 
     def buy(self) -> AnyDurable | None:
-        """What somebody else sells."""
+        """What somebody else sells, or gives."""
         others = [
             (parcel_id, price)
             for parcel_id, (owner_id, price) in self.memory.for_sale.items()
             if owner_id != self.player_id
         ]
+        others += [(parcel_id, 0) for parcel_id, (_, to) in self.memory.given.items() if to == self.player_id]
         return LandBuy(*self._head(), *self.random.choice(others)) if others else None
 
     def let(self) -> AnyDurable | None:
@@ -213,7 +219,7 @@ class Chooser:
         return LandLeave(*self._head(), self.random.choice(rented)) if rented else None
 
     def transfer(self) -> AnyDurable | None:
-        """To somebody, for nothing."""
+        """To somebody, for nothing, if they take it."""
         one, other = self._one(), self._other_player()
         return None if one is None or other is None else LandTransfer(*self._head(), one[0], other)
 

@@ -231,7 +231,8 @@ def _claims(asked: Asked, entry: Entry) -> bool:
 def _transfers(asked: Asked, entry: Entry) -> bool:
     request: Any = asked.request
     (parcel,) = entry.of("parcel")
-    return (parcel["parcel_id"], parcel["owner_id"]) == (request.parcel_id, request.to)
+    given = parcel["parcel_id"], parcel["owner_id"], parcel["given_to"]
+    return given == (request.parcel_id, asked.player_id, request.to)
 
 
 def _offers(asked: Asked, entry: Entry) -> bool:

@@ -376,7 +376,9 @@ class Player:
 
     def _buy(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
         offers = [
-            one for one in self.land.values() if one.price is not None and one.owner_id != self.player_id
+            one
+            for one in self.land.values()
+            if one.given_to == self.player_id or (one.price is not None and one.owner_id != self.player_id)
         ]
         wanted = self._random.choice(offers) if offers else parcel
         return LandBuy(0, b"", wanted.parcel_id, wanted.price or 0)
