@@ -32,17 +32,19 @@ def add_database(parser: argparse.ArgumentParser) -> None:
 
 
 @asynccontextmanager
-async def database(arguments: argparse.Namespace, alone: bool) -> AsyncIterator[str]:
-    """The database's DSN. `alone`: no server may use it meanwhile, and it is made where there is none.
+async def database(
+    arguments: argparse.Namespace, alone: bool, make: bool | None = None
+) -> AsyncIterator[str]:
+    """The database's DSN. `alone`: no server may use it meanwhile. `make`: it is made where there is none; by default as `alone`.
 
     Raises DirectoryError, DatabaseStartError, ConfigError.
     """
     config = load_config()
     path = arguments.data or config.data
     dsn = arguments.dsn or (config.persistence.url if not arguments.data else "")
+    if not dsn and not (alone if make is None else make) and not has_database(path):
+        raise DirectoryError(f"there is no database in {path}; is LANDWORLD_DATA the right directory?")
     if not dsn and not alone:
-        if not has_database(path):
-            raise DirectoryError(f"there is no database in {path}; is LANDWORLD_DATA the right directory?")
         dsn = running_dsn(path)
     if dsn:
         yield dsn

@@ -9,7 +9,7 @@ import pytest
 from persistence import history as history_module
 from persistence.audit import Findings, audit
 from persistence.history import NoWorld
-from persistence.migrations import migrate
+from persistence.migrations import go_back
 from persistence.store import Batch, SchemaMismatch, Store
 from protocol.messages import LandAbandon
 from tests.conftest import POOL_SIZE, Execute
@@ -235,6 +235,6 @@ async def test_an_audit_sees_one_moment_while_a_server_goes_on(dsn: str, history
 async def test_tables_of_another_version_and_an_empty_database_are_told(dsn: str) -> None:
     with pytest.raises(NoWorld, match="no world in this database yet"):
         await audit(dsn, nobody_looks)
-    await migrate(dsn, print, "0002")
+    await go_back(dsn, print, "0002", agreed=True)
     with pytest.raises(SchemaMismatch, match=r"version 0002.*landworld migrate upgrade"):
         await audit(dsn, nobody_looks)
