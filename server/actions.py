@@ -172,6 +172,7 @@ class Actions:
             waiting.answer(answer)
 
     async def _serve(self) -> None:
+        failures = 0  # in a row: an outage is two lines of the log, however many ask meanwhile
         while True:
             await self._work.wait()
             batch = [self._unknown.popleft() for _ in range(min(len(self._unknown), LOOK_UP_MAX))]
@@ -182,10 +183,16 @@ class Actions:
             try:
                 await self._look_up(batch)
             except StoreError as error:
-                log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))
+                if not failures:
+                    log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))
+                failures += 1
                 for waiting in batch:
                     self._settle(waiting, unavailable())
                 await asyncio.sleep(RETRY_S)
+            else:
+                if failures:
+                    log.info("actions_looked_up_again", failures=failures)
+                failures = 0
 
     async def _look_up(self, batch: list[Waiting]) -> None:
         """Everything that the rules of these will need."""

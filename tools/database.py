@@ -60,3 +60,10 @@ async def database(
 def say(text: str) -> None:
     """Progress and trouble, for the person at the terminal; not part of what is printed."""
     print(text, file=sys.stderr, flush=True)
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong, without the number that an OSError begins with."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
