@@ -309,7 +309,7 @@ async def test_a_wrong_password_is_final_and_told_not_waited_for() -> None:
     assert told == []
 
 
-@pytest.mark.parametrize("error", [TimeoutError(), OSError(), asyncpg.PostgresError()])
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(), asyncpg.PostgresError("")])
 def test_no_trouble_is_without_a_reason(error: Exception) -> None:
     """Guard: _why. Some errors of the driver have no text; the log would say `PostgreSQL: ` and nothing more."""
     with pytest.raises(StoreError, match=f"PostgreSQL: {type(error).__name__}"), translated():
