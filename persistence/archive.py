@@ -20,7 +20,7 @@ import asyncpg
 import msgspec
 
 from persistence.history import Snapshot, connected
-from persistence.migrations import current_revision, head_revision, migrate, revisions
+from persistence.migrations import current_revision, go_back, head_revision, migrate, revisions
 from persistence.store import SchemaMismatch, StoreError, make_partitions
 
 FORMAT = 1
@@ -217,7 +217,7 @@ async def restore(dsn: str, path: Path, manifest: Manifest, progress: Progress) 
                 await _fill(connection, archive, manifest, progress)
         await migrate(dsn, progress)
     except BaseException:
-        await migrate(dsn, progress, "base")  # it was empty before
+        await go_back(dsn, progress, "base", agreed=True)  # it was empty before
         raise
 
 

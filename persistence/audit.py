@@ -3,7 +3,10 @@
     chain         each entry fits its digest and follows the one before; what was changed, is missing or is too much is named by seq
     entries       each can be true after those before it (fold.py): postings sum to zero, balances follow, nobody is overdrawn
     projections   balances, holds, parcels, surfaces, postings, answers and the world row are what the entries add up to
+    order         epoch and written_at never go down from an entry to the next, and no epoch is above the world's
     invariants    all money together is zero, holds are what is in escrow, no two parcels lie on one plot
+
+What no entry holds is not looked at: players' names, roles and places, talk, and within that order the time an entry was written.
 
 Memory holds one page of the journal and what the world holds now, never the history.
 """
@@ -21,6 +24,7 @@ from world.entries import Record, read
 from world.ledger import Post
 
 SEQ_MAX = 2**63 - 1
+SHOWN_CHARS_MAX = 80  # of a value that is wrong
 TROUBLES_MAX = 100  # that are told in words; more are counted
 
 Progress = Callable[[int, int], None]  # entries looked at, of so many
@@ -55,6 +59,7 @@ async def audit(dsn: str, progress: Progress) -> Findings:
             fold.apply(change)
         answered = await _follow(snapshot, fold, found, end, progress)
         found.add(_end_troubles(fold, end))
+        found.add(_order_troubles(await snapshot.out_of_order(TROUBLES_MAX)))
         found.add(await _left_over(snapshot, fold, seq, answered))
         found.add(fold.ledger.breaches())
         found.add(fold.overlaps())
@@ -146,6 +151,17 @@ class Page:
                 yield f"the answer to entry {ours[2]} is not the one that was given"
 
 
+def _order_troubles(rows: list[tuple[int, bool, bool, bool]]) -> Iterator[str]:
+    """Epochs and times that cannot be, in words."""
+    for seq, epoch_down, time_down, ahead in rows:
+        if epoch_down:
+            yield f"entry {seq} is of an earlier epoch than the entry before"
+        if time_down:
+            yield f"entry {seq} was written, it says, earlier than the entry before"
+        if ahead:
+            yield f"entry {seq} is of an epoch that the world has not come to"
+
+
 # --- the end ---
 
 
@@ -164,27 +180,34 @@ def _end_troubles(fold: Fold, end: End) -> Iterator[str]:
 async def _projections(snapshot: Snapshot, fold: Fold) -> AsyncIterator[str]:
     """Where the other tables differ; `fold` is used up."""
     ledger = fold.ledger
-    async for trouble in _differences(
-        "account {}",
-        snapshot.accounts(),
-        ledger.balances,
-        lambda account, row: row[1] == ledger.balances[account],
-    ):
-        yield trouble
     holds = {one.hold_id: (one.hold_id, one.account, one.amount, one.why) for one in ledger.holds.values()}
-    async for trouble in _differences("hold {}", snapshot.holds(), holds, lambda key, row: row == holds[key]):
-        yield trouble
-    async for trouble in _differences(
-        "parcel {}", snapshot.parcels(), fold.parcels, lambda key, row: row == parcel_row(fold.parcels[key])
-    ):
-        yield trouble
-    async for trouble in _differences(
-        "what stands on chunk {}",
-        _keyed(snapshot.surfaces()),
-        fold.surfaces,
-        lambda key, row: row[1:] == (fold.surfaces[key].version, fold.surfaces[key].edits()),
-    ):
-        yield trouble
+    tables: list[tuple[str, str, AsyncIterator[Row], dict[Any, Any], Callable[[Any], Row]]] = [
+        (
+            "account {}",
+            "account balance",
+            snapshot.accounts(),
+            ledger.balances,
+            lambda key: (key, ledger.balances[key]),
+        ),
+        ("hold {}", "hold_id account amount why", snapshot.holds(), holds, holds.__getitem__),
+        (
+            "parcel {}",
+            "parcel_id owner_id px py pw ph parcel",
+            snapshot.parcels(),
+            fold.parcels,
+            lambda key: parcel_row(fold.parcels[key]),
+        ),
+        (
+            "what stands on chunk {}",
+            "chunk version edits",
+            _keyed(snapshot.surfaces()),
+            fold.surfaces,
+            lambda key: (key, fold.surfaces[key].version, fold.surfaces[key].edits()),
+        ),
+    ]
+    for name, columns, stored, expected, row_of in tables:
+        async for trouble in _differences(name, columns.split(), stored, expected, row_of):
+            yield trouble
 
 
 async def _keyed(surfaces: AsyncIterator[Row]) -> AsyncIterator[Row]:
@@ -193,7 +216,11 @@ async def _keyed(surfaces: AsyncIterator[Row]) -> AsyncIterator[Row]:
 
 
 async def _differences(
-    name: str, stored: AsyncIterator[Row], expected: dict[Any, Any], fits: Callable[[Any, Row], bool]
+    name: str,
+    columns: list[str],
+    stored: AsyncIterator[Row],
+    expected: dict[Any, Any],
+    row_of: Callable[[Any], Row],
 ) -> AsyncIterator[str]:
     """Rows, each beginning with its key, against what the journal says, in words; `name` has a place for the key."""
     missing = set(expected)
@@ -203,10 +230,33 @@ async def _differences(
             yield f"{name.format(key)} is in its table, but the journal knows nothing of it"
             continue
         missing.discard(key)
-        if not fits(key, row):
-            yield f"{name.format(key)} is not in its table as the journal says"
+        if row != (wanted := row_of(key)):
+            what = "; ".join(_unlike(columns, row, wanted))
+            yield f"{name.format(key)} is not in its table as the journal says: {what}"
     for key in sorted(missing):
         yield f"{name.format(key)} is missing in its table"
+
+
+def _unlike(columns: list[str], row: Row, wanted: Row) -> Iterator[str]:
+    """The columns that differ, and of JSON the fields."""
+    for column, theirs, ours in zip(columns, row, wanted, strict=True):
+        if theirs == ours:
+            continue
+        if column != "parcel":
+            yield f"{column} is {_short(theirs)}, but should be {_short(ours)}"
+            continue
+        there, due = (msgspec.json.decode(one) for one in (theirs, ours))
+        fields = sorted(there.keys() | due.keys()) if isinstance(there, dict) else []
+        unlike = [one for one in fields if there.get(one) != due.get(one)]
+        for one in unlike:
+            yield f"{one} is {_short(there.get(one))}, but should be {_short(due.get(one))}"
+        if not unlike:
+            yield "its JSON is written otherwise"
+
+
+def _short(value: Any) -> str:
+    text = value.hex() if isinstance(value, bytes) else repr(value)
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}..."
 
 
 def _shown(row: Row | None) -> str:

@@ -24,6 +24,14 @@ Row = tuple[Any, ...]
 _WORLD = "SELECT seed, epoch, tick, last_seq, last_digest, last_parcel_id FROM world WHERE id = 1"
 _ENTRIES = "SELECT seq, record::text, digest FROM journal WHERE seq > $1 ORDER BY seq"
 _WRITTEN = "SELECT seq, written_at, record::text FROM journal WHERE seq > $1 ORDER BY seq"
+# Rows that were written, by what they say, before the row they follow; or in an epoch that has not come.
+_OUT_OF_ORDER = """
+SELECT seq, epoch < before, written_at < written_before, epoch > (SELECT epoch FROM world) FROM (
+    SELECT seq, epoch, written_at, lag(epoch) OVER later AS before, lag(written_at) OVER later AS written_before
+    FROM journal WINDOW later AS (ORDER BY seq)
+) AS row
+WHERE epoch < before OR written_at < written_before OR epoch > (SELECT epoch FROM world) ORDER BY seq LIMIT $1
+"""
 _POSTINGS = """
 SELECT seq, place, account_id, amount, balance FROM postings WHERE seq > $1 AND seq <= $2 ORDER BY seq, place
 """
@@ -105,6 +113,11 @@ class Snapshot:
         """seq, when it was stored, and record of all entries behind one."""
         async for seq, written_at, record in self._rows(_WRITTEN, after):
             yield seq, written_at, record.encode()
+
+    async def out_of_order(self, limit: int) -> list[tuple[int, bool, bool, bool]]:
+        """seq of entries whose epoch or time is below that of the entry before, or whose epoch is above the world's; which."""
+        rows = await self.connection.fetch(_OUT_OF_ORDER, limit)
+        return [(row[0], bool(row[1]), bool(row[2]), bool(row[3])) for row in rows]
 
     async def names(self, player_ids: Sequence[int]) -> dict[int, str]:
         """Of those that there are."""

@@ -292,10 +292,12 @@ _FIND_ANSWERS = (
 )
 # One statement for all tables: between two of them the loop may have a tick to do, and the transaction would wait for it each time.
 # They see the tables as they were before, so no row may be in two parts of it (Rows keeps them apart).
+# When an entry was written never goes back, though a clock be set back: the audit takes that for a change by hand.
 _SAVE_ENTRIES = """
 WITH entry AS (
-    INSERT INTO journal (seq, epoch, record, digest)
-    SELECT seq, $1, record, digest FROM unnest($2::bigint[], $3::json[], $4::bytea[]) AS entry (seq, record, digest)
+    INSERT INTO journal (seq, epoch, written_at, record, digest)
+    SELECT seq, $1, greatest(now(), (SELECT written_at FROM journal WHERE seq = ($2::bigint[])[1] - 1)), record, digest
+    FROM unnest($2::bigint[], $3::json[], $4::bytea[]) AS entry (seq, record, digest)
 ), answer AS (
     INSERT INTO answers (action_id, player_id, content_digest, seq, result)
     SELECT * FROM unnest($5::bytea[], $6::bigint[], $7::bytea[], $8::bigint[], $9::json[])
@@ -704,10 +706,15 @@ def translated() -> Iterator[None]:
         advice = "look at the user and the password in LANDWORLD_PERSISTENCE__URL, and at pg_hba.conf there"
         raise LoginRefused(f"PostgreSQL: {error}; {advice}") from error
     except _NOT_NOW as error:
-        raise StoreUnavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+        raise StoreUnavailable(_why(error)) from error
     except asyncpg.PostgresError as error:
-        raise StoreRefused(f"PostgreSQL: {error}") from error
+        raise StoreRefused(_why(error)) from error
     except asyncpg.InterfaceError as error:
         if isinstance(error, ValueError):  # a DSN that cannot be read: no use in trying again
             raise
-        raise StoreUnavailable(f"PostgreSQL: {error}") from error  # the connection was cut or is closing
+        raise StoreUnavailable(_why(error)) from error  # the connection was cut or is closing
+
+
+def _why(error: Exception) -> str:
+    """What the driver says; some of its errors say nothing but what they are."""
+    return f"PostgreSQL: {str(error) or type(error).__name__}"

@@ -356,7 +356,13 @@ class Posting(Result):
 
     seq: Annotated[U64, Meta(description="its entry's place in the journal")]
     time_ms: Annotated[U64, Meta(description="when, in world time")]
-    kind: Annotated[str, Meta(description="what happened: the name of the request, or of what the world did")]
+    kind: Annotated[
+        str,
+        Meta(
+            description="what happened: the name of the request, or of what the world did; an account's first posting is the "
+            "starting grant, under the name of what it came with"
+        ),
+    ]
     amount: Change
     balance: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="after it, in poisha")]
 

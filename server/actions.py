@@ -249,6 +249,7 @@ class Actions:
             waiting.answer(answer)
 
     async def _serve(self) -> None:
+        failures = 0  # in a row: an outage is two lines of the log, however many ask meanwhile
         while True:
             await self._work.wait()
             batch = self._next_batch()
@@ -257,10 +258,16 @@ class Actions:
             try:
                 await self._look_up(batch)
             except StoreError as error:
-                log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))
+                if not failures:
+                    log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))
+                failures += 1
                 for waiting in batch:
                     self._settle(waiting, unavailable())
                 await asyncio.sleep(RETRY_S)
+            else:
+                if failures:
+                    log.info("actions_looked_up_again", failures=failures)
+                failures = 0
 
     def _next_batch(self) -> list[Waiting]:
         """What is looked up next; those who wait no more are forgotten."""

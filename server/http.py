@@ -4,6 +4,7 @@
     /client.json   where the game socket is
     /health        200 while the process works (the tick goes on)
     /ready         200 when players can come in; 503 with the reason while it starts or stops. `market` tells why it is closed, if it is
+    /receipt-key   the public key of this world's receipts, in hexadecimal, once it is known; 503 before
     /metrics       Prometheus
 
 Files are read by aiohttp outside the loop. Nothing here changes the world. How many connections there are at once, and how long one
@@ -43,6 +44,7 @@ class Health:
         self.reason = "starting"
         self.ready = False
         self.alive: Callable[[], bool] = lambda: True
+        self.receipt_key = ""
         self.market_closed: Callable[[], str] = lambda: ""  # why; empty while it is open
 
 
@@ -68,6 +70,9 @@ def application(
         market = {"market": f"closed: {why}"} if (why := health.market_closed()) else {}
         return web.json_response({"status": status, **market}, status=200 if health.ready else 503)
 
+    async def receipt_key(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=health.receipt_key, status=200 if health.receipt_key else 503)
+
     async def metrics(_: web.Request) -> web.StreamResponse:
         return web.Response(
             body=telemetry.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -78,6 +83,7 @@ def application(
     app.router.add_get("/client.json", client)
     app.router.add_get("/health", is_well)
     app.router.add_get("/ready", is_ready)
+    app.router.add_get("/receipt-key", receipt_key)
     app.router.add_get("/metrics", metrics)
     app.router.add_static("/", BROWSER)
     return app

@@ -203,6 +203,7 @@ class Server:
         survey = Survey(chunks.terrain, chunks.thread)
         actions = Actions(store, journal, survey, state, config.limits.action_queue_max)
         notary = await asyncio.to_thread(Notary.of, config.data)
+        self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)

@@ -22,6 +22,7 @@ from world.ledger import Post
 from world.parcels import Parcel
 
 KEY_FILE = "receipt.key"
+PARTS = {"entry", "before", "digest", "key", "signature"}
 
 
 class BadReceipt(ValueError):  # noqa: N818
@@ -76,6 +77,8 @@ def verify(receipt: bytes, public_key: str | None = None) -> dict[str, Any]:
     """The entry that a receipt is about. Raises BadReceipt; without a public key that of the receipt is believed to be the world's."""
     try:
         parts = json.loads(receipt)
+        if not isinstance(parts, dict) or not parts.keys() >= PARTS:
+            raise BadReceipt(f"this is no receipt: it needs {', '.join(sorted(PARTS))}")
         entry, key, digest = str(parts["entry"]), str(parts["key"]), bytes.fromhex(parts["digest"])
         if public_key is not None and key != public_key:
             raise BadReceipt("it was signed with another key")
@@ -91,5 +94,5 @@ def verify(receipt: bytes, public_key: str | None = None) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         if isinstance(error, BadReceipt):
             raise
-        raise BadReceipt(f"this is no receipt: {error}") from None
+        raise BadReceipt("this is no receipt: a part of it cannot be read") from None
     return found

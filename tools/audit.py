@@ -2,6 +2,8 @@
 
 Every entry is checked against its digest and against those before it, and what they add up to against balances, holds, parcels, what is
 built, postings, answers and the world row. A row that was changed, is missing or is too many is named by its place in the journal.
+Epochs and the times at which entries were written must follow the entries' order. What no entry holds is not looked at: players' names,
+roles and places, talk, and within that order the time an entry was written.
 It looks at one moment of the database and holds up no server. Exit code 1: something is wrong.
 """
 
@@ -79,7 +81,8 @@ def show(found: Findings) -> None:
         print(f"... and {found.more:,} more")
     whole = f"Entries {found.first_seq} to {found.last_seq}" if found.entries else "No entries"
     if found.troubles:
-        print(f"{whole}: {len(found.troubles) + found.more:,} things are wrong.")
+        count = len(found.troubles) + found.more
+        print(f"{whole}: {count:,} {'thing is' if count == 1 else 'things are'} wrong.")
     else:
         print(
             f"{whole}: all is well; every table says what the journal says. Digest {found.digest.hex()[:16]}..."

@@ -32,17 +32,19 @@ def add_database(parser: argparse.ArgumentParser) -> None:
 
 
 @asynccontextmanager
-async def database(arguments: argparse.Namespace, alone: bool) -> AsyncIterator[str]:
-    """The database's DSN. `alone`: no server may use it meanwhile, and it is made where there is none.
+async def database(
+    arguments: argparse.Namespace, alone: bool, make: bool | None = None
+) -> AsyncIterator[str]:
+    """The database's DSN. `alone`: no server may use it meanwhile. `make`: it is made where there is none; by default as `alone`.
 
     Raises DirectoryError, DatabaseStartError, ConfigError.
     """
     config = load_config()
     path = arguments.data or config.data
     dsn = arguments.dsn or (config.persistence.url if not arguments.data else "")
+    if not dsn and not (alone if make is None else make) and not has_database(path):
+        raise DirectoryError(f"there is no database in {path}; is LANDWORLD_DATA the right directory?")
     if not dsn and not alone:
-        if not has_database(path):
-            raise DirectoryError(f"there is no database in {path}; is LANDWORLD_DATA the right directory?")
         dsn = running_dsn(path)
     if dsn:
         yield dsn
@@ -58,3 +60,10 @@ async def database(arguments: argparse.Namespace, alone: bool) -> AsyncIterator[
 def say(text: str) -> None:
     """Progress and trouble, for the person at the terminal; not part of what is printed."""
     print(text, file=sys.stderr, flush=True)
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong, without the number that an OSError begins with."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

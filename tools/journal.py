@@ -1,6 +1,7 @@
 """`landworld journal show` and `landworld journal prune`: the history of land, money and buildings, for people.
 
-`show` prints an entry a line, oldest first; --player and --parcel leave out what does not concern them. `prune` forgets whole parts of
+`show` prints an entry a line, oldest first; --player and --parcel leave out what does not concern them. Of a parcel it tells all that
+holds there where it comes up first, and after that what has changed. `prune` forgets whole parts of
 the journal (1,000,000 entries each) of which every entry is older than --keep-days: what they added up to stays, so the audit still
 holds, and statements and `show` begin later. Both may be used while a server runs.
 """
@@ -14,21 +15,29 @@ from persistence.history import Snapshot
 from persistence.prune import prune
 from persistence.store import StoreError
 from protocol.edits import CHUNK_EDIT
+from protocol.messages import Standing
 from server.config import ConfigError
 from server.receipts import concerns
 from tools.database import FORESEEABLE, add_database, database, say
 from world.entries import NOBODY, Built, Change, Record, read
 from world.ledger import ESCROW, GATEWAY, HOUSE, TREASURY, Hold, Post, in_words
-from world.parcels import Freed, Parcel
+from world.parcels import Freed, Lease, Parcel, Rectangle, Terms
 
 ACCOUNTS = {TREASURY: "the treasury", HOUSE: "the house", ESCROW: "escrow"}
 NAMES_KEPT_MAX = 100_000
+PARCELS_KEPT_MAX = 100_000  # as they were when they came up last
+UNITS_MS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000))
 
 Names = dict[int, str]
+Parcels = dict[int, Parcel]
 
 
 class NobodyCalled(StoreError):  # noqa: N818
     """There is no player of this name."""
+
+
+class NeverThere(StoreError):  # noqa: N818
+    """No entry can be meant by what was asked for."""
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -55,6 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "keep_days", 0.0) < 0:
         say("--keep-days is 0 or more")
         return 2
+    first, count = getattr(arguments, "first", 1), getattr(arguments, "count", None)
+    if first < 1 or (count is not None and count < 1):
+        say("--from and --count are 1 or more")
+        return 2
     try:
         asyncio.run(arguments.work(arguments))
     except ConfigError as error:
@@ -80,14 +93,26 @@ async def _show(arguments: argparse.Namespace) -> None:
         begins = (await snapshot.pruned())[0] + 1
         if arguments.first < begins:
             print(f"History begins with entry {begins}." if begins > 1 else "From the first entry on:")
-        names: Names = {}
-        shown = 0
+        await _check_there(snapshot, arguments)
+        names, parcels, shown = Names(), Parcels(), 0
         async for when, entry in _chosen(snapshot, arguments):
             await _learn(snapshot, entry, names)
-            print(line(entry, when, names))
+            print(line(entry, when, names, parcels))
+            _keep(entry, parcels)
             shown += 1
             if shown == arguments.count:
                 return
+        if not shown:
+            say("No entry is like that.")
+
+
+async def _check_there(snapshot: Snapshot, arguments: argparse.Namespace) -> None:
+    """Raises NeverThere."""
+    end = await snapshot.end()
+    if arguments.first > max(end.last_seq, 1):
+        raise NeverThere(f"there is no entry {arguments.first}; the last is {end.last_seq}")
+    if arguments.parcel is not None and not 1 <= arguments.parcel <= end.last_parcel_id:
+        raise NeverThere(f"there never was a parcel {arguments.parcel}; the last is {end.last_parcel_id}")
 
 
 async def _chosen(
@@ -120,14 +145,23 @@ async def _learn(snapshot: Snapshot, entry: Record, names: Names) -> None:
         names.update({one: f"player {one}" for one in new} | await snapshot.names(new))
 
 
-def line(entry: Record, when: datetime, names: Names) -> str:
-    """An entry for people."""
+def _keep(entry: Record, parcels: Parcels) -> None:
+    """How the parcels of an entry are after it."""
+    if len(parcels) > PARCELS_KEPT_MAX:
+        parcels.clear()
+    for change in entry.changes:
+        if isinstance(change, Parcel):
+            parcels[change.parcel_id] = change
+
+
+def line(entry: Record, when: datetime, names: Names, parcels: Parcels) -> str:
+    """An entry for people; `parcels` as they were before it, as far as that is known."""
     who = names.get(entry.player_id, "the world")
-    what = "; ".join(_words(entry.changes, names))
+    what = "; ".join(_words(entry.changes, names, parcels)) or "nothing was changed"
     return f"{entry.seq:>10}  {when.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {entry.kind} by {who}: {what}"
 
 
-def _words(changes: list[Change], names: Names) -> Iterator[str]:
+def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[str]:
     for change in changes:
         match change:
             case Post(account, amount, balance):
@@ -139,14 +173,67 @@ def _words(changes: list[Change], names: Names) -> Iterator[str]:
                 yield f"hold {hold_id}: {in_words(amount)} of {_account(account, names)} for {why}"
             case Parcel():
                 name = f" “{change.name}”" if change.name else ""
-                price = f", for sale at {in_words(change.price)}" if change.price is not None else ""
-                place = f"{change.pw} x {change.ph} plots at plot ({change.px}, {change.py})"
-                yield f"parcel {change.parcel_id}{name} of {change.owner_name}, {place}{price}"
+                known = [
+                    f"parcel {change.parcel_id}{name} of {change.owner_name}, {_plots(change.rectangle)}"
+                ]
+                yield ", ".join([*known, *_news(change, parcels.get(change.parcel_id))])
             case Freed():
                 yield f"parcel {change.parcel_id} is nobody's"
             case Built():
                 tiles = len(change.edits) // CHUNK_EDIT.itemsize
                 yield f"{tiles} {'tile' if tiles == 1 else 'tiles'} of chunk ({change.cx}, {change.cy})"
+
+
+def _news(parcel: Parcel, before: Parcel | None) -> Iterator[str]:
+    """What holds on a parcel and did not before; where that is not known, what does not hold on land that was just claimed."""
+    if before is None:
+        before = Parcel(parcel.parcel_id, parcel.owner_id, parcel.owner_name, *parcel.rectangle)
+    was, now = dict(_facts(before)), dict(_facts(parcel))
+    yield from (words for what, words in now.items() if was.get(what) != words)
+    now_standing = {one.player_id for one in parcel.permits}
+    for one in before.permits:
+        if one.player_id not in now_standing:
+            yield f"{one.name} has no standing any more"
+
+
+def _facts(parcel: Parcel) -> Iterator[tuple[object, str]]:
+    """What may change about a parcel besides its owner, name and place: what it is about, and how it is, in words."""
+    yield "description", f"described “{parcel.description}”" if parcel.description else "not described"
+    yield "enter", "everybody may enter" if parcel.open_enter else "closed to whom nobody lets in"
+    yield "build", "everybody may build" if parcel.open_build else "only builders may build"
+    yield "price", "not for sale" if parcel.price is None else f"for sale at {in_words(parcel.price)}"
+    yield "to_let", f"to let {_terms(parcel.to_let)}" if parcel.to_let else "not to let"
+    yield "lease", _lease(parcel.lease) if parcel.lease else "let to nobody"
+    yield "way", f"a way for everybody over {_plots(parcel.way)}" if parcel.way else "no way for everybody"
+    yield "paid", f"upkeep paid until tick {parcel.paid_until}" if parcel.paid_until else "no upkeep begun"
+    yield "arrears", f"{parcel.arrears} periods of upkeep missed" if parcel.arrears else "no upkeep missed"
+    for one in parcel.permits:
+        yield one.player_id, f"{one.name} is {Standing(one.standing).name.lower()}"
+
+
+def _terms(terms: Terms) -> str:
+    renewed = "renewed" if terms.renewable else "not renewed"
+    return f"at {in_words(terms.rent)} for {_duration(terms.term_ms)}, {renewed}, deposit {in_words(terms.deposit)}"
+
+
+def _lease(lease: Lease) -> str:
+    leaving = ", and not longer" if lease.leaving else ""
+    return f"let to {lease.tenant_name} {_terms(lease.terms)}, until tick {lease.ends}{leaving}"
+
+
+def _plots(rectangle: Rectangle) -> str:
+    px, py, pw, ph = rectangle
+    return f"{pw} x {ph} plots at plot ({px}, {py})"
+
+
+def _duration(ms: int) -> str:
+    """World time in the two largest units that it has."""
+    parts = []
+    for unit, size in UNITS_MS:
+        count, ms = divmod(ms, size)
+        if count:
+            parts.append(f"{count} {unit}{'s' if count > 1 else ''}")
+    return " ".join(parts[:2]) or f"{ms} ms"
 
 
 def _account(account: int, names: Names) -> str:

@@ -1,25 +1,30 @@
 """`landworld migrate`: bring a database's tables to this code's version, back, or say where they are.
 
-The server migrates by itself at every start; this is for who wants it apart from that. No server may use the directory.
+The server migrates by itself at every start; this is for who wants it apart from that. `upgrade` never goes back. `downgrade` drops
+what older versions do not know; where rows are among it, it says how many and does nothing without --yes: make a backup first
+(`landworld backup`). While either works no server may use the directory.
 """
 
 import argparse
 import asyncio
 
-from persistence.migrations import current_revision, head_revision, migrate
+from persistence.migrations import NO_TABLES, WouldDrop, current_revision, go_back, head_revision, migrate
 from server.config import ConfigError
 from tools.database import FORESEEABLE, add_database, database, say
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the sub-command."""
-    parser = sub.add_parser("migrate", help="bring the database's tables to this version, or back")
+    parser = sub.add_parser(
+        "migrate", help="bring the database's tables to this version, or back", description=__doc__
+    )
     parser.add_argument(
         "action",
         choices=("upgrade", "downgrade", "current"),
         help="downgrade drops what older versions do not know, with all that is in it",
     )
     parser.add_argument("revision", nargs="?", help="default: the newest; needed for downgrade (base: none)")
+    parser.add_argument("--yes", action="store_true", help="downgrade although it drops rows")
     add_database(parser)
     parser.set_defaults(run=run)
 
@@ -34,6 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         say(str(error))
         return 2
+    except WouldDrop as error:
+        say(f"Nothing was changed: {error}.")
+        say("Save the world first with `landworld backup FILE`; then say --yes.")
+        return 1
     except FORESEEABLE as error:
         say(str(error))
         return 1
@@ -41,7 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> None:
-    async with database(arguments, alone=True) as dsn:
-        if arguments.action != "current":
-            await migrate(dsn, say, arguments.revision or "head")
-        print(f"{await current_revision(dsn) or 'none'} (newest: {head_revision()})")
+    action, revision = arguments.action, arguments.revision
+    async with database(arguments, alone=action != "current", make=action == "upgrade") as dsn:
+        if action == "upgrade":
+            await migrate(dsn, say, revision or "head")
+        elif action == "downgrade":
+            await go_back(dsn, say, revision, arguments.yes)
+        print(f"{await current_revision(dsn) or NO_TABLES} (newest: {head_revision()})")

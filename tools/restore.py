@@ -18,7 +18,7 @@ from persistence.audit import Findings, audit
 from server.config import ConfigError, load_config
 from tools.audit import Progress, show
 from tools.backup import KEYS
-from tools.database import FORESEEABLE, add_database, database, say
+from tools.database import FORESEEABLE, add_database, database, in_words, say
 
 MAY_BE_THERE = {"landworld.lock"}  # in a directory that counts as empty
 KEY_MODE = 0o600
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(str(error))
         return 2
     except (*FORESEEABLE, OSError) as error:
-        say(f"Not restored: {error}")
+        say(f"Not restored: {in_words(error)}")
         return 1
     show(found)
     return 1 if found.troubles else 0

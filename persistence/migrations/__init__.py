@@ -21,22 +21,64 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from persistence.store import CONNECT_SECONDS_MAX, SchemaMismatch, translated
+from persistence.store import CONNECT_SECONDS_MAX, SchemaMismatch, StoreError, translated
 
 _LOCK = 0x6C616E64  # "land"; the number only has to be the same for every server
 _Progress = Callable[[str], None]
 
+NO_TABLES = "none"  # where a version is named
+
+
+# Tables in which somebody's things may be: not partitions of another, nor the two with one row that the versions make themselves.
+_TABLES = """
+SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+    AND NOT relispartition AND relname NOT IN ('alembic_version', 'journal_pruned') ORDER BY relname
+"""
+
+
+class WouldDrop(StoreError):  # noqa: N818 (a person must decide)
+    """Tables with rows in them would be dropped, and nobody has agreed to that; all is as it was."""
+
 
 async def migrate(dsn: str, progress: _Progress, revision: str = "head") -> None:
-    """Bring the tables to `revision` (upgrade or, for an older one, downgrade; "base" is none at all).
+    """Bring the tables up to `revision`; never back.
 
-    Raises SchemaMismatch when the database is newer than this code, StoreRefused when a right is missing,
+    Raises SchemaMismatch when the database is newer than that or than this code, StoreRefused when a right is missing,
     StoreUnavailable. `progress` is called in the migration's thread.
     """
 
     def work(connection: Connection) -> None:
-        _wait_for_lock(connection, progress)
-        _migrate(connection, progress, revision)
+        found, wanted, steps = _way(connection, progress, revision)
+        if steps < 0:
+            raise SchemaMismatch(
+                f"the database is at version {found}, and going up never leads back to {wanted}"
+            )
+        if steps:
+            progress(f"bringing the database from version {found} to {wanted}")
+            command.upgrade(_config(connection), wanted)
+
+    await _in_transaction(dsn, work)
+
+
+async def go_back(dsn: str, progress: _Progress, revision: str, agreed: bool = False) -> None:
+    """Take the tables back to an older `revision` ("base": none at all), with what those of then cannot hold.
+
+    Raises WouldDrop unless it is `agreed` that rows go, SchemaMismatch when the database is older than that, and what `migrate` does.
+    """
+
+    def work(connection: Connection) -> None:
+        found, wanted, steps = _way(connection, progress, revision)
+        if steps > 0:
+            raise SchemaMismatch(f"the database is at version {found}, which is older than {wanted}")
+        if not steps:
+            return
+        progress(f"taking the database from version {found} back to {wanted}")
+        before = {} if agreed else _rows_of_tables(connection)
+        command.downgrade(_config(connection), "base" if wanted == NO_TABLES else wanted)
+        left = set(connection.scalars(text(_TABLES)))
+        lost = [f"{rows:,} of {name}" for name, rows in before.items() if rows and name not in left]
+        if lost:  # raised within the transaction, which takes all of it back
+            raise WouldDrop(f"going back from {found} to {wanted} drops rows: {', '.join(lost)}")
 
     await _in_transaction(dsn, work)
 
@@ -97,34 +139,37 @@ def _wait_for_lock(connection: Connection, progress: _Progress) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
-def _migrate(connection: Connection, progress: _Progress, revision: str) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    order = revisions()
-    found = _current(connection)
-    if found is not None and found not in order:
+def _way(connection: Connection, progress: _Progress, revision: str) -> tuple[str, str, int]:
+    """The version found, the one wanted, and how many steps up lie between (below zero: down), with the lock held.
+
+    Raises SchemaMismatch for versions that this code does not know.
+    """
+    _wait_for_lock(connection, progress)
+    order = [NO_TABLES, *revisions()]
+    found = _current(connection) or NO_TABLES
+    if found not in order:
         raise SchemaMismatch(
             f"the database is at version {found}, which this landworld ({order[-1]}) does not know: "
             "it was used by a newer one. Update landworld, or use another database or LANDWORLD_DATA."
         )
-    wanted = {"head": order[-1], "base": None}.get(revision, revision)
-    if wanted is not None and wanted not in order:
-        raise SchemaMismatch(f"there is no version {wanted}; there are {', '.join(order)}")
-    here, there = (order.index(r) if r else -1 for r in (found, wanted))
-    if here < there:
-        progress(f"bringing the database from version {found or 'none'} to {wanted}")
-        command.upgrade(config, wanted or "base")
-    elif here > there:
-        progress(f"taking the database from version {found} back to {wanted or 'none'}")
-        command.downgrade(config, wanted or "base")
+    wanted = {"head": order[-1], "base": NO_TABLES}.get(revision, revision)
+    if wanted not in order:
+        raise SchemaMismatch(f"there is no version {wanted}; there are {', '.join(order[1:])}")
+    return found, wanted, order.index(wanted) - order.index(found)
+
+
+def _rows_of_tables(connection: Connection) -> dict[str, int]:
+    names = list(connection.scalars(text(_TABLES)))
+    return {name: connection.scalar(text(f'SELECT count(*) FROM "{name}"')) or 0 for name in names}  # noqa: S608
 
 
 def _current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _config() -> Config:
+def _config(connection: Connection | None = None) -> Config:
     config = Config()
+    config.attributes["connection"] = connection
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config
 

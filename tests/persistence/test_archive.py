@@ -27,7 +27,7 @@ from persistence.archive import (
     write_tables,
 )
 from persistence.audit import audit
-from persistence.migrations import current_revision, head_revision, migrate
+from persistence.migrations import current_revision, go_back, head_revision
 from persistence.store import Batch, ChatLine, Entrant, SchemaMismatch, Store, account_key
 from tests.conftest import POOL_SIZE
 from tests.persistence.support import Chronicle, build, claim
@@ -277,7 +277,7 @@ async def test_a_backup_that_fails_leaves_no_file(tmp_path: Path, dsn: str) -> N
 async def test_an_archive_of_older_tables_is_brought_up_to_these(
     dsn: str, empty_dsn: str, tmp_path: Path
 ) -> None:
-    await migrate(dsn, print, "0002")
+    await go_back(dsn, print, "0002", agreed=True)
     connection = await asyncpg.connect(dsn)
     await connection.execute("INSERT INTO world (id, seed, epoch, tick) VALUES (1, 7, 3, 50)")
     await connection.execute("INSERT INTO tile_edits VALUES (0, 0, 2, 5, 4, 1, 10), (0, 0, 3, 5, 0, 1, 11)")

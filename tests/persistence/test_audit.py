@@ -9,7 +9,7 @@ import pytest
 from persistence import history as history_module
 from persistence.audit import Findings, audit
 from persistence.history import NoWorld
-from persistence.migrations import migrate
+from persistence.migrations import go_back
 from persistence.store import Batch, SchemaMismatch, Store
 from protocol.messages import LandAbandon
 from tests.conftest import POOL_SIZE, Execute
@@ -52,6 +52,18 @@ async def test_a_history_that_was_left_alone_is_well(dsn: str, history: Chronicl
 
 
 TAMPERED = {
+    "when": (
+        "UPDATE journal SET written_at = written_at - interval '3 days' WHERE seq = 5",
+        ["entry 5 was written, it says, earlier than the entry before"],
+    ),
+    "an epoch ahead": (
+        "UPDATE journal SET epoch = 77 WHERE seq = 5",
+        ["entry 5 is of an epoch that the world has not come to", "entry 6 is of an earlier epoch"],
+    ),
+    "an epoch of before": (
+        "UPDATE journal SET epoch = 0 WHERE seq = 10",
+        ["entry 10 is of an earlier epoch than the entry before"],
+    ),
     "a record": (
         """UPDATE journal SET record = replace(record::text, '"amount":-300', '"amount":-200')::json WHERE seq = 4""",
         [
@@ -89,19 +101,25 @@ TAMPERED = {
     ),
     "a balance": (
         "UPDATE accounts SET balance = balance + 1 WHERE account_id = 1",
-        ["account 1 is not in its table as"],
+        ["account 1 is not in its table as the journal says: balance is 9701, but should be 9700"],
     ),
     "an account from nowhere": (
         "INSERT INTO accounts VALUES (99, 5, 1)",
         ["account 99 is in its table, but"],
     ),
     "no account": ("DELETE FROM accounts WHERE account_id = -2", ["account -2 is missing"]),
-    "a hold": ("UPDATE holds SET amount = 501", ["hold 5 is not in its table as"]),
+    "a hold": (
+        "UPDATE holds SET amount = 501",
+        ["hold 5 is not in its table as the journal says: amount is 501, but should be 500"],
+    ),
     "no hold": ("DELETE FROM holds", ["hold 5 is missing"]),
-    "a parcel": ("UPDATE parcels SET owner_id = 1 WHERE parcel_id = 2", ["parcel 2 is not in its table as"]),
+    "a parcel": (
+        "UPDATE parcels SET owner_id = 1 WHERE parcel_id = 2",
+        ["parcel 2 is not in its table as the journal says: owner_id is 1, but should be 2"],
+    ),
     "a parcel's JSON": (
         """UPDATE parcels SET parcel = replace(parcel::text, 'Bea', 'Eve')::json WHERE parcel_id = 2""",
-        ["parcel 2 is not in its table as"],
+        ["parcel 2 is not in its table as the journal says: owner_name is 'Eve', but should be 'Bea'"],
     ),
     "no parcel": ("DELETE FROM parcels WHERE parcel_id = 4", ["parcel 4 is missing"]),
     "a surface": (r"UPDATE surfaces SET edits = '\x000004'", ["what stands on chunk (0, 0) is not"]),
@@ -232,9 +250,21 @@ async def test_an_audit_sees_one_moment_while_a_server_goes_on(dsn: str, history
     assert (await audit(dsn, nobody_looks)).entries == 14
 
 
+async def test_a_clock_that_was_set_back_is_no_change_by_hand(
+    dsn: str, sql: Execute, history: Chronicle
+) -> None:
+    """Guard: `greatest` in Store.save. The time an entry was written never goes down, whatever the clock does."""
+    await sql("UPDATE journal SET written_at = now() + interval '3 days' WHERE seq = 10")
+    more = history.do(ADA, claim(20, 0))
+    store = await Store.open(dsn, POOL_SIZE)
+    await store.save((await store.open_world(7)).epoch, Batch(11, entries=more))
+    await store.close()
+    assert (await audit(dsn, nobody_looks)).troubles == []
+
+
 async def test_tables_of_another_version_and_an_empty_database_are_told(dsn: str) -> None:
     with pytest.raises(NoWorld, match="no world in this database yet"):
         await audit(dsn, nobody_looks)
-    await migrate(dsn, print, "0002")
+    await go_back(dsn, print, "0002", agreed=True)
     with pytest.raises(SchemaMismatch, match=r"version 0002.*landworld migrate upgrade"):
         await audit(dsn, nobody_looks)

@@ -6,8 +6,11 @@ import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
 
-from persistence.migrations import current_revision, head_revision, migrate
+from persistence.audit import audit
+from persistence.migrations import WouldDrop, current_revision, go_back, head_revision, migrate
 from persistence.store import Batch, SchemaMismatch, Store, StoreRefused
+from protocol.edits import CHUNK_EDIT_FIELDS
+from protocol.messages import Role
 from tests.conftest import POOL_SIZE, START_S
 from tests.persistence.support import Chronicle, build, claim
 from tests.world.support import ADA, BEA
@@ -62,7 +65,7 @@ async def test_a_migration_that_is_cancelled_lets_go_of_the_database(empty_dsn: 
 
 async def test_down_to_nothing_and_up_again(dsn: str) -> None:
     said: list[str] = []
-    await migrate(dsn, said.append, "base")
+    await go_back(dsn, said.append, "base", agreed=True)
     assert await current_revision(dsn) is None
     await migrate(dsn, said.append)
     assert await current_revision(dsn) == head_revision()
@@ -90,7 +93,7 @@ SELECT cx, cy, max(newest) AS version, array_agg((tile::int, kind::int) ORDER BY
 async def test_what_was_built_survives_the_way_up_and_down(dsn: str) -> None:
     """tile_edits -> surfaces -> tile_edits -> surfaces: every chunk keeps its version and how each tile is now."""
     connection = await asyncpg.connect(dsn)
-    await migrate(dsn, print, "0002")
+    await go_back(dsn, print, "0002", agreed=True)
     await connection.execute(EDITS)
     await connection.execute(ANSWER)
     before = await connection.fetch(SEEN_BEFORE)
@@ -103,7 +106,7 @@ async def test_what_was_built_survives_the_way_up_and_down(dsn: str) -> None:
     answer = await connection.fetchrow("SELECT seq, result::text, player_id FROM answers")
     assert answer is not None
     assert tuple(answer) == (0, '{"tiles": 2}', 7)
-    await migrate(dsn, print, "0002")
+    await go_back(dsn, print, "0002", agreed=True)
     assert await connection.fetch(SEEN_BEFORE) == before
     gaps = "SELECT 1 FROM tile_edits GROUP BY cx, cy HAVING count(*) <> max(version) - 1 OR min(version) <> 2"
     assert await connection.fetch(gaps) == []
@@ -115,15 +118,24 @@ async def test_what_was_built_survives_the_way_up_and_down(dsn: str) -> None:
     await connection.close()
 
 
-async def test_a_world_with_land_and_money_goes_down_without_them_and_begins_a_journal_anew(dsn: str) -> None:
+async def world_with_land(dsn: str) -> Chronicle:
+    """Ada owns land with a wall on it; an admin's wall stands on nobody's."""
     told = Chronicle()
     told.do(ADA, claim(0, 0))
-    told.do(ADA, build((3, 0, Build.WALL)))
+    told.do(ADA, build((3, 0, Build.WALL), (0, 15, Build.PATH)))
+    told.do(BEA, build((16, 15, Build.WALL), (0, 16, Build.PATH)), Role.ADMIN)
     store = await Store.open(dsn, POOL_SIZE)
     await store.save((await store.open_world(7)).epoch, Batch(1, entries=told.entries))
     await store.close()
-    await migrate(dsn, print, "0002")
+    return told
+
+
+async def test_a_world_with_land_and_money_goes_down_without_them_and_begins_a_journal_anew(dsn: str) -> None:
+    """Guards: what stood on parcels goes with them, and what stays is in the opening; without either the audit is wrong for good."""
+    await world_with_land(dsn)
+    await go_back(dsn, print, "0002", agreed=True)
     await migrate(dsn, print)
+    assert (await audit(dsn, lambda done, of: None)).troubles == []
     store = await Store.open(dsn, POOL_SIZE)
     books, built = await store.books(), await store.all_built(lambda _: None)
     epoch = (await store.open_world(7)).epoch
@@ -131,9 +143,34 @@ async def test_a_world_with_land_and_money_goes_down_without_them_and_begins_a_j
     again.do(BEA, claim(0, 0))
     await store.save(epoch, Batch(2, entries=again.entries))
     assert (books.seq, books.balances, books.last_parcel_id) == (0, [], 0)
-    assert built == [(0, 0, 2, bytes([3, 0, Build.WALL]))]
+    kinds = {tile: kind for *_, edits in built for tile, kind in CHUNK_EDIT_FIELDS.iter_unpack(edits) if kind}
+    assert kinds == {15 * 32 + 16: Build.WALL, 16 * 32: Build.PATH}
     assert (await store.books()).seq == 1
+    assert (await audit(dsn, lambda done, of: None)).troubles == []
     await store.close()
+
+
+async def test_going_back_drops_nobodys_things_unasked(dsn: str) -> None:
+    """Guard: WouldDrop, raised within the transaction. Without it land and money are gone at a slip of the hand."""
+    await world_with_land(dsn)
+    with pytest.raises(WouldDrop, match="drops rows: 3 of accounts, 3 of answers") as raised:
+        await go_back(dsn, print, "base")
+    assert "1 of parcels" in str(raised.value)
+    assert "3 of journal" in str(raised.value)
+    assert await current_revision(dsn) == head_revision()
+    assert (await audit(dsn, lambda done, of: None)).troubles == []
+
+
+async def test_up_never_leads_down_nor_down_up(dsn: str) -> None:
+    """Guard: the direction. `upgrade 0002` of newer tables would else drop what they hold."""
+    with pytest.raises(
+        SchemaMismatch, match=f"version {head_revision()}, and going up never leads back to 0002"
+    ):
+        await migrate(dsn, print, "0002")
+    await go_back(dsn, print, "0001")
+    with pytest.raises(SchemaMismatch, match="version 0001, which is older than 0002"):
+        await go_back(dsn, print, "0002")
+    assert await current_revision(dsn) == "0001"
 
 
 async def test_a_database_newer_than_the_code_is_refused(dsn: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from persistence.store import (
@@ -14,11 +15,13 @@ from persistence.store import (
     LoginRefused,
     SchemaMismatch,
     Store,
+    StoreError,
     StoreRefused,
     StoreUnavailable,
     WorldMismatch,
     account_key,
     guest_key,
+    translated,
     wait_until_reachable,
 )
 from tests.conftest import POOL_SIZE, START_S, Execute
@@ -304,3 +307,10 @@ async def test_a_wrong_password_is_final_and_told_not_waited_for() -> None:
         with pytest.raises(LoginRefused, match=r"failed for user .ada.; look at the user and the password"):
             await wait_until_reachable(dsn, told.append, 3600)
     assert told == []
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(), asyncpg.PostgresError("")])
+def test_no_trouble_is_without_a_reason(error: Exception) -> None:
+    """Guard: _why. Some errors of the driver have no text; the log would say `PostgreSQL: ` and nothing more."""
+    with pytest.raises(StoreError, match=f"PostgreSQL: {type(error).__name__}"), translated():
+        raise error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+import structlog
 
 from persistence.journal import JOURNAL_AGE_S, JOURNAL_BYTES_MAX, JOURNAL_ENTRIES_MAX, Journal
 from persistence.store import StoredAnswer, StoreUnavailable
@@ -506,3 +507,23 @@ async def test_what_was_done_before_the_market_closed_is_answered_as_it_was(desk
     await desk.looked_up()
     assert [reply.result for reply in desk.tick().replies] == [first.result]
     assert desk.refused() == []
+
+
+async def test_an_outage_is_two_lines_of_the_log_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: `failures` in Actions._serve. Four lines a second would hide whatever else is wrong."""
+    monkeypatch.setattr("server.actions.RETRY_S", 0)
+    desk = Desk()
+    (task,) = desk.actions.start()
+    with structlog.testing.capture_logs() as lines:
+        desk.stored.fails = True
+        for _ in range(5):
+            desk.ask(LandAbandon(*ids(), 1))
+            await desk.looked_up()
+        desk.stored.fails = False
+        desk.ask(LandAbandon(*ids(), 1))
+        await desk.looked_up()
+    task.cancel()
+    assert [(line["event"], line.get("failures")) for line in lines] == [
+        ("actions_not_looked_up", None),
+        ("actions_looked_up_again", 5),
+    ]

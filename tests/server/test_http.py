@@ -17,6 +17,7 @@ from yarl import URL
 
 from server.config import HttpConfig, ServerConfig
 from server.http import BROWSER, POLICY, Health, ListenError, Usher, application, listen, naming
+from server.receipts import Notary
 from server.seam import Tally
 from server.telemetry import PHASES, TICK_BUCKETS_S, Counts, Histogram, Telemetry
 from tests.harness import WAIT_S, serving
@@ -195,6 +196,7 @@ def test_a_duration_counts_in_the_first_bucket_that_holds_it(seconds: float) -> 
 def test_a_running_server_has_these_pages_and_every_number_of_its_parts(data: Path) -> None:
     with serving(data) as server:
         assert json.loads(server.page("/health")) == {"status": "ok"}
+        assert server.page("/receipt-key") == Notary.of(data).public_key
         assert json.loads(server.page("/ready")) == {"status": "ready"}
         assert json.loads(server.page("/client.json"))["game_port"] == server.port
         assert "<html" in server.page("/")

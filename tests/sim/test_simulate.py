@@ -1,5 +1,6 @@
 """The simulation itself: the same seed runs the same way, a failure says which seed it was, time is virtual."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -9,6 +10,7 @@ from random import Random
 
 import pytest
 
+from tools.simulate import _seeds, add_parser
 from tools.simulate.clock import Process, Scheduler
 from tools.simulate.disk import Tables
 from tools.simulate.faults import FAULTS
@@ -43,6 +45,20 @@ def test_the_last_line_says_what_was_run() -> None:
     assert (report["seeds"], report["actions"], report["violations"]) == (2, 2 * ACTIONS, 0)
     assert 0 < report["acknowledged"] <= report["actions"]
     assert report["faults"] > 0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [("3..1", "holds no seed"), ("5..5", "holds no seed"), ("abc", "is no A..B")]
+)
+def test_no_seeds_are_wrong_use(seeds: str, words: str) -> None:
+    """Guard: the look at --seeds. Nothing was tried, and so nothing was found: that is no success."""
+    with pytest.raises(argparse.ArgumentTypeError, match=words):
+        _seeds(seeds)
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["simulate", "--seeds", seeds])
+    assert ended.value.code == 2
 
 
 def test_a_failure_ends_its_trace_and_names_its_promise(monkeypatch: pytest.MonkeyPatch) -> None:

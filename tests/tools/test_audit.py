@@ -50,7 +50,15 @@ def test_all_well_is_0_and_a_trouble_is_1_and_words(dsn: str, capsys: pytest.Cap
     assert call("--dsn", dsn, "--json") == 1
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "WRONG: entry 2 is missing"
+    assert shown[-2].endswith("things are wrong.")
     assert json.loads(shown[-1])["troubles"][0] == "entry 2 is missing"
+
+
+def test_one_thing_is_wrong(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(store_history(dsn))
+    asyncio.run(execute(dsn, "UPDATE world SET last_parcel_id = 1"))
+    assert call("--dsn", dsn) == 1
+    assert capsys.readouterr().out.endswith("Entries 1 to 3: 1 thing is wrong.\n")
 
 
 def test_the_database_of_a_directory_is_started_for_it_or_used_where_it_runs(

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_a_running_world_is_saved_and_restored_with_its_keys(
         assert (there / key).stat().st_mode & 0o077 == 0
     assert running_dsn(there) is None
     assert call("audit", "--data", str(there)) == 0
+
+
+def test_files_that_cannot_be_are_told_in_words(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: in_words. `[Errno 2]` says nothing to whoever runs a world."""
+    asyncio.run(world(data))
+    assert call("backup", str(tmp_path / "none" / "b.zip"), "--data", str(data)) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"No backup: .*none/b\.zip.*: No such file or directory\n", said)
+    assert call("restore", str(tmp_path / "none.zip"), "--data", str(data / "there")) == 1
+    said += capsys.readouterr().err
+    assert f"Not restored: {tmp_path}/none.zip: No such file or directory\n" in said
+    assert "Errno" not in said
 
 
 def test_without_keys_it_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,22 @@ import pytest
 
 from persistence import store as store_module
 from persistence.store import Batch, Entrant, Store, account_key
-from protocol.messages import LandAbandon, LandDescribe, LandOffer
+from protocol.messages import (
+    LandAbandon,
+    LandDescribe,
+    LandEase,
+    LandLeave,
+    LandLet,
+    LandOffer,
+    LandOpen,
+    LandPermit,
+    LandRent,
+    Standing,
+)
 from tests.conftest import POOL_SIZE
 from tests.persistence.support import Chronicle, build, claim
 from tests.tools.test_audit import execute
-from tests.world.support import ADA, BEA, ids
+from tests.world.support import ADA, BEA, CAL, ids
 from tools import journal
 from world.tiles import Build
 
@@ -92,6 +103,69 @@ def test_only_what_was_asked_for_is_shown(history: str, capsys: pytest.CaptureFi
     assert numbers("--from", "2", "--count", "2") == [2, 3]
     assert call("show", "--dsn", history, "--player", "Nobody") == 1
     assert "there is no player called Nobody" in capsys.readouterr().err
+
+
+def test_what_is_agreed_and_allowed_on_a_parcel_is_shown_as_it_changes(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: the facts of a parcel, each once and where it changes; all of them where a parcel comes up first."""
+
+    async def make() -> None:
+        told = Chronicle()
+        told.do(ADA, claim(0, 0, 2, 1))
+        told.do(ADA, LandDescribe(*ids(), 1, "Garden", "Roses"))
+        told.do(ADA, LandPermit(*ids(), 1, BEA, Standing.MANAGER))
+        told.do(ADA, LandOpen(*ids(), 1, False, True))
+        told.do(ADA, LandEase(*ids(), 1, 0, 0, 16, 16))
+        told.do(ADA, LandEase(*ids(), 1, 0, 0, 0, 0))
+        told.do(ADA, LandLet(*ids(), 1, 500, 5_400_000, 200, True))
+        told.do(CAL, LandRent(*ids(), 1, 500))
+        told.do(CAL, LandLeave(*ids(), 1))
+        told.happen()
+        store = await Store.open(dsn, POOL_SIZE)
+        await store.save((await store.open_world(7)).epoch, Batch(1, entries=told.entries))
+        await store.close()
+
+    asyncio.run(make())
+    assert call("show", "--dsn", dsn) == 0
+    news = [line.split("plots at plot (0, 0), ", 1)[-1] for line in shown(capsys)]
+    assert news[1:6] == [
+        "described “Roses”",
+        "Bea is manager",
+        "closed to whom nobody lets in, everybody may build",
+        "a way for everybody over 1 x 1 plots at plot (0, 0)",
+        "no way for everybody",
+    ]
+    terms = "at 5 BDT for 1 hour 30 minutes, renewed, deposit 2 BDT"
+    assert news[6] == f"to let {terms}"
+    assert re.fullmatch(
+        f"not to let, let to Cal {terms}, until tick \\d+, Bea has no standing any more", news[7]
+    )
+    assert re.fullmatch(f"let to Cal {terms}, until tick \\d+, and not longer", news[8])
+    assert news[9].endswith("test by the world: nothing was changed")
+    assert call("show", "--dsn", dsn, "--from", "9") == 0
+    first = shown(capsys)[0]
+    for fact in (
+        "“Garden”",
+        "described “Roses”",
+        "closed to whom",
+        "everybody may build",
+        f"let to Cal {terms}",
+    ):
+        assert fact in first
+
+
+def test_what_cannot_be_meant_is_told(history: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards: --from, --count and --parcel are looked at; silence would pass for an answer."""
+    for words in (("--count", "0"), ("--count", "-3"), ("--from", "0")):
+        assert call("show", "--dsn", history, *words) == 2
+        assert "--from and --count are 1 or more" in capsys.readouterr().err
+    assert call("show", "--dsn", history, "--from", "8") == 1
+    assert "there is no entry 8; the last is 7" in capsys.readouterr().err
+    assert call("show", "--dsn", history, "--parcel", "3") == 1
+    assert "there never was a parcel 3; the last is 2" in capsys.readouterr().err
+    assert call("show", "--dsn", history, "--player", "Cal") == 0
+    assert "No entry is like that." in capsys.readouterr().err
 
 
 def test_prune_says_where_history_begins_and_so_does_show(

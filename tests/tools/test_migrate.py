@@ -1,12 +1,16 @@
 """`landworld migrate` as a person calls it."""
 
 import argparse
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from persistence.embedded import DataDirectory
+from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.migrations import head_revision
+from tests.conftest import START_S
+from tests.tools import test_audit as audit
+from tests.tools.test_audit import store_history
 from tools import migrate
 
 NEWEST = head_revision()
@@ -38,6 +42,44 @@ def test_a_directory_in_use_is_left_alone(data: Path, capsys: pytest.CaptureFixt
     with DataDirectory(data):
         assert _call("upgrade", "--data", str(data)) == 1
     assert "in use by process" in capsys.readouterr().err
+
+
+def test_land_and_money_go_only_when_told_to(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards: `upgrade` never goes down, and --yes."""
+    asyncio.run(store_history(dsn))
+    assert _call("upgrade", "0002", "--dsn", dsn) == 1
+    assert "going up never leads back to 0002" in capsys.readouterr().err
+    assert _call("downgrade", "0002", "--dsn", dsn) == 1
+    said = capsys.readouterr().err
+    assert "3 of journal, 3 of parcels" in said
+    assert "landworld backup" in said
+    assert audit.call("--dsn", dsn) == 0
+    assert _call("downgrade", "0002", "--yes", "--dsn", dsn) == 0
+    assert _call("upgrade", "--dsn", dsn) == 0
+
+
+def test_a_directory_without_a_database_is_told_and_left_empty(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: `make`. Without it a slip of the hand makes a database, and finds it well."""
+    for words in (("current",), ("downgrade", "base")):
+        assert _call(*words, "--data", str(data)) == 1
+        assert "there is no database in" in capsys.readouterr().err
+    assert list(data.iterdir()) == []
+
+
+def test_where_it_is_can_be_asked_while_a_server_runs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard: `current` uses the database that runs."""
+
+    async def live() -> None:
+        with DataDirectory(data) as directory:
+            postgres = EmbeddedPostgres(directory.path, print, START_S)
+            await postgres.start()
+            assert await asyncio.to_thread(_call, "current", "--data", str(data)) == 0
+            await postgres.stop()
+
+    asyncio.run(live())
+    assert "none (newest" in capsys.readouterr().out
 
 
 def test_what_cannot_be_done_is_said(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:

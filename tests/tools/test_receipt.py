@@ -94,6 +94,43 @@ def test_what_is_no_receipt_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert call(str(tmp_path / "none")) == 2
 
 
+def test_what_is_no_receipt_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard: PARTS. What Python says of a missing key is no help to whoever has the file."""
+    (tmp_path / "x").write_bytes(b"{}")
+    assert call(str(tmp_path / "x")) == 1
+    said = capsys.readouterr().err
+    assert said == "NOT genuine: this is no receipt: it needs before, digest, entry, key, signature\n"
+    (tmp_path / "x").write_text(
+        json.dumps(dict.fromkeys(("before", "digest", "entry", "key", "signature"), 7))
+    )
+    assert call(str(tmp_path / "x")) == 1
+    assert "this is no receipt: a part of it cannot be read" in capsys.readouterr().err
+
+
+def test_the_public_key_is_printed_where_there_is_one(
+    signed: tuple[Path, str], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: no key is made for the asking."""
+    assert call("--print-key", "--data", str(signed[0].parent)) == 0
+    assert capsys.readouterr().out == f"{signed[1]}\n"
+    assert call("--print-key", "--data", str(data)) == 1
+    assert "no server has started there" in capsys.readouterr().err
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("--key", "zz"), ("--key", "00"), ()])
+def test_what_can_be_no_key_and_no_file_are_wrong_use(
+    signed: tuple[Path, str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: the look at --key. It is not the receipt that is not genuine."""
+    try:
+        code = call(*words, *([str(signed[0])] if words else []))
+    except SystemExit as error:
+        code = int(error.code or 0)
+    assert code == 2
+    assert "64 hexadecimal digits" in (said := capsys.readouterr().err) or "which FILE" in said
+
+
 def test_what_is_signed_but_no_entry_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Guard: the entry is read as one. With a key of one's own anything can be signed."""
     for entry in ("[1]", "{}", "7"):

@@ -274,12 +274,14 @@ def _shapes(protocol: Mapping[str, Any]) -> str:
 
 
 def _codes(protocol: Mapping[str, Any]) -> str:
-    intro = """\
+    intro = f"""\
 ## Codes
 
 Three kinds of trouble are never mixed. A *refusal* is a normal answer: nothing changed, the connection lives on. A
 *close* ends a connection that broke the protocol or has no place any more; the WebSocket close frame carries the code and
-a reason. Before the server closes for a reason of its own it sends [`closing`](#closing) where it can.
+a reason. Where there is more to say than that, the server sends [`closing`](#closing) before: when it stops
+({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), and when you do not read ({CloseCode.TOO_SLOW}).
+All other closes are the close frame alone.
 """
     tables = [
         f"### {name}\n\n{_enum(members, protocol['meanings'][name])}"

@@ -40,7 +40,13 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def _seeds(text: str) -> range:
     first, dots, end = text.partition("..")
-    return range(int(first), int(end) if dots else int(first) + 1)
+    try:
+        seeds = range(int(first), int(end) if dots else int(first) + 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no A..B, nor one seed") from None
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"{text} holds no seed: B comes after A, and is not one of them")
+    return seeds
 
 
 def simulate(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ is gone and its digest, and `journal_opening` the changes that make, out of noth
 tables are projections: they are written in the transaction of their entries, and say what is so after world.last_seq.
 
 The database refuses by itself: postings of an entry that do not sum to zero, a wallet below zero, two parcels on one plot.
-`surfaces` takes the place of `tile_edits`: each edited tile once, as packed CHUNK_EDIT records (protocol/edits.py).
+`surfaces` takes the place of `tile_edits`: each edited tile once, as packed CHUNK_EDIT records (protocol/edits.py). What was built
+before there was a journal is in its opening, so that the audit knows of it. On the way back land is nobody's again, and bare.
 """
 
 from alembic import op
@@ -116,6 +117,11 @@ FROM (
     FROM tile_edits ORDER BY cx, cy, tile, version DESC
 ) AS last_edit GROUP BY cx, cy
 |
+INSERT INTO journal_opening (place, change)
+SELECT row_number() OVER (ORDER BY cx, cy) - 1, json_build_object(
+    'type', 'built', 'cx', cx, 'cy', cy, 'version', version, 'edits', translate(encode(edits, 'base64'), E'\\n', ''))
+FROM surfaces
+|
 DROP TABLE tile_edits
 """
 
@@ -138,6 +144,10 @@ FROM (
     SELECT cx, cy, place, edits, 3 * greatest(0, place - version + length(edits) / 3)::integer AS at
     FROM surfaces, generate_series(1, version - 1) AS place
 ) AS edit
+|
+UPDATE tile_edits SET kind = 0 FROM parcels
+WHERE box(point(px + 0.25, py + 0.25), point(px + pw - 0.25, py + ph - 0.25))
+    && box(point(cx * 2 + tile % 32 / 16 + 0.5, cy * 2 + tile / 512 + 0.5))
 |
 DROP TABLE surfaces
 |
@@ -173,7 +183,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the tables of before; the journal, all land and all money go."""
+    """Back to the tables of before; the journal, all land with what stands on it, and all money go."""
     _run(_DOWN)
 
 
