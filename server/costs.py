@@ -7,7 +7,7 @@ have to be walked.
     describe, offer, let, permit       40     open, buy, transfer of 64 plots       210
     edit of 64 tiles in 64 chunks     510     undo of that                          530
     claim of 1 plot                   100     of 64 plots   620                     of a plot that closes a pocket   3,200
-    split of 64 plots                 150     of 64 x 1 in vain, looking for a way 20,000
+    split of 64 plots                 170
     abandon of 1 plot                 100     of 64 that are fully built 12,000     rent of these   1,400
     ease                            2,000
 """
@@ -54,7 +54,6 @@ WALK_US = 3_200  # open land must be walked, because the plots around a claim ar
 TILES_FREE = 8  # tiles of an edit that cost nothing more
 PER_TILE_US = 8
 STANDING_PER_US = 1.4  # tiles that are taken away in a microsecond
-WAY_PER_US = 13  # strips, by length, looked at for a way in a microsecond
 
 
 def plots_of(land: LandClaim | LandQuote) -> Rectangle:
@@ -87,11 +86,7 @@ class Costs:
             return PLAIN_US
         first, more = PER_PLOT_US[kind]
         cost = first + more * (parcel.pw * parcel.ph - 1)
-        if isinstance(request, LandAbandon):
-            return cost + self._standing(parcel)
-        if isinstance(request, LandSplit) and request.ease:
-            return cost + parcel.pw * parcel.ph * max(parcel.pw, parcel.ph) ** 2 // WAY_PER_US
-        return cost
+        return cost + self._standing(parcel) if isinstance(request, LandAbandon) else cost
 
     def take(self, request: AnyDurable) -> None:
         """It enters the tick."""

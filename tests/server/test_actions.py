@@ -513,7 +513,7 @@ async def test_an_outage_is_two_lines_of_the_log_however_many_ask(monkeypatch: p
     """Guard: `failures` in Actions._serve. Four lines a second would hide whatever else is wrong."""
     monkeypatch.setattr("server.actions.RETRY_S", 0)
     desk = Desk()
-    (task,) = desk.actions.start()
+    tasks = desk.actions.start()
     with structlog.testing.capture_logs() as lines:
         desk.stored.fails = True
         for _ in range(5):
@@ -522,7 +522,8 @@ async def test_an_outage_is_two_lines_of_the_log_however_many_ask(monkeypatch: p
         desk.stored.fails = False
         desk.ask(LandAbandon(*ids(), 1))
         await desk.looked_up()
-    task.cancel()
+    for task in tasks:
+        task.cancel()
     assert [(line["event"], line.get("failures")) for line in lines] == [
         ("actions_not_looked_up", None),
         ("actions_looked_up_again", 5),

@@ -17,7 +17,6 @@ from protocol.messages import (
     LandSplit,
     TileEdit,
 )
-from server.actions import TICK_US_MAX
 from server.costs import PLAIN_US, WALK_US, Costs
 from tests.world.support import ADA, RULES, World, act, ids
 from world.commands import AnyDurable
@@ -57,8 +56,7 @@ def edit(tiles: int) -> TileEdit:
         (LandOpen(*ids(), LONG, True, True), 200, 300),
         (LandRent(*ids(), SQUARE, 1), 1_300, 1_600),
         (LandSplit(*ids(), LONG, Cut.VERTICAL, 16), 150, 250),
-        (LandSplit(*ids(), LONG, Cut.VERTICAL, 16, True), 19_000, TICK_US_MAX),
-        (LandSplit(*ids(), SQUARE, Cut.VERTICAL, 16, True), 300, 600),
+        (LandSplit(*ids(), LONG, Cut.VERTICAL, 16, True), 150, 250),
         (LandAbandon(*ids(), ONE), 60, 100),
         (claim(0, 0), 60, 100),
         (claim(0, 0, 8, 8), 600, 800),
