@@ -180,7 +180,7 @@ def _check_open_land(state: State, rectangle: Rectangle) -> None:
     if not has_way_out(rectangle, is_open):
         raise Refusal(RefusalCode.CUT_OFF, "There is no open land beside this: nobody could get there.")
     for parcel in cut_off(state, rectangle, is_open):
-        text = f"This would take the last way to {called(parcel)}; leave a plot free."
+        text = f"This would take the last way to {called(parcel, begins=False)}; leave a plot free."
         raise Refusal(RefusalCode.CUT_OFF, text)
     check_one_piece(rectangle, is_open)
 
@@ -318,7 +318,7 @@ def ease(state: State, act: Act, request: LandEase) -> Outcome:
     if request.width and request.height:
         way = _rectangle(request.x, request.y, request.width, request.height)
         if overlap(way, parcel.rectangle) != way:
-            raise Refusal(RefusalCode.BAD_REQUEST, f"This is not all within {called(parcel)}.")
+            raise Refusal(RefusalCode.BAD_REQUEST, f"This is not all within {called(parcel, begins=False)}.")
         _check_free_to_walk(state, way)
     check_way(state, parcel, way)
     return changed(state, parcel, way=way)
@@ -370,11 +370,11 @@ def buy(state: State, act: Act, request: LandBuy) -> Outcome:
 # --- common ---
 
 
-def called(parcel: Parcel) -> str:
-    """A parcel for people."""
-    return (
-        f"“{parcel.name}”" if parcel.name else f"The land of {parcel.owner_name} (parcel {parcel.parcel_id})"
-    )
+def called(parcel: Parcel, begins: bool = True) -> str:
+    """A parcel for people; whether it `begins` a sentence."""
+    if parcel.name:
+        return f"“{parcel.name}”"
+    return f"{'The' if begins else 'the'} land of {parcel.owner_name} (parcel {parcel.parcel_id})"
 
 
 def who_can_change(parcel: Parcel) -> str:
@@ -395,7 +395,9 @@ def _managed(state: State, act: Act, parcel_id: int) -> Parcel:
     """The parcel, if the player manages it at least. Raises Refusal."""
     parcel = find(state, parcel_id)
     if parcel.standing(act.player_id) < Standing.MANAGER:
-        text = f"{called(parcel)} is not yours; {who_can_change(parcel)} can do this."
+        let = parcel.lease is not None and act.player_id == parcel.owner_id
+        whose = f"is let to {parcel.holder_name}" if let else "is not yours"
+        text = f"{called(parcel)} {whose}; {who_can_change(parcel)} can do this."
         raise Refusal(RefusalCode.NOT_OWNER, text)
     return parcel
 

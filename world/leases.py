@@ -33,6 +33,14 @@ from world.parcels import Before, Lease, Parcel, Terms
 from world.state import State
 
 NO_HOLD = 0
+UNITS_MS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000))
+
+
+def term_in_words(term_ms: int) -> str:
+    """A term for people, in the largest unit that it fills."""
+    word, unit_ms = next((one for one in UNITS_MS if term_ms >= one[1]), UNITS_MS[-1])
+    count = round(term_ms / unit_ms, 2)
+    return f"{count:g} {word}{'' if count == 1 else 's'}"
 
 
 def let(state: State, act: Act, request: LandLet) -> Outcome:
@@ -43,7 +51,9 @@ def let(state: State, act: Act, request: LandLet) -> Outcome:
     check_off_market(replace(parcel, to_let=None))  # an offer may take the place of another
     shortest = state.rules.land.lease_term_ms_min
     if request.term_ms is None or request.term_ms < shortest:
-        raise Refusal(RefusalCode.BAD_REQUEST, f"A term has {shortest} ms at least; say how long it runs.")
+        raise Refusal(
+            RefusalCode.BAD_REQUEST, f"A term has {term_in_words(shortest)} at least; say how long it runs."
+        )
     terms = Terms(request.rent, request.deposit or 0, request.term_ms, bool(request.renewable))
     return changed(state, parcel, to_let=terms)
 
@@ -87,7 +97,8 @@ def _as_seen(parcel: Parcel, request: LandRent) -> Terms:
         terms.deposit if request.deposit is None else request.deposit,
     )
     if seen != (terms.rent, terms.term_ms, terms.deposit):
-        text = f"{called(parcel)} costs {in_words(terms.rent)} for {terms.term_ms} ms now, and a deposit of {in_words(terms.deposit)}."
+        rent, deposit = in_words(terms.rent), in_words(terms.deposit)
+        text = f"{called(parcel)} costs {rent} for {term_in_words(terms.term_ms)} now, and a deposit of {deposit}."
         raise Refusal(RefusalCode.CHANGED, text)
     return terms
 
@@ -108,7 +119,7 @@ def leave(state: State, act: Act, request: LandLeave) -> Outcome:
     """Notice is given."""
     parcel = find(state, request.parcel_id)
     if parcel.lease is None:
-        raise Refusal(RefusalCode.CHANGED, f"Nobody rents {called(parcel)}.")
+        raise Refusal(RefusalCode.CHANGED, f"Nobody rents {called(parcel, begins=False)}.")
     if act.player_id not in (parcel.owner_id, parcel.lease.tenant_id):
         text = f"Only {parcel.lease.tenant_name} and {parcel.owner_name} can do this."
         raise Refusal(RefusalCode.NOT_OWNER, text)

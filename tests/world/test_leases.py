@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.edits import EDITS_MAX
+from protocol.errors import Refusal
 from protocol.messages import (
     Cut,
     LandAbandon,
@@ -30,7 +31,7 @@ from protocol.messages import (
 )
 from tests.world.support import ADA, BEA, CAL, World, act, ids, outcome
 from tests.world.test_land import LAND, NO, Row, build, claim, got, held, rules, split
-from world import queries
+from world import leases, queries
 from world.building import kinds_on
 from world.commands import AnyDurable, Settle
 from world.digest import digest
@@ -426,3 +427,16 @@ def test_no_money_is_made_or_lost_and_each_deposit_comes_back_once(steps: list[A
     assert (state.ledger.holds, state.ledger.balance(ESCROW)) == ({}, 0)
     assert sums.put_in == sums.got_back
     assert len(state.parcels.dues) == 0
+
+
+def test_terms_are_told_in_the_unit_they_fill() -> None:
+    terms = (3_000, 90_000, 3_600_000, 216_000_000)
+    told = ["3 seconds", "1.5 minutes", "1 hour", "2.5 days"]
+    assert [leases.term_in_words(term) for term in terms] == told
+
+
+def test_an_owner_is_told_that_the_land_is_let_and_not_that_it_is_not_theirs() -> None:
+    world = run(CLAIMED, (ADA, let(), OK), (BEA, rent(), held(1)))
+    (reply,) = world.do(act(ADA, LandOpen(*ids(), 1, False, False))).replies
+    assert isinstance(reply.result, Refusal)
+    assert "is let to" in reply.result.message
