@@ -290,7 +290,7 @@ def take_for_granted(patch: pytest.MonkeyPatch, trouble: str) -> None:
 def test_without_this_guard_a_seed_fails(
     remove: Remove, finding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first thing that any of the seeds finds is this, or in some seed it is: rules that were taken out may show in other ways, too."""
+    """In some seed this is the first thing found; rules that were taken out may show in other ways, too."""
     remove(monkeypatch)
     found = []
     for seed in (*SEEDS, *RARE):
