@@ -1,4 +1,4 @@
-"""Entries as rows of the tables: what one flush writes, statement by statement.
+"""Entries as rows of the tables: what one flush writes, in one statement.
 
 The journal gets every entry; the projections only how each thing is at the end of the batch, however often it changed. Of what is
 built the whole surface of a chunk is written, so what the disk has of it is kept here, too (`Surfaces`): the world is ahead of the
