@@ -228,7 +228,7 @@ def _histogram(axes: Any, values: Sequence[float], label: str, colour: str) -> N
     if not values:
         axes.text(0.5, 0.5, "nothing measured", ha="center", va="center", transform=axes.transAxes)
         return
-    top = max(percentile(values, 0.999) or 0.0, 1.0) * 1.1
+    top = max(percentile(values, 0.99) or 0.0, 1.0) * 1.5
     outside = sum(value > top for value in values)
     axes.hist(np.asarray(values), bins=60, range=(0, top), color=colour, alpha=0.85)
     for share in (0.5, 0.99):
