@@ -88,14 +88,16 @@ def test_what_a_crash_undid_is_gone_though_others_built_as_much(data: Path, visi
 
     Without it the page holds the version that the server has, with other tiles, and is never told.
     """
-    with serving(data, {"WORLD__SPAWN_RADIUS": 2}) as server:
+    settings = {"WORLD__SPAWN_RADIUS": 2}
+    with serving(data, settings) as server:
         build(server, (20, 24, Build.PAVING))
         ada = visit(server).enter()
         ada.until(BUILT, [20, 24, Build.PAVING, 100])
         with seen_and_not_stored(server, (20, 20, Build.WALL)):
             ada.until(BUILT, [20, 20, Build.WALL, 0])
-        server.start()
-        build(server, (20, 22, Build.PATH))
+    ports = {"SERVER__PORT": server.port, "HTTP__PORT": server.http_port}
+    with serving(data, settings | ports) as again:
+        build(again, (20, 22, Build.PATH))
         ada.until(BUILT, [20, 22, Build.PATH, 100])
         ada.until("w.at(20.5, 20.5).built === 0 && w.at(20.5, 20.5).walk > 0")
         ada.until(BUILT, [20, 24, Build.PAVING, 100])
