@@ -455,7 +455,7 @@ def _justified(request: Any, player_id: int, page: Page, answer: Refused) -> boo
         case RefusalCode.INSUFFICIENT_FUNDS:
             return f"there are {in_words(page.balances.get(player_id, GRANT))} in" in text
         case RefusalCode.CHANGED:
-            return parcel is not None and _offered(request, parcel) in text
+            return parcel is not None and _offered(request, parcel, player_id) in text
         case RefusalCode.NOT_FOUND if "no such parcel" in text:
             return parcel is None or page.parcels.get(getattr(request, "other_id", parcel.parcel_id)) is None
         case RefusalCode.NOT_OWNER if (tile := _TILE.match(text)) is not None:
@@ -486,9 +486,11 @@ def _explains(parcel: Parcel | None, text: str) -> bool:
     )
 
 
-def _offered(request: Any, parcel: Parcel) -> str:
+def _offered(request: Any, parcel: Parcel, player_id: int) -> str:
     """What must stand in a refusal with CHANGED."""
     match request:
+        case LandBuy() if parcel.given_to == player_id:
+            return in_words(0)
         case LandBuy():
             return "not for sale" if parcel.price is None else in_words(parcel.price)
         case LandRent():
