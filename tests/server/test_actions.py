@@ -15,17 +15,16 @@ from persistence.store import StoredAnswer, StoreUnavailable
 from protocol.edits import TILE_EDIT, pack
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
-    Cut,
     LandAbandon,
     LandBuy,
     LandClaim,
     LandClaimResult,
     LandDescribe,
+    LandEase,
     LandLet,
     LandOffer,
     LandPermit,
     LandRent,
-    LandSplit,
     LandTransfer,
     Ok,
     Role,
@@ -34,12 +33,12 @@ from protocol.messages import (
     TileUndo,
 )
 from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, content_of
+from server.costs import FLAT_US
 from server.survey import Survey
 from tests.server.support import LAND, Stored, Thread, until
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
 from world.commands import Act, AnyDurable, Settle
 from world.entries import Entry
-from world.parcels import Parcel
 from world.sizes import WORST_BYTES, WORST_BYTES_OTHERWISE
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.terrain import Ground
@@ -192,14 +191,14 @@ async def test_nobody_waits_for_the_ground_under_the_claim_of_another(desk: Desk
 # --- time ---
 
 
-async def test_what_enters_a_tick_fits_into_its_time(desk: Desk) -> None:
-    """Guard: TICK_US_MAX in Room.take. Splits that look for a way in vain."""
-    desk.state.parcels.put(Parcel(1, ADA, "Ada", 0, 0, 64, 1))
-    splits: list[AnyDurable] = [LandSplit(*ids(), 1, Cut.VERTICAL, 16, True) for _ in range(4)]
-    for player_id, split in zip((ADA, BEA, CAL, ADA), splits, strict=True):
-        desk.ask(split, by=player_id)
+async def test_what_enters_a_tick_fits_into_its_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: TICK_US_MAX in Room.take."""
+    monkeypatch.setitem(FLAT_US, LandEase, 20_000)
+    dear: list[AnyDurable] = [LandEase(*ids(), 1, 0, 0, 16, 16) for _ in range(4)]
+    for player_id, ease in zip((ADA, BEA, CAL, ADA), dear, strict=True):
+        desk.ask(ease, by=player_id)
     await desk.looked_up()
-    assert [[act.request for act in desk.admitted()] for _ in splits] == [[one] for one in splits]
+    assert [[act.request for act in desk.admitted()] for _ in dear] == [[one] for one in dear]
 
 
 async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
@@ -210,16 +209,16 @@ async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
     assert 600 <= len(desk.admitted()) <= 650
 
 
-async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk) -> None:
+async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard: PLAYER_US_MAX in Room.is_turn_of. The others go before what is left of it."""
-    desk.state.parcels.put(Parcel(1, ADA, "Ada", 0, 0, 64, 1))
-    splits: list[AnyDurable] = [LandSplit(*ids(), 1, Cut.VERTICAL, 16, True) for _ in range(3)]
+    monkeypatch.setitem(FLAT_US, LandEase, 20_000)
+    dear: list[AnyDurable] = [LandEase(*ids(), 1, 0, 0, 16, 16) for _ in range(3)]
     others: list[AnyDurable] = [LandDescribe(*ids(), 1, "a", "b") for _ in range(3)]
-    desk.ask(*splits)
+    desk.ask(*dear)
     desk.ask(*others, by=BEA)
     await desk.looked_up()
-    assert [act.request for act in desk.admitted()] == [splits[0], *others]
-    assert [act.request for act in desk.admitted()] == [splits[1]]
+    assert [act.request for act in desk.admitted()] == [dear[0], *others]
+    assert [act.request for act in desk.admitted()] == [dear[1]]
 
 
 # --- queues ---

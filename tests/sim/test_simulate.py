@@ -65,7 +65,7 @@ def test_a_failure_ends_its_trace_and_names_its_promise(monkeypatch: pytest.Monk
     monkeypatch.setattr(Tables, "unstored", lambda _, entries: list(entries))
     outcome = Town(0, ACTIONS).run()
     assert outcome.violations
-    assert outcome.violations[-1] in outcome.trace[-2]
+    assert any(outcome.violations[-1] in line for line in outcome.trace[-3:])
 
 
 def test_every_fault_happens_within_the_seeds_of_ci() -> None:

@@ -50,6 +50,7 @@ PARCEL: Fields = {
     "upkeep_ms": None,
     "arrears": None,
     "way": None,
+    "given_to": None,
 }
 TERMS: Fields = {"rent": 5_000, "deposit": 10_000, "term_ms": 86_400_000, "renewable": True}
 NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
@@ -242,6 +243,7 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_freed", {"parcel_id": U32_MAX}),
     ("entry_denied", {"parcel_id": 1, "trouble": 0, "message": "Ada lets nobody in."}),
     ("land_changed", {"parcel": {**PARCEL, "to_let": TERMS, "upkeep_ms": 0, "arrears": 65535}}),
+    ("land_changed", {"parcel": {**PARCEL, "given_to": 4294967295}}),
     ("land_changed", {"parcel": {**PARCEL, "way": {"x": -32, "y": 16, "width": 16, "height": 16}}}),
     (
         "land_changed",
