@@ -44,9 +44,7 @@ CHAT_PENDING_MAX = 10_000
 CHAT_BATCH_MAX = 2_000  # lines in one transaction
 ENTRIES_BATCH_MAX = 2_000  # of the journal in one transaction: all that it may hold
 BATCH_BYTES_MIN = 32_768  # of records; at less than that in one transaction the database counts as away
-GROW_MS_MAX = (
-    2_000  # a save that took longer is no reason to try a larger one: store.py gives one up after 8 s
-)
+GROW_MS_MAX = 2_000  # a save that took longer is no reason to try a larger one: the store gives up after 8 s
 PRUNE_INTERVAL_MS = 600_000
 
 _log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""Durable requests on their way into the tick, and the questions that the database answers.
+"""Durable requests on their way into the tick.
 
     ask      a request comes; it waits in one bounded queue
     look up  was it done before? who is meant? - one statement for all that wait. Is there land? - survey.py
@@ -13,7 +13,6 @@ here: its answer waits for the disk (withheld.py).
 """
 
 import asyncio
-import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Callable
@@ -41,6 +40,7 @@ from protocol.messages import (
 from server.books import Books
 from server.costs import Costs, plots_of
 from server.survey import Survey
+from server.tasks import end
 from world.commands import Act, AnyDurable, Settle
 from world.sizes import ENTRY_BYTES_MAX, Sizes
 from world.state import State
@@ -53,9 +53,7 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
-TICK_US_MAX = (
-    25_000  # of a tick of 50 ms, for all actions (costs.py): some 600 plain ones; more would make it late
-)
+TICK_US_MAX = 25_000  # of a tick of 50 ms, for all actions (costs.py): some 600 plain ones
 PLAYER_US_MAX = 5_000  # of that, for the actions of one player; their first may take more
 SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
@@ -158,10 +156,7 @@ class Actions:
 
     async def stop(self) -> None:
         """Ends. What waits is not done."""
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
 
     def ask(
         self, player_id: int, name: str, role: Role, session: int, request: AnyDurable, answer: Answer
@@ -197,10 +192,9 @@ class Actions:
         answer: Callable[[int], None],
         wanted: Callable[[], bool],
     ) -> bool:
-        """Survey.ask of a piece of land, which has no dry plots where it is too large for any rule."""
-        px, py, pw, ph = plots_of(land)
-        fits = pw * ph <= self._state.rules.land.parcel_plots_max
-        return self._survey.ask(player_id, (px, py, pw, ph) if fits else (0, 0, 0, 0), answer, wanted)
+        """Survey.ask of a piece of land."""
+        rectangle = plots_of(land, self._state.rules.land.parcel_plots_max)
+        return self._survey.ask(player_id, rectangle, answer, wanted)
 
     def admit(self) -> list[Act | Settle]:
         """What enters this tick: what is due by itself, and then what players ask for."""

@@ -374,11 +374,10 @@ class Connection(asyncio.Protocol):
         if self.outbox.full:
             raise Refusal(RefusalCode.UNAVAILABLE, "Read what was sent before asking for more.", 1000)
         ground, key = self._gate.ground, pack(request.cx, request.cy)
-        delivery, newest, edits = ground.update(key, request.version)
-        if delivery is Delivery.WHOLE:
+        if ground.needs_whole(key, request.version):
             ground.get(key, lambda framed: self._send_whole(request, key, framed))
         else:
-            self._send_chunk(request, delivery, newest, edits)
+            self._send_chunk(request, *ground.update(key, request.version))
 
     def _send_whole(self, request: ChunkGet, key: int, framed: bytes) -> None:
         """The ground, and what is built on it by now."""

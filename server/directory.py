@@ -21,6 +21,7 @@ from protocol.messages import PROTOCOL_VERSION, Hello, PlayerFind, PlayerFound, 
 from server.auth import BadToken, Identity, Signer, check_name
 from server.chunks import Chunks
 from server.spawn import MIDDLE
+from server.tasks import end
 
 BATCH_SIGN_INS = 256
 RETRY_AFTER_MS = 2_000
@@ -111,11 +112,7 @@ class Directory:
 
     async def stop(self) -> None:
         """Ends; what waits is forgotten, as the connections are closed."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks)
 
     def sign_in(self, hello: Hello, entered: Entered) -> None:
         """Answers with a Newcomer or a Refusal. Raises Refusal for what can be said at once."""

@@ -65,16 +65,20 @@ class Ground:
         surface = self._surfaces.get(key)
         return VERSION_BARE if surface is None else surface.version
 
-    def update(self, key: int, held: int | None) -> tuple[Delivery, int, bytes]:
-        """How whoever holds a version, or none, is brought up to date; the newest version; the `chunk_edits` for it, if one is needed.
+    def needs_whole(self, key: int, held: int | None) -> bool:
+        """Whether whoever holds a version, or none, must have the bare ground, too.
 
         A version is one of this start of the server: what is held from another one is held as VERSION_BARE (PROTOCOL.md).
         """
-        newest = self.version(key)
-        if held is None or not VERSION_BARE <= held <= newest:
-            return Delivery.WHOLE, newest, self._edits_since(key, VERSION_BARE)
-        edits = self._edits_since(key, held)
-        return Delivery.EDITS if edits else Delivery.CURRENT, newest, edits
+        return held is None or not VERSION_BARE <= held <= self.version(key)
+
+    def update(self, key: int, held: int | None) -> tuple[Delivery, int, bytes]:
+        """How that is brought up to date; the newest version; the `chunk_edits` for it, if one is needed."""
+        if self.needs_whole(key, held):
+            held = None
+        edits = self._edits_since(key, VERSION_BARE if held is None else held)
+        delivery = Delivery.WHOLE if held is None else Delivery.EDITS if edits else Delivery.CURRENT
+        return delivery, self.version(key), edits
 
     def _edits_since(self, key: int, version: int) -> bytes:
         """A `chunk_edits` message; nothing where nothing came since."""

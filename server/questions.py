@@ -10,7 +10,6 @@ None is asked while the database is away, and what is not told after OVERDUE_S i
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from protocol.messages import (
 from server.actions import OVERDUE_S, Actions, unavailable
 from server.costs import Costs
 from server.receipts import Notary, concerns
+from server.tasks import end
 from server.turns import Turns
 from server.withheld import Later
 from world import land
@@ -90,9 +90,7 @@ class Questions:
     async def stop(self) -> None:
         """Ends; what waits is forgotten, as the connections are closed."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     def ask(self, player_id: int, request: Any, answer: Answer) -> None:
         """Answers, perhaps at once. Raises Refusal for what can be said at once."""

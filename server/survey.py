@@ -5,7 +5,6 @@ players take turns. Chunks that were looked at lately are remembered, and need n
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -48,19 +47,10 @@ class Survey:
         self._known: dict[int, Dry] = {}
         self._turns: Turns[Look] = Turns(LOOKS_PER_PLAYER_MAX)
         self._work = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:
         """Begins to look; returns the work, to be supervised."""
-        self._task = asyncio.create_task(self._run(), name="survey")
-        return self._task
-
-    async def stop(self) -> None:
-        """Ends; what waits is forgotten."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        return asyncio.create_task(self._run(), name="survey")
 
     def ask(
         self, player_id: int, rectangle: Rectangle, answer: Callable[[int], None], wanted: Callable[[], bool]
@@ -70,16 +60,16 @@ class Survey:
         False where the player waits for too many already.
         """
         look = Look(_by_chunk(rectangle), answer, wanted)
-        self._count(look, look.plots_of)
+        self._count(look)
         if not look.plots_of:
             answer(look.dry)
             return True
         self._work.set()
         return self._turns.put(player_id, look)
 
-    def _count(self, look: Look, chunks: dict[int, list[tuple[int, int]]]) -> None:
-        """Takes in what is known of some of its chunks."""
-        for cell in [cell for cell in chunks if cell in self._known]:
+    def _count(self, look: Look) -> None:
+        """Takes in what is known of its chunks."""
+        for cell in [cell for cell in look.plots_of if cell in self._known]:
             dry = self._known[cell]
             look.dry += sum(dry[row][column] for column, row in look.plots_of.pop(cell))
 
@@ -95,7 +85,7 @@ class Survey:
                     await asyncio.get_running_loop().run_in_executor(self._executor, self._look, cells)
                 )
             for player_id, look in looks:
-                self._count(look, look.plots_of)
+                self._count(look)
                 if look.plots_of:
                     self._turns.put_back(player_id, look)
                 else:

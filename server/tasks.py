@@ -1,6 +1,7 @@
 """Work that goes on beside the tick is watched: what dies takes the server down, with a word, and is never just missing."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,3 +16,12 @@ def supervise(task: "asyncio.Task[Any]", on_broken: Broken) -> None:
             on_broken(task.get_name(), error)
 
     task.add_done_callback(ended)
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancels them and waits for their ends. Raises what one of them had died of."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -68,9 +68,7 @@ class Withheld:
     def __init__(self) -> None:
         self._places: list[int] = []  # a heap of those where something waits
         self._parts: dict[int, Part] = {}  # what waits there
-        self._denied: dict[
-            int, Denial
-        ] = {}  # by player_id: one each, however often they are stopped meanwhile
+        self._denied: dict[int, Denial] = {}  # by player_id: one each, however often they are stopped
 
     def __len__(self) -> int:
         return len(self._places)
@@ -135,10 +133,11 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
     for change in entry.changes:
         match change:
             case Parcel():
-                told = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
-                part.casts.append((change.cells(), codec.encode(told)))
+                news = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
+                told = codec.encode(news)
+                part.casts.append((change.cells(), told))
                 if change.given_to in state.players.slot_of:
-                    part.heard.append((codec.encode(told), [change.given_to]))
+                    part.heard.append((told, [change.given_to]))
             case Freed():
                 part.casts.append((change.cells(), codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:

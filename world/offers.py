@@ -73,9 +73,7 @@ class Offers:
 
     def nearest(self, place: Place) -> Iterator[int]:
         """The parcel_ids, nearest first; of two as near the lower. Nothing may change meanwhile."""
-        seen: list[
-            tuple[float, int, Square]
-        ] = []  # squared distance; parcel_id, 0 for a square; which square
+        seen: list[tuple[float, int, Square]] = []  # squared distance; parcel_id, 0: a square; which
         tops = ((LEVELS - 1, x, y) for x in (-1, 0) for y in (-1, 0))
         self._see(seen, (square for square in tops if square in self._squares), place)
         while seen:

@@ -27,8 +27,6 @@ _LOCK = 0x6C616E64  # "land"; the number only has to be the same for every serve
 _Progress = Callable[[str], None]
 
 NO_TABLES = "none"  # where a version is named
-
-
 # Tables in which somebody's things may be: not partitions of another, nor the two with one row that the versions make themselves.
 _TABLES = """
 SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from server.survey import LOOKS_PER_PLAYER_MAX, SLICE_CHUNKS, Survey
+from server.tasks import end
 from tests.server.support import Thread, until
 from tests.world.support import ADA, BEA
 from world.grid import pack
@@ -70,19 +71,19 @@ async def test_a_plot_with_one_dry_tile_is_dry(rectangle: Rectangle, dry: int) -
     office.ask("a", rectangle)
     await until(lambda: bool(office.told) or task.done())
     assert office.told == [("a", dry)]
-    await office.survey.stop()
+    await end(task)
 
 
 async def test_what_was_looked_at_is_known_at_once() -> None:
     """Guard: Survey._known."""
     office = Office()
-    office.survey.start()
+    task = office.survey.start()
     office.ask("a", (0, 0, 8, 8))
     await until(lambda: bool(office.told))
     office.ask("b", (2, 2, 4, 4))
     assert office.told == [("a", 16), ("b", 4)]
     assert len(office.terrain.made) == 16
-    await office.survey.stop()
+    await end(task)
 
 
 async def sizes_of(office: Office, turns: int) -> Sequence[int]:
@@ -93,7 +94,7 @@ async def test_the_thread_gets_a_few_chunks_at_a_time_and_players_take_turns() -
     """Guards: SLICE_CHUNKS in Survey._next_slice; Turns. Who makes ground for walking comes between the slices."""
     office = Office()
     office.thread.hold = True
-    office.survey.start()
+    task = office.survey.start()
     for number in range(3):
         office.ask(f"far {number}", (100 * number, 0, 64, 1))
     office.ask("near", (0, 100, 1, 1), by=BEA)
@@ -103,7 +104,7 @@ async def test_the_thread_gets_a_few_chunks_at_a_time_and_players_take_turns() -
     assert max(await sizes_of(office, 11)) <= SLICE_CHUNKS
     await until(lambda: len(office.told) == 4)
     assert office.told[1:] == [("far 0", 32), ("far 1", 32), ("far 2", 32)]
-    await office.survey.stop()
+    await end(task)
 
 
 async def test_nobody_looks_for_who_gave_up() -> None:
@@ -111,10 +112,10 @@ async def test_nobody_looks_for_who_gave_up() -> None:
     office = Office()
     office.ask("a", (0, 0, 64, 1))
     office.gave_up = True
-    office.survey.start()
+    task = office.survey.start()
     await until(lambda: not office.survey._turns)
     assert office.terrain.made == []
-    await office.survey.stop()
+    await end(task)
 
 
 async def test_one_player_waits_for_so_much_land_and_no_more() -> None:
