@@ -13,7 +13,7 @@ from pathlib import Path
 from persistence.archive import Manifest, backup
 from server import auth, receipts
 from server.config import ConfigError, load_config
-from tools.database import FORESEEABLE, add_database, database, in_words, say
+from tools.database import FORESEEABLE, add_database, database, reason_of, say
 
 KEYS = (auth.KEY_FILE, receipts.KEY_FILE)
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(str(error))
         return 2
     except (*FORESEEABLE, OSError) as error:
-        say(f"No backup: {in_words(error)}")
+        say(f"No backup: {reason_of(error)}")
         return 1
     size = arguments.file.stat().st_size
     print(f"Saved the world up to entry {manifest.seq} in {arguments.file}: {size / 1e6:.1f} MB")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocol.edits import CHUNK_EDIT_FIELDS
-from protocol.messages import ChunkEdits, Delivery
+from protocol.messages import Chunk, ChunkEdits, Delivery, ServerMessage, Snapshot
 from world.tiles import VERSION_BARE, Build
 
 Place = tuple[int, int]  # cx, cy of a chunk
@@ -42,8 +42,8 @@ class Known:
         self._checked.clear()
         self._asking.clear()
 
-    def sees(self, cx: int, cy: int, radius: int) -> None:
-        """One's own cell, and how many rings around it one is told of."""
+    def _sees(self, cx: int, cy: int, radius: int) -> None:
+        """From one's own cell."""
         reach = range(-radius, radius + 1)
         sight = {(cx + dx, cy + dy) for dx in reach for dy in reach}
         for place in self._sight - sight:
@@ -57,12 +57,17 @@ class Known:
             held = self.chunks.get(place)
             yield place, None if held is None else held.version
 
-    def ground(self, place: Place) -> None:
-        """The message `chunk`."""
-        self.chunks[place] = Held()
+    def hear(self, message: ServerMessage, radius: int) -> None:
+        """Whatever a server says; `radius` rings of cells are in sight."""
+        match message:
+            case Snapshot():
+                self._sees(message.cx, message.cy, radius)
+            case Chunk():
+                self.chunks[message.cx, message.cy] = Held()
+            case ChunkEdits():
+                self._edited(message)
 
-    def edited(self, message: ChunkEdits) -> None:
-        """The message `chunk_edits`."""
+    def _edited(self, message: ChunkEdits) -> None:
         place = message.cx, message.cy
         held = self.chunks.get(place)
         if held is None or message.version <= held.version:

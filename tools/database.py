@@ -62,7 +62,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def in_words(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What went wrong, without the number that an OSError begins with."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -20,13 +20,13 @@ from server.config import ConfigError
 from server.receipts import concerns
 from tools.database import FORESEEABLE, add_database, database, say
 from world.entries import NOBODY, Built, Change, Record, read
+from world.leases import UNITS_MS
 from world.ledger import ESCROW, GATEWAY, HOUSE, TREASURY, Hold, Post, in_words
 from world.parcels import Freed, Lease, Parcel, Rectangle, Terms
 
 ACCOUNTS = {TREASURY: "the treasury", HOUSE: "the house", ESCROW: "escrow"}
 NAMES_KEPT_MAX = 100_000
 PARCELS_KEPT_MAX = 100_000  # as they were when they came up last
-UNITS_MS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000))
 
 Names = dict[int, str]
 Parcels = dict[int, Parcel]

@@ -18,7 +18,7 @@ from persistence.audit import Findings, audit
 from server.config import ConfigError, load_config
 from tools.audit import Progress, show
 from tools.backup import KEYS
-from tools.database import FORESEEABLE, add_database, database, in_words, say
+from tools.database import FORESEEABLE, add_database, database, reason_of, say
 
 MAY_BE_THERE = {"landworld.lock"}  # in a directory that counts as empty
 KEY_MODE = 0o600
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(str(error))
         return 2
     except (*FORESEEABLE, OSError) as error:
-        say(f"Not restored: {in_words(error)}")
+        say(f"Not restored: {reason_of(error)}")
         return 1
     show(found)
     return 1 if found.troubles else 0
@@ -96,7 +96,7 @@ def _keys_in(directory: Path, keys: Mapping[str, bytes]) -> Iterator[None]:
         yield
     except BaseException:
         for path in written:
-            path.unlink()
+            path.unlink()  # also where it was given up (Ctrl-C)
         raise
 
 

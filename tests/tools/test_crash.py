@@ -8,6 +8,7 @@ import pytest
 from protocol.edits import CHUNK_EDIT, pack
 from protocol.errors import RefusalCode
 from protocol.messages import (
+    Chunk,
     ChunkEdits,
     Delivery,
     LandClaim,
@@ -15,6 +16,7 @@ from protocol.messages import (
     Ok,
     Refused,
     Role,
+    Snapshot,
     WalletChanged,
     Welcome,
 )
@@ -144,13 +146,13 @@ def keeps(built_id: str) -> Known:
     """A client that was told of a path and a wall in chunk (0, 0), and comes back to a server of this name."""
     known = Known()
     known.enter("first")
-    known.sees(0, 0, 0)
+    known.hear(Snapshot(1, 0, 0, b""), 0)
     assert list(known.wanted()) == [((0, 0), None)]
-    known.ground((0, 0))
+    known.hear(Chunk(0, 0, VERSION_BARE, b""), 0)
     known.answered((0, 0), {"delivery": Delivery.WHOLE, "version": VERSION_BARE})
-    known.edited(ChunkEdits(0, 0, 1, 3, pack([(5, Build.PATH), (6, Build.WALL)], CHUNK_EDIT)))
+    known.hear(ChunkEdits(0, 0, 1, 3, pack([(5, Build.PATH), (6, Build.WALL)], CHUNK_EDIT)), 0)
     known.enter(built_id)
-    known.sees(0, 0, 0)
+    known.hear(Snapshot(1, 0, 0, b""), 0)
     return known
 
 
@@ -170,7 +172,7 @@ def test_what_another_start_told_counts_as_bare_until_it_is_told_anew() -> None:
     audit.versions[0, 0], audit.surfaces[0, 0] = 3, {5: Build.PATH, 7: Build.FENCE}
     known = keeps("second")
     assert list(known.wanted()) == [((0, 0), VERSION_BARE)]
-    known.edited(ChunkEdits(0, 0, 1, 3, pack([(5, Build.PATH), (7, Build.FENCE)], CHUNK_EDIT)))
+    known.hear(ChunkEdits(0, 0, 1, 3, pack([(5, Build.PATH), (7, Build.FENCE)], CHUNK_EDIT)), 0)
     known.answered((0, 0), {"delivery": Delivery.EDITS, "version": 3})
     oracle = Oracle()
     assert list(oracle.built(ADA, known, audit)) == []
@@ -178,14 +180,14 @@ def test_what_another_start_told_counts_as_bare_until_it_is_told_anew() -> None:
 
 
 def test_what_is_out_of_sight_is_asked_for_again_and_not_compared() -> None:
-    """Guard: Known.sees."""
+    """Guard: Known._sees."""
     known = keeps("first")
     list(known.wanted())
     known.answered((0, 0), {"delivery": Delivery.CURRENT, "version": 3})
     assert [place for place, _ in known.checked()] == [(0, 0)]
-    known.sees(5, 5, 0)
+    known.hear(Snapshot(1, 5, 5, b""), 0)
     assert list(known.checked()) == []
-    known.sees(0, 0, 0)
+    known.hear(Snapshot(1, 0, 0, b""), 0)
     assert list(known.wanted()) == [((0, 0), 3)]
 
 

@@ -35,9 +35,7 @@ LOOK_S = 0.1
 BLOCK_BYTES = 4_096
 UNAVAILABLE_MS_MAX = 2_000  # what is promised
 MOVED_MS_MAX = 500  # some ticks and a line; walking has nothing to do with the database
-SLACK_MS = (
-    500  # on top of either, and of how late this process itself was woken: the machine does more than this
-)
+SLACK_MS = 500  # on top of either, and of how late this process itself was woken
 
 
 @dataclass(slots=True)

@@ -28,8 +28,6 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PROTOCOL_VERSION,
     SUBPROTOCOL,
-    Chunk,
-    ChunkEdits,
     ChunkGet,
     ClientMessage,
     Closing,
@@ -42,7 +40,6 @@ from protocol.messages import (
     Ok,
     Refused,
     ServerMessage,
-    Snapshot,
     View,
     WalletChanged,
     Welcome,
@@ -275,15 +272,11 @@ class Player:
         match message:
             case View():
                 self._radius = message.radius_cells
-            case Snapshot():
-                self.built.sees(message.cx, message.cy, self._radius)
-            case Chunk():
-                self.built.ground((message.cx, message.cy))
-            case ChunkEdits():
-                self.built.edited(message)
             case Ok() | Refused() if message.request_id in self._chunks:
                 result = message.result if isinstance(message, Ok) else None
                 self.built.answered(self._chunks.pop(message.request_id), result)
+            case _:
+                self.built.hear(message, self._radius)
 
     def _take(self, message: ServerMessage) -> None:
         match message:

@@ -19,8 +19,6 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     ChatChannel,
-    Chunk,
-    ChunkEdits,
     ChunkGet,
     Cut,
     LandAbandon,
@@ -46,7 +44,6 @@ from protocol.messages import (
     Ok,
     ReceiptGet,
     Refused,
-    Snapshot,
     Standing,
     TileEdit,
     TileUndo,
@@ -188,7 +185,7 @@ class Player:
             case LandFreed():
                 self.land.pop(message.parcel_id, None)
             case _:
-                self._hear_of_chunks(message)
+                self.built.hear(message, SIGHT)
 
     def _hear_answer(self, connection: Connection, answer: Answer) -> None:
         copy = connection.copies.get(answer.request_id)
@@ -196,15 +193,6 @@ class Player:
             self._answered(copy.deed, answer)
         elif isinstance(answer, Ok) and answer.request_id in connection.asking:
             self.built.answered(connection.asking.pop(answer.request_id), answer.result)
-
-    def _hear_of_chunks(self, message: Any) -> None:
-        match message:
-            case Snapshot():
-                self.built.sees(message.cx, message.cy, SIGHT)
-            case Chunk():
-                self.built.ground((message.cx, message.cy))
-            case ChunkEdits():
-                self.built.edited(message)
 
     def _answered(self, deed: Deed, answer: Answer) -> None:
         if isinstance(answer, Ok):

@@ -302,16 +302,20 @@ class Town:
     def _up(self, connection: Connection, message: AnyUp, copy: Copy | None = None) -> None:
         if connection.closing or (connection.cut and not isinstance(message, Ending | Closed)):
             return
+        arrives_s = self._arrives_s(connection)
+        self.clock.at(arrives_s, connection.host.take, message, partial(self._taken, connection, copy))
+
+    def _arrives_s(self, connection: Connection) -> float:
+        """When what is sent up now comes there: behind all that was sent before."""
         arrives_s = max(connection.up_free_s, self.clock.now_s + self.random.uniform(*NETWORK_S))
         connection.up_free_s = arrives_s
-        self.clock.at(arrives_s, connection.host.take, message, partial(self._taken, connection, copy))
+        return arrives_s
 
     def _get(self, connection: Connection, request: ChunkGet) -> None:
         """The connection side answers by itself."""
         if not connection.closing and not connection.cut:
-            arrives_s = max(connection.up_free_s, self.clock.now_s + self.random.uniform(*NETWORK_S))
-            connection.up_free_s = arrives_s
-            self.clock.at(arrives_s, connection.host.ask, partial(self._bring, connection, request))
+            bring = partial(self._bring, connection, request)
+            self.clock.at(self._arrives_s(connection), connection.host.ask, bring)
 
     def _bring(self, connection: Connection, request: ChunkGet, ground: Ground) -> None:
         delivery, version, edits = ground.update(pack(request.cx, request.cy), request.version)
