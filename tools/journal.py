@@ -137,8 +137,9 @@ def parcels_of(entry: Record) -> set[int]:
 
 async def _learn(snapshot: Snapshot, entry: Record, names: Names) -> None:
     """Looks up who is meant, once each."""
-    accounts = {change.account for change in entry.changes if isinstance(change, Post | Hold)}
-    new = [one for one in {entry.player_id, *accounts} if one > NOBODY and one not in names]
+    meant = {change.account for change in entry.changes if isinstance(change, Post | Hold)}
+    meant |= {change.given_to or NOBODY for change in entry.changes if isinstance(change, Parcel)}
+    new = [one for one in {entry.player_id, *meant} if one > NOBODY and one not in names]
     if len(names) > NAMES_KEPT_MAX:
         names.clear()
     if new:
@@ -176,7 +177,7 @@ def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[st
                 known = [
                     f"parcel {change.parcel_id}{name} of {change.owner_name}, {_plots(change.rectangle)}"
                 ]
-                yield ", ".join([*known, *_news(change, parcels.get(change.parcel_id))])
+                yield ", ".join([*known, *_news(change, parcels.get(change.parcel_id), names)])
             case Freed():
                 yield f"parcel {change.parcel_id} is nobody's"
             case Built():
@@ -184,11 +185,11 @@ def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[st
                 yield f"{tiles} {'tile' if tiles == 1 else 'tiles'} of chunk ({change.cx}, {change.cy})"
 
 
-def _news(parcel: Parcel, before: Parcel | None) -> Iterator[str]:
+def _news(parcel: Parcel, before: Parcel | None, names: Names) -> Iterator[str]:
     """What holds on a parcel and did not before; where that is not known, what does not hold on land that was just claimed."""
     if before is None:
         before = Parcel(parcel.parcel_id, parcel.owner_id, parcel.owner_name, *parcel.rectangle)
-    was, now = dict(_facts(before)), dict(_facts(parcel))
+    was, now = dict(_facts(before, names)), dict(_facts(parcel, names))
     yield from (words for what, words in now.items() if was.get(what) != words)
     now_standing = {one.player_id for one in parcel.permits}
     for one in before.permits:
@@ -196,11 +197,16 @@ def _news(parcel: Parcel, before: Parcel | None) -> Iterator[str]:
             yield f"{one.name} has no standing any more"
 
 
-def _facts(parcel: Parcel) -> Iterator[tuple[object, str]]:
+def _facts(parcel: Parcel, names: Names) -> Iterator[tuple[object, str]]:
     """What may change about a parcel besides its owner, name and place: what it is about, and how it is, in words."""
     yield "description", f"described “{parcel.description}”" if parcel.description else "not described"
     yield "enter", "everybody may enter" if parcel.open_enter else "closed to whom nobody lets in"
     yield "build", "everybody may build" if parcel.open_build else "only builders may build"
+    heir = parcel.given_to
+    yield (
+        "given",
+        f"given to {names.get(heir, f'player {heir}')}, if they take it" if heir else "not given away",
+    )
     yield "price", "not for sale" if parcel.price is None else f"for sale at {in_words(parcel.price)}"
     yield "to_let", f"to let {_terms(parcel.to_let)}" if parcel.to_let else "not to let"
     yield "lease", _lease(parcel.lease) if parcel.lease else "let to nobody"

@@ -420,6 +420,28 @@ def test_a_statement_that_is_not_there_yet_is_not_called_empty(country: ServerPr
     ]
 
 
+BUILDER = """
+async () => {
+  const { Builder } = await import("/builder.js");
+  const sent = [];
+  const on = { whyNot: () => null, builtAt: () => 0, toast() {}, done() {}, act: async (name) => { sent.push(name); return {}; } };
+  const builder = new Builder({}, () => null, on);
+  const settled = () => new Promise((resolve) => setTimeout(resolve)); // all that waits for nothing but itself
+  for (const x of [1, 2]) {
+    builder.key({ key: " ", code: "Space" }, { x, y: 0 });
+    await settled();
+  }
+  await builder.undo();
+  return sent;
+}
+"""
+
+
+def test_a_tile_that_a_key_builds_is_taken_back_by_itself(country: ServerProcess, visit: Visit) -> None:
+    """Guard: Builder.press; without it all of them were one stroke."""
+    assert visit(country).page.evaluate(BUILDER) == ["tile_edit", "tile_edit", "tile_undo"]
+
+
 def test_terms_are_told_in_the_unit_they_fill(country: ServerProcess, visit: Visit) -> None:
     script = (
         "async (terms) => { const { termText } = await import('/lease.js'); return terms.map(termText); }"

@@ -10,6 +10,7 @@ from persistence import store as store_module
 from persistence.store import Batch, Entrant, Store, account_key
 from protocol.messages import (
     LandAbandon,
+    LandBuy,
     LandDescribe,
     LandEase,
     LandLeave,
@@ -18,6 +19,7 @@ from protocol.messages import (
     LandOpen,
     LandPermit,
     LandRent,
+    LandTransfer,
     Standing,
 )
 from tests.conftest import POOL_SIZE
@@ -180,3 +182,28 @@ def test_prune_says_where_history_begins_and_so_does_show(
     assert lines[0] == "History begins with entry 6."
     assert [line.split()[0] for line in lines[1:]] == ["6", "7"]
     assert call("prune", "--dsn", history, "--keep-days", "-1") == 2
+
+
+def test_to_whom_land_is_given_is_shown_until_they_take_it(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: `given` in _facts, and the name that _learn looks up."""
+
+    async def make() -> None:
+        told = Chronicle()
+        told.do(ADA, claim(0, 0, 1, 1))
+        told.do(ADA, LandTransfer(*ids(), 1, BEA))
+        told.do(BEA, LandBuy(*ids(), 1, 0))
+        store = await Store.open(dsn, POOL_SIZE)
+        epoch = (await store.open_world(7)).epoch
+        await store.enter_players(
+            epoch, [Entrant(account_key(name), name, "user", 1, 0.0, 0.0) for name in ("Ada", "Bea")]
+        )
+        await store.save(epoch, Batch(1, entries=told.entries))
+        await store.close()
+
+    asyncio.run(make())
+    assert call("show", "--dsn", dsn) == 0
+    _, given, taken = shown(capsys)
+    assert given.endswith("given to Bea, if they take it")
+    assert taken.endswith("of Bea, 1 x 1 plots at plot (0, 0), not given away")

@@ -61,7 +61,7 @@ export class Builder {
   key({ key, code }, ahead) {
     const choice = this.choices.find((one) => one.key === key);
     if (choice) this.choose(choice.kind);
-    else if (code === "Space") this.draw(ahead);
+    else if (code === "Space") this.press(ahead);
     else return false;
     return true;
   }
@@ -79,7 +79,8 @@ export class Builder {
     this.last = { x: Math.floor(place.x), y: Math.floor(place.y) };
     this.stroke += 1;
     this.drawn = false; // with the first movement, or at the end: two fingers that come down to zoom build nothing
-    if (!this.marks.tile.good) this.on.toast(this.on.whyNot(this.last.x, this.last.y));
+    const why = this.on.whyNot(this.last.x, this.last.y);
+    if (why !== null) this.on.toast(why);
   }
 
   move(place) {
@@ -102,6 +103,12 @@ export class Builder {
 
   cancel() {
     this.last = null;
+  }
+
+  /** A tile by itself is a stroke, too. */
+  press(tile) {
+    this.stroke += 1;
+    this.draw(tile);
   }
 
   // --- tiles -------------------------------------------------------------------------------------------------

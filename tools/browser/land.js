@@ -157,8 +157,7 @@ export class Land {
     return opened ? OPEN : parcel.parcel_id;
   };
 
-  /** Whether I may build on a tile, as far as is known. */
-  /** Why I may not build on a tile, in words; null where I may. */
+  /** Why I may not build on a tile, in words; null where I may, as far as is known. */
   whyNotBuild(x, y) {
     const parcel = this.at(x, y);
     if (parcel === null) return "Nobody owns this land: claim it (P), then build on it.";
