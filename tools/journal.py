@@ -202,11 +202,7 @@ def _facts(parcel: Parcel, names: Names) -> Iterator[tuple[object, str]]:
     yield "description", f"described “{parcel.description}”" if parcel.description else "not described"
     yield "enter", "everybody may enter" if parcel.open_enter else "closed to whom nobody lets in"
     yield "build", "everybody may build" if parcel.open_build else "only builders may build"
-    heir = parcel.given_to
-    yield (
-        "given",
-        f"given to {names.get(heir, f'player {heir}')}, if they take it" if heir else "not given away",
-    )
+    yield "given", _gift(parcel.given_to, names) if parcel.given_to else "not given away"
     yield "price", "not for sale" if parcel.price is None else f"for sale at {in_words(parcel.price)}"
     yield "to_let", f"to let {_terms(parcel.to_let)}" if parcel.to_let else "not to let"
     yield "lease", _lease(parcel.lease) if parcel.lease else "let to nobody"
@@ -215,6 +211,10 @@ def _facts(parcel: Parcel, names: Names) -> Iterator[tuple[object, str]]:
     yield "arrears", f"{parcel.arrears} periods of upkeep missed" if parcel.arrears else "no upkeep missed"
     for one in parcel.permits:
         yield one.player_id, f"{one.name} is {Standing(one.standing).name.lower()}"
+
+
+def _gift(player_id: int, names: Names) -> str:
+    return f"given to {names.get(player_id, f'player {player_id}')}, if they take it"
 
 
 def _terms(terms: Terms) -> str:
