@@ -38,7 +38,9 @@ from server.seam import (
     Cut,
     Ending,
     Entering,
+    Expelled,
     Forwarded,
+    Known,
     Made,
     Opened,
     Premises,
@@ -189,7 +191,7 @@ class Gate:
     def _enter(self, message: Entering) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
-            connection.identity = Identity(message.key, message.name, None)
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
             connection.session.player_id = message.player_id
             self.players[message.player_id] = connection
 
@@ -207,10 +209,24 @@ class Gate:
             text = "You signed in somewhere else; this connection ends."
             connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
 
+    def _know(self, message: Known) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
+            connection.session.become(message.role)
+
+    def _expel(self, message: Expelled) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            last = Closing(message.code, message.text, message.retry_after_ms)
+            connection.close(message.code, message.text, last)
+
     def _tell(self, message: Told) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
             connection.send_framed(frame(message.message))
+            if connection.session.state is not State.PLAYING:
+                connection.outbox.flush()  # no tick does it
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -358,6 +374,8 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Entering: Gate._enter,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Known: Gate._know,
+    Expelled: Gate._expel,
     Told: Gate._tell,
     Made: Gate._made,
     CloseAll: Gate._close_all,
