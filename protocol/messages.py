@@ -44,7 +44,6 @@ PASSWORD_CHARS_MIN = 12
 PASSWORD_CHARS_MAX = 128
 EMAIL_CHARS_MAX = 254  # RFC 5321 has no room for a longer one
 BIO_CHARS_MAX = 400
-CLIENT_CHARS_MAX = 64
 CODE_CHARS_MAX = 32
 SESSION_ID_BYTES = 16
 SESSIONS_MAX = 32  # of one account; a further login ends the one that was used longest ago

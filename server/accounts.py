@@ -54,7 +54,7 @@ from protocol.messages import (
 )
 from server.auth import BadToken, Signer, check_name, now_s
 from server.config import AccountsConfig
-from server.directory import look_of
+from server.directory import look_of, printable
 from server.lockouts import Lockouts
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
@@ -65,7 +65,6 @@ DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool
 RETRY_AFTER_MS = 2_000
 LAPSED_MAX = 65_536  # sessions and keys that ended; a hello takes seconds at most
 UNSURE_MAX = 4_096  # refreshes of which nobody knows whether they were done
-CLIENT_CHARS_MAX = 64
 
 log = structlog.get_logger()
 
@@ -411,11 +410,6 @@ def checked_email(email: str) -> str:
     if email and not (local and at and "." in domain.strip(".") and email.isprintable() and " " not in email):
         raise Refusal(RefusalCode.BAD_REQUEST, "Write the address like “name@example.org”, or leave it empty.")
     return email
-
-
-def printable(text: str) -> str:
-    """What a client says of itself, as it may stand in a table."""
-    return "".join(one for one in text if one.isprintable())[:CLIENT_CHARS_MAX]
 
 
 def unavailable() -> Refusal:

@@ -123,7 +123,7 @@ class Directory:
         """Answers with a Newcomer or a Refusal. Raises Refusal for what can be said at once."""
         identity = self._identify(hello)
         try:
-            self._sign_ins.put_nowait((identity, hello.client, entered))
+            self._sign_ins.put_nowait((identity, printable(hello.client), entered))
         except asyncio.QueueFull:
             text = "Many are coming in just now; try again in a moment."
             raise Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS) from None
@@ -160,6 +160,11 @@ class Directory:
             raise Refusal(RefusalCode.GUESTS_FORBIDDEN, "This server has no guests; sign in with a token.")
         guest = uuid.uuid4()
         return Identity(guest_key(guest), guest_name(guest), Role.GUEST)
+
+    async def place_for_newcomer(self) -> tuple[float, float]:
+        """Where somebody appears who never was here."""
+        (place,) = await self._chunks.spawn_places.find(1, self._spawn_radius)
+        return place
 
     async def _serve_sign_ins(self) -> None:
         while True:
@@ -247,6 +252,11 @@ class Directory:
                 found(Refusal(RefusalCode.NOT_FOUND, f"Nobody is called {name}."))
             else:
                 found(PlayerFound(row.player_id, row.name, online=False))
+
+
+def printable(text: str) -> str:
+    """What a client says of itself, as it may stand in a table."""
+    return "".join(one for one in text if one.isprintable())
 
 
 def guest_name(guest: uuid.UUID) -> str:

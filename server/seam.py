@@ -16,6 +16,7 @@ A connection is known by its number, which no other connection of this server ev
     Ending, Closed      they go                     CloseAll, Cut: they all must go
     Warm                                            Begin, Whole, and from then on every tick's frame: Ticked or Carried
     Listening, Progress, Counted
+                                                    Rekeyed: tickets are signed with other keys
 """
 
 from collections import Counter
@@ -24,6 +25,7 @@ from uuid import UUID
 
 import msgspec
 
+from persistence.keyring import Key
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     AccountChangePassword,
@@ -126,7 +128,7 @@ class Premises(msgspec.Struct, array_like=True):
     http_port: int
     ground_id: str
     built_id: str  # another one with each start: what the last one told and did not store is undone
-    key: bytes  # for tickets
+    keys: list[Key]  # for tickets: the ring that signs them
 
 
 # --- up ----------------------------------------------------------------------------------------------------------------------------
@@ -282,6 +284,12 @@ class Replaced(Down, tag=5):
     number: int
 
 
+class Rekeyed(Down, tag=14):
+    """The ring that signs tickets has changed."""
+
+    keys: list[Key]
+
+
 class Told(Down, tag=6):
     """A message for one connection, encoded."""
 
@@ -334,7 +342,7 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
-class Known(Down, tag=14):
+class Known(Down, tag=15):
     """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
 
     number: int
@@ -344,7 +352,7 @@ class Known(Down, tag=14):
     session_id: UUID | None
 
 
-class Expelled(Down, tag=15):
+class Expelled(Down, tag=16):
     """This connection is to be closed, with a word. Answered Ending."""
 
     number: int
@@ -377,6 +385,7 @@ AnyDown = Union[  # noqa: UP007
     Entering,
     TurnedAway,
     Replaced,
+    Rekeyed,
     Told,
     Made,
     CloseAll,
