@@ -9,7 +9,7 @@ Private columns are sealed and opened here, and found by a keyed hash, so that n
 
 import hmac
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
@@ -18,9 +18,13 @@ from persistence.sealing import ADDRESS, EMAIL, Sealer
 from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name
 from protocol.messages import SESSIONS_MAX
 
+if TYPE_CHECKING:
+    from persistence.store import type_connection
+
 ACCOUNTS_PER_EMAIL_MAX = 8  # that a mail for a forgotten password names
 CODE_TRIES_MAX = 10
 CODE_PAUSE_S = 60  # between two mails to one account
+NOBODY = 0  # no player has this id
 KEEP_ENDED_DAYS = 7  # a session that is over is remembered so long
 
 
@@ -29,7 +33,11 @@ class NameTaken(Exception):  # noqa: N818 (an answer)
 
 
 class DoneBefore(Exception):  # noqa: N818 (an answer)
-    """This action_id was used."""
+    """This very registration was done."""
+
+
+class AnotherAction(Exception):  # noqa: N818 (an answer)
+    """This action_id was used for something else."""
 
 
 class NoGuest(Exception):  # noqa: N818 (an answer)
@@ -119,7 +127,7 @@ _BY_PLAYER = f"{_ACCOUNT} player_id = $1"
 _BY_VERIFIED_EMAIL = f"""
 {_ACCOUNT} email_hash = $1 AND email_verified_at IS NOT NULL ORDER BY password_changed_at DESC LIMIT $2
 """
-_REGISTERED = "SELECT player_id, content_digest FROM answers WHERE action_id = $1"
+_REGISTERED = "SELECT content_digest FROM answers WHERE action_id = $1"
 _IS_TAKEN = """
 SELECT 1 FROM players WHERE key = $1 AND player_id <> $3
 UNION ALL SELECT 1 FROM credentials WHERE name_fold = $2 AND player_id <> $3
@@ -181,7 +189,7 @@ WITH live AS (
 )
 SELECT session_id, {PLAYER_COLUMNS} FROM live JOIN seen USING (player_id)
 """  # noqa: S608 - the only thing put in is the column list
-_SET_PASSWORD = """
+_CHANGE_HASH = """
 UPDATE credentials SET password_hash = $3, password_changed_at = now()
 WHERE player_id = $1 AND password_hash = ANY(ARRAY[$2, $3]) RETURNING 1
 """
@@ -215,7 +223,9 @@ class AccountStore:
 
     async def by_name(self, name: str) -> Account | None:
         """Whose name this is, whatever its case."""
-        return await self._account(_BY_NAME, fold_name(name).replace("\0", ""))  # which PostgreSQL cannot hold
+        return await self._account(
+            _BY_NAME, fold_name(name).replace("\0", "")
+        )  # which PostgreSQL cannot hold
 
     async def by_player(self, player_id: int) -> Account | None:
         """The account of a player."""
@@ -231,33 +241,27 @@ class AccountStore:
 
     # --- beginning ---
 
-    async def registered(self, action_id: bytes, name: str, email: str) -> bool:
-        """Whether this action was done before. Raises DoneBefore if it was another one."""
+    async def may_register(self, action_id: bytes, name: str, email: str) -> None:
+        """A look before the password is hashed. Raises as `register` does."""
         async with self._store.reading() as connection:
-            row = await connection.fetchrow(_REGISTERED, action_id)
-        if row is None:
-            return False
-        if not hmac.compare_digest(row["content_digest"], self._digest(name, email)):
-            raise DoneBefore
-        return True
+            await self._check(connection, action_id, name, email)
+
+    async def _check(self, connection: "type_connection", action_id: bytes, name: str, email: str) -> None:
+        done = await connection.fetchval(_REGISTERED, action_id)
+        if done is not None:
+            raise DoneBefore if hmac.compare_digest(done, self._digest(name, email)) else AnotherAction
+        if await connection.fetchval(_IS_TAKEN, account_key(name), fold_name(name), NOBODY):
+            raise NameTaken
 
     def _digest(self, name: str, email: str) -> bytes:
         """Tells one registration from another; keyed, and without the password, for it is kept for ever."""
         return self._sealer.lookup("registration", f"{fold_name(name)}\0{email}")
 
-    async def is_taken(self, name: str) -> bool:
-        """Whether somebody with more than a guest's ticket is called so."""
-        async with self._store.reading() as connection:
-            return bool(await connection.fetchval(_IS_TAKEN, account_key(name), fold_name(name), 0))
-
     async def register(self, new: Registration, session: Opening) -> Account:
-        """Makes an account with its first session. Raises NameTaken, DoneBefore, NoGuest."""
+        """Makes an account with its first session. Raises NameTaken, DoneBefore, AnotherAction, NoGuest."""
         key, folded = account_key(new.name), fold_name(new.name)
         async with self._store.writing(self._epoch) as connection:
-            if await connection.fetchval(_REGISTERED, new.action_id) is not None:
-                raise DoneBefore
-            if await connection.fetchval(_IS_TAKEN, key, folded, 0):
-                raise NameTaken
+            await self._check(connection, new.action_id, new.name, new.email)
             if new.former_key is None:
                 place = new.look, new.x, new.y
                 player_id = await connection.fetchval(_NEW_PLAYER, key, new.name, folded, *place)
@@ -271,7 +275,7 @@ class AccountStore:
             )
             await connection.execute(_ANSWER, new.action_id, player_id, self._digest(new.name, new.email))
             await self._open_session(connection, player_id, session, [new.password_hash])
-            row = await connection.fetchrow(_BY_PLAYER, player_id)
+            (row,) = await connection.fetch(_BY_PLAYER, player_id)
         return self._opened(row)
 
     # --- sessions ---
@@ -293,7 +297,7 @@ class AccountStore:
         return _ids(rows)
 
     async def _open_session(
-        self, connection: Any, player_id: int, session: Opening, hashes: list[str]
+        self, connection: "type_connection", player_id: int, session: Opening, hashes: list[str]
     ) -> bool:
         address = self._sealer.seal(ADDRESS, str(session.session_id), session.address)
         columns = session.session_id, player_id, session.client, address, session.days
@@ -348,7 +352,9 @@ class AccountStore:
     async def former_keys(self, keys: list[str]) -> set[str]:
         """Those of these keys that were guests and have an account now."""
         async with self._store.reading() as connection:
-            rows = await connection.fetch("SELECT former_key FROM credentials WHERE former_key = ANY($1)", keys)
+            rows = await connection.fetch(
+                "SELECT former_key FROM credentials WHERE former_key = ANY($1)", keys
+            )
         return {row["former_key"] for row in rows}
 
     async def forget_ended(self) -> None:
@@ -363,7 +369,7 @@ class AccountStore:
     ) -> list[UUID] | None:
         """Another password in place of the one with that hash, and the end of all sessions but one; None: it is another by now."""
         async with self._store.writing(self._epoch) as connection:
-            if not await connection.fetchval(_SET_PASSWORD, player_id, password_hash, new_hash):
+            if not await connection.fetchval(_CHANGE_HASH, player_id, password_hash, new_hash):
                 return None
             rows = await connection.fetch(_END, player_id, None, keep)
         return _ids(rows)
@@ -389,7 +395,7 @@ class AccountStore:
             if not await connection.fetchval(_EDIT_ACCOUNT, player_id, folded, bio):
                 return None
             await connection.execute(_EDIT_PLAYER, player_id, key, name, folded, look)
-            row = await connection.fetchrow(_BY_PLAYER, player_id)
+            (row,) = await connection.fetch(_BY_PLAYER, player_id)
         return self._opened(row)
 
     # --- private columns ---

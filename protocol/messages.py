@@ -81,12 +81,17 @@ ParcelName = Annotated[str, Meta(max_length=PARCEL_NAME_CHARS_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
 # Twice what is allowed, so that who passes the limit is told so in words.
 Password = Annotated[
-    str, Meta(max_length=2 * PASSWORD_CHARS_MAX, description="12 to 128 characters, and none that many people have")
+    str,
+    Meta(
+        max_length=2 * PASSWORD_CHARS_MAX, description="12 to 128 characters, and none that many people have"
+    ),
 ]
 Email = Annotated[str, Meta(max_length=EMAIL_CHARS_MAX)]
 Bio = Annotated[str, Meta(max_length=BIO_CHARS_MAX, description="what somebody says of themselves")]
 Look = Annotated[U32, Meta(description="32 bits that a client turns into an appearance")]
-Code = Annotated[str, Meta(min_length=1, max_length=CODE_CHARS_MAX, description="of the mail; it can be used once")]
+Code = Annotated[
+    str, Meta(min_length=1, max_length=CODE_CHARS_MAX, description="of the mail; it can be used once")
+]
 SessionId = Annotated[
     bytes, Meta(min_length=SESSION_ID_BYTES, max_length=SESSION_ID_BYTES, description="which session")
 ]
@@ -417,7 +422,9 @@ class SignedIn(Result):
     refresh_token: Annotated[
         Token, Meta(description="for `account_refresh`, once; keep it as you would keep the password")
     ]
-    expires_in_ms: Annotated[U32, Meta(description="how long the access token is good; ask for another before")]
+    expires_in_ms: Annotated[
+        U32, Meta(description="how long the access token is good; ask for another before")
+    ]
 
 
 class SessionsEnded(Result):
@@ -878,8 +885,8 @@ class AccountVerifyEmail(ClientMessage, tag=41):
 
 
 class AccountResetPassword(ClientMessage, tag=42):
-    """For a forgotten password: asks for a code by mail, or gives it with a new password; then all sessions end. Whether anybody has that
-    address is not told.
+    """For a forgotten password: asks for a code by mail, or gives it with a new password; then all sessions end. Whether anybody has
+    that address is not told.
     """
 
     request_id: RequestId

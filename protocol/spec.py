@@ -126,7 +126,11 @@ def _message(message: type[msgspec.Struct], direction: str) -> dict[str, Any]:
     }
     if issubclass(message, ClientMessage):
         rule = message.rule
-        row |= {"states": [state.value for state in messages.State if state in rule.states], "role": rule.role.value, "rate": rule.rate.value}
+        row |= {
+            "states": [state.value for state in messages.State if state in rule.states],
+            "role": rule.role.value,
+            "rate": rule.rate.value,
+        }
         if rule.result is not None:
             row["result"] = _fields(rule.result)
     return row

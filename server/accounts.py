@@ -7,9 +7,9 @@
 
 Nothing of it is in the tick or the journal; `ok` comes after the commit, with seq 0.
 
-A session is one sign-in on one device. Its access token lets in (`hello`), its refresh token makes the next two, once: each refresh raises
-the session's generation, and a token of an older one means that two have it, so the session ends. Whoever ends a session closes what is
-connected with it. Since the database is asked before and the connection made after, `lapsed` knows what ended in between.
+A session is one sign-in on one device. Its access token lets in (`hello`), its refresh token makes the next two, once: each refresh
+raises the session's generation, and a token of an older one means that two have it, so the session ends. Who ends a session closes
+what is connected with it. Since the database is asked before and the connection made after, `lapsed` knows what ended in between.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ import structlog
 from persistence.accounts import (
     Account,
     AccountStore,
+    AnotherAction,
     DoneBefore,
     NameTaken,
     NoGuest,
@@ -58,7 +59,7 @@ from server.directory import look_of, printable
 from server.lockouts import Lockouts
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
-from world.land import clean
+from world.chat import clean
 from world.tick import ANOTHER_ACTION
 
 DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool_size`
@@ -198,21 +199,19 @@ class Accounts:
 
     async def _register(self, asker: Asker, request: AccountRegister) -> Done:
         if asker.player_id and asker.role is not Role.GUEST:
-            raise Refusal(RefusalCode.FORBIDDEN, "You are signed in already; sign out to make another account.")
+            raise Refusal(
+                RefusalCode.FORBIDDEN, "You are signed in already; sign out to make another account."
+            )
         name, email = _checked_name(request.name), checked_email(request.email)
         password = check_password(request.password, name, email)
-        async with self._database:
-            before = await self._rows.registered(request.action_id, name, email)
-        if before:
-            return await self._sign_in(asker, name, password)
-        async with self._database:
-            taken = await self._rows.is_taken(name)
-        if taken:
-            raise _name_taken(name)
         try:
+            async with self._database:
+                await self._rows.may_register(request.action_id, name, email)
             return await self._make(asker, request.action_id, name, email, password)
-        except DoneBefore:  # by the same request, which came twice
+        except DoneBefore:
             return await self._sign_in(asker, name, password)
+        except AnotherAction:
+            raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION) from None
         except NameTaken:
             raise _name_taken(name) from None
         except NoGuest:
@@ -259,7 +258,9 @@ class Accounts:
         try:
             async with self._database:
                 account = await self._rows.by_name(name)
-            right = await self.hasher.check(account and account.password_hash, password, asker.address)
+            right = await self.hasher.check(
+                None if account is None else account.password_hash, password, asker.address
+            )
         except BaseException:
             self.lockouts.dropped(folded, asker.address)
             raise
@@ -354,9 +355,7 @@ class Accounts:
         password = check_password(request.new_password, account.name, account.email)
         new_hash = await self.hasher.make(password, asker.address)
         async with self._database:
-            ended = await self._rows.set_password(
-                account.player_id, account.password_hash, new_hash, current
-            )
+            ended = await self._rows.set_password(account.player_id, account.password_hash, new_hash, current)
         if ended is None:
             raise _bad_credentials()
         return Done(SessionsEnded(len(ended)), ended)
@@ -408,7 +407,9 @@ def checked_email(email: str) -> str:
     email = email.strip()
     local, at, domain = email.rpartition("@")
     if email and not (local and at and "." in domain.strip(".") and email.isprintable() and " " not in email):
-        raise Refusal(RefusalCode.BAD_REQUEST, "Write the address like “name@example.org”, or leave it empty.")
+        raise Refusal(
+            RefusalCode.BAD_REQUEST, "Write the address like “name@example.org”, or leave it empty."
+        )
     return email
 
 
@@ -450,7 +451,9 @@ def _name_taken(name: str) -> Refusal:
 
 
 def _bad_credentials() -> Refusal:
-    return Refusal(RefusalCode.BAD_CREDENTIALS, "There is no such name with this password; look at both again.")
+    return Refusal(
+        RefusalCode.BAD_CREDENTIALS, "There is no such name with this password; look at both again."
+    )
 
 
 def _no_account() -> Refusal:

@@ -227,7 +227,9 @@ class Directory:
         ]
         rows = iter(await self._store.enter_players(self._epoch, entrants))
         return [
-            Refusal(RefusalCode.BAD_TOKEN, "This guest has an account now; sign in with its name and password.")
+            Refusal(
+                RefusalCode.BAD_TOKEN, "This guest has an account now; sign in with its name and password."
+            )
             if identity.key in void
             else self._newcomer(next(rows))
             for identity in identities

@@ -4,8 +4,8 @@
     address   wrong passwords are paid from a bucket of each address, so that nobody tries one password on all names
 
 A try counts before its password is looked at: of a thousand that come at once so many are looked at as may be wrong, and no more.
-What turns out right, or is not looked at in the end, is taken back. A lock is for `account_login` and whatever else asks for the password
-of a name; who is signed in is not touched, nor is `account_refresh`.
+What turns out right, or is not looked at in the end, is taken back. A lock is for `account_login` and what else asks for the
+password of a name; who is signed in is not touched, nor is `account_refresh`.
 
 The time is an argument, and what is remembered is bounded: of more than `names_max` names the one tried longest ago is forgotten.
 Nothing is told to the disk, so a restart forgets the failures of before it.

@@ -214,7 +214,7 @@ class Server:
         self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
-        hub.accounts = Accounts(
+        accounts = hub.accounts = Accounts(
             config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
@@ -223,7 +223,7 @@ class Server:
         for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts)
         signing = list(keeper.keys.signing.keys)
         premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:
@@ -335,9 +335,8 @@ class Server:
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
         world.hub.close_all("The server restarts; your client comes back by itself.")
-        assert world.hub.accounts is not None
         for stop in (
-            world.hub.accounts.stop,
+            world.accounts.stop,
             world.hub.directory.stop,
             world.hub.actions.stop,
             world.hub.questions.stop,

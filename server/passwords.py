@@ -35,7 +35,13 @@ OWN_WORD_CHARS_MIN = 4  # a shorter name may stand in a password by chance
 BESIDE_OWN_WORD_MIN = 8  # characters that a password needs besides one's own name
 SALT_BYTES, HASH_BYTES = 16, 32
 SIGNS_AT_ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
-RUNS = ("abcdefghijklmnopqrstuvwxyz" * 2, "0123456789" * 4, "1234567890" * 4, "qwertyuiopasdfghjklzxcvbnm", "qwertzuiopasdfghjklyxcvbnm")
+RUNS = (
+    "abcdefghijklmnopqrstuvwxyz" * 2,
+    "0123456789" * 4,
+    "1234567890" * 4,
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertzuiopasdfghjklyxcvbnm",
+)
 
 T = TypeVar("T")
 
@@ -49,15 +55,23 @@ def check_password(password: str, name: str, email: str) -> str:
     """The password in its normal form. Raises Refusal, WEAK_PASSWORD, with what would do."""
     password = normal(password)
     if not PASSWORD_CHARS_MIN <= len(password) <= PASSWORD_CHARS_MAX:
-        raise _weak(f"A password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters; a few words in a row do well.")
+        raise _weak(
+            f"A password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters; a few words in a row do well."
+        )
     folded = password.casefold()
     own = (fold_name(name), email.casefold(), email.casefold().partition("@")[0])
     if any(_is_mostly(folded, word) for word in own):
-        raise _weak("Your name or address is too easily guessed; take words that have nothing to do with you.")
+        raise _weak(
+            "Your name or address is too easily guessed; take words that have nothing to do with you."
+        )
     if len(set(folded)) < DISTINCT_CHARS_MIN or any(folded in run or folded in run[::-1] for run in RUNS):
-        raise _weak("The same few characters, or a row of keys, are too easily guessed; take some words instead.")
+        raise _weak(
+            "The same few characters, or a row of keys, are too easily guessed; take some words instead."
+        )
     if _is_common(folded):
-        raise _weak("Many people have this password, or one like it; take some words that do not belong together.")
+        raise _weak(
+            "Many people have this password, or one like it; take some words that do not belong together."
+        )
     return password
 
 
@@ -95,7 +109,12 @@ class Hasher:
         _common()
         self.hashed_total = 0
         self._argon2 = PasswordHasher(
-            config.argon2_passes, config.argon2_memory_kib, config.argon2_lanes, HASH_BYTES, SALT_BYTES, type=Type.ID
+            config.argon2_passes,
+            config.argon2_memory_kib,
+            config.argon2_lanes,
+            HASH_BYTES,
+            SALT_BYTES,
+            type=Type.ID,
         )
         self._nobodys = self._argon2.hash(secrets.token_urlsafe())
         self._pool = ThreadPoolExecutor(config.hash_threads, "password", lowest_priority)
@@ -156,4 +175,3 @@ class Hasher:
                 turn.set_result(None)
                 return
         self._free += 1
-

@@ -1,4 +1,4 @@
-"""A bounded queue in which players, or addresses, take turns: whoever asks for much waits behind their own, and nobody behind theirs."""
+"""A bounded queue in which players or addresses take turns: whoever asks for much waits behind their own, nobody behind theirs."""
 
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar

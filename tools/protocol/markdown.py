@@ -221,10 +221,7 @@ def _rule(protocol: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     rate = protocol["rates"][row["rate"]]
     who = "" if row["role"] == Role.GUEST else f", from role {row['role']} on"
     when = " Or: ".join(protocol["meanings"]["State"][state.upper()] for state in row["states"])
-    return (
-        f"When: {when}{who}. "
-        f"Rate `{row['rate']}`: {rate['per_s']:g} a second, {rate['burst']} at once.\n"
-    )
+    return f"When: {when}{who}. Rate `{row['rate']}`: {rate['per_s']:g} a second, {rate['burst']} at once.\n"
 
 
 def _fields(fields: Sequence[Mapping[str, Any]]) -> str:
