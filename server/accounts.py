@@ -78,6 +78,7 @@ class Asker:
 
     number: int
     address: str
+    network: str  # by which addresses are counted
     client: str
     player_id: int
     key: str
@@ -145,21 +146,21 @@ class Accounts:
         """Does it, or answers why not. Raises Refusal for what can be said at once."""
         if (
             len(self._tasks) >= self._config.requests_max
-            or self._askers[asker.address] >= self._config.requests_per_address_max
+            or self._askers[asker.network] >= self._config.requests_per_address_max
         ):
             text = "Many are signing in just now; try again in a moment."
             raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
-        self._askers[asker.address] += 1
+        self._askers[asker.network] += 1
         task = asyncio.create_task(self._serve(asker, request, answer), name="an account's request")
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._over(task, asker.address))
+        task.add_done_callback(lambda task: self._over(task, asker.network))
         supervise(task, self._on_broken)
 
-    def _over(self, task: "asyncio.Task[None]", address: str) -> None:
+    def _over(self, task: "asyncio.Task[None]", network: str) -> None:
         self._tasks.discard(task)
-        self._askers[address] -= 1
-        if not self._askers[address]:
-            del self._askers[address]
+        self._askers[network] -= 1
+        if not self._askers[network]:
+            del self._askers[network]
 
     async def _serve(self, asker: Asker, request: Any, answer: Answer) -> None:
         try:
@@ -218,7 +219,7 @@ class Accounts:
             raise Refusal(RefusalCode.FORBIDDEN, "You are no guest any more; sign in again.") from None
 
     async def _make(self, asker: Asker, action_id: bytes, name: str, email: str, password: str) -> Done:
-        password_hash = await self.hasher.make(password, asker.address)
+        password_hash = await self.hasher.make(password, asker.network)
         guest = asker.key if asker.player_id else None
         place = (0.0, 0.0) if guest else await self._place()
         look = look_of(account_key(name))
@@ -242,7 +243,7 @@ class Accounts:
         account = await self._prove(asker, name, password)
         new_hash = None
         if self.hasher.is_outdated(account.password_hash):
-            new_hash = await self.hasher.make(password, asker.address)
+            new_hash = await self.hasher.make(password, asker.network)
         session = self._opening(asker)
         async with self._database:
             ended = await self._rows.open_session(account.player_id, session, account.password_hash, new_hash)
@@ -254,21 +255,21 @@ class Accounts:
     async def _prove(self, asker: Asker, name: str, password: str) -> Account:
         """The account of that name and password. Raises Refusal. Who is not there costs as much as who is."""
         folded = fold_name(name)
-        self.lockouts.begin(folded, asker.address, self._loop.time())
+        self.lockouts.begin(folded, asker.network, self._loop.time())
         try:
             async with self._database:
                 account = await self._rows.by_name(name)
             right = await self.hasher.check(
-                None if account is None else account.password_hash, password, asker.address
+                None if account is None else account.password_hash, password, asker.network
             )
         except BaseException:
-            self.lockouts.dropped(folded, asker.address)
+            self.lockouts.dropped(folded, asker.network)
             raise
         if not right or account is None:
             self.lockouts.failed(folded, self._loop.time())
             self.sign_ins["wrong"] += 1
             raise _bad_credentials()
-        self.lockouts.succeeded(folded, asker.address)
+        self.lockouts.succeeded(folded, asker.network)
         return account
 
     async def _refresh(self, asker: Asker, request: AccountRefresh) -> Done:
@@ -353,7 +354,7 @@ class Accounts:
         current = _session_of(asker)
         account = await self._own(asker, request.password)
         password = check_password(request.new_password, account.name, account.email)
-        new_hash = await self.hasher.make(password, asker.address)
+        new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.set_password(account.player_id, account.password_hash, new_hash, current)
         if ended is None:

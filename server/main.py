@@ -234,7 +234,7 @@ class Server:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
-        looking = keeper.start(partial(_take_keys, signer, hub))
+        looking = keeper.start(partial(_take_keys, signer, sealer, hub))
         supervise(looking, self._broken)
         stack.callback(looking.cancel)
         return world
@@ -400,9 +400,9 @@ def _compile() -> None:
     Terrain.warm_up()
 
 
-def _take_keys(signer: Signer, hub: Hub, keys: Keys) -> None:
+def _take_keys(signer: Signer, sealer: Sealer, hub: Hub, keys: Keys) -> None:
     """A rotation, while the server runs."""
-    signer.ring = keys.signing
+    signer.ring, sealer.ring = keys.signing, keys.sealing
     hub.rekey(list(keys.signing.keys))
 
 
