@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,11 +19,12 @@ from protocol.errors import CloseCode, Refusal
 from protocol.messages import PLOT_TILES, Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
 from server.auth import Identity, Signer, now_s
-from server.config import SAME_HOST, Config
+from server.config import Config
 from server.connection import Connection
 from server.frames import Arrival, TickFrame
 from server.ground import Ground
 from server.interest import Interest
+from server.origins import Origins
 from server.outbox import frame
 from server.proxies import Proxies
 from server.seam import (
@@ -62,7 +62,6 @@ NO_ROOM = (
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 REJECTIONS = {HTTP_TOO_MANY: TOO_MANY, HTTP_NO_ROOM: NO_ROOM}
 BACKLOG = 1_024  # connections the kernel holds while the loop is busy
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 log = structlog.get_logger()
 
@@ -100,6 +99,7 @@ class Gate:
         self._premises = premises
         self._first_number = first_number
         self._signer = Signer(Ring(tuple(premises.keys)))
+        self.origins = Origins(config.server.origins, premises.http_port)
         self._proxies = Proxies(config.server.trusted_proxies)
         self._connections: dict[int, Connection] = {}  # by number
         # Looked through one a tick, so that time-outs cost the same every tick.
@@ -156,21 +156,6 @@ class Gate:
         player_id = connection.session.player_id
         if self.players.get(player_id) is connection:
             self.interest.unwatch(player_id)
-
-    def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may open the socket that was reached as `host`."""
-        allowed = self.config.server.origins
-        if origin in allowed:
-            return True
-        if SAME_HOST not in allowed:
-            return False
-        try:
-            page, here = urlsplit(origin), urlsplit(f"//{host}")
-            port = page.port or DEFAULT_PORTS.get(page.scheme)
-        except ValueError:  # half an IPv6 address, a port that is no number
-            return False
-        same = page.hostname is not None and page.hostname == here.hostname
-        return same and port == self._premises.http_port
 
     # --- what the hub says ---------------------------------------------------------------------------------------------------
 

@@ -322,9 +322,12 @@ class Raw:
         self.writer = writer
 
     @classmethod
-    async def open(cls, server: ServerProcess, *sent: bytes) -> Self:
-        """Connects and sends. What is not read waits at the server, not in a kernel's large buffer."""
+    async def open(cls, server: ServerProcess, *sent: bytes, source: str = "") -> Self:
+        """Connects, from a `source` address of this machine, and sends. What is not read waits at the server, not in a kernel's
+        large buffer."""
         line = socket.socket()
+        if source:
+            line.bind((source, 0))
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         line.setblocking(False)
         await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", server.port))
