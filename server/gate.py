@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from persistence.keyring import Ring
 from protocol.errors import CloseCode, Refusal
 from protocol.messages import PLOT_TILES, Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
@@ -44,6 +45,7 @@ from server.seam import (
     Opened,
     Premises,
     Rejected,
+    Rekeyed,
     Replaced,
     Tally,
     Told,
@@ -97,7 +99,7 @@ class Gate:
         self.websocket_logger.setLevel(logging.CRITICAL)  # their trouble is counted, not logged line by line
         self._premises = premises
         self._first_number = first_number
-        self._signer = Signer(premises.key)
+        self._signer = Signer(Ring(tuple(premises.keys)))
         self.origins = Origins(config.server.origins, premises.http_port)
         self._proxies = Proxies(config.server.trusted_proxies)
         self._connections: dict[int, Connection] = {}  # by number
@@ -197,6 +199,9 @@ class Gate:
                 del self.players[connection.session.player_id]
             text = "You signed in somewhere else; this connection ends."
             connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
+
+    def _rekey(self, message: Rekeyed) -> None:
+        self._signer.ring = Ring(tuple(message.keys))
 
     def _tell(self, message: Told) -> None:
         connection = self._connections.get(message.number)
@@ -350,6 +355,7 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Charged: Gate._charge,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Rekeyed: Gate._rekey,
     Told: Gate._tell,
     Made: Gate._made,
     CloseAll: Gate._close_all,

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from persistence.keyring import Ring, read_ring
 from protocol.edits import TILE_EDIT, pack
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
@@ -70,7 +71,8 @@ from protocol.messages import (
     name_of,
 )
 from protocol.messages import Cut as CutLine
-from server.auth import Signer, load_key
+from server.auth import Signer
+from server.keys import SIGNING_FILE
 from server.session import ROLES
 from tests.harness import Client, ServerProcess, serving
 from world.tiles import Build
@@ -168,7 +170,7 @@ def entry(
 
 
 async def forged(scene: Scene) -> ClientMessage:
-    return Hello(PROTOCOL_VERSION, "tests", Signer(b"x" * 32).access("Ada", time.time(), 1))
+    return Hello(PROTOCOL_VERSION, "tests", Signer(Ring.of(b"x" * 32)).access("Ada", time.time(), 1))
 
 
 @entry(Hello, forged, RefusalCode.BAD_TOKEN)
@@ -458,7 +460,7 @@ async def outcome(client: Client, message: ClientMessage, *before: ClientMessage
 
 
 def token(server: ServerProcess, role: Role, age_s: float = 0) -> str:
-    signer = Signer(load_key(server.data, None))
+    signer = Signer(read_ring(server.data / SIGNING_FILE))
     return signer.access(f"{role.value}-{next(LINES)}", time.time() - age_s, 1, role)
 
 
