@@ -208,7 +208,7 @@ class RateConfig(Section):
 
 
 class RatesConfig(Section):
-    """Messages that one client may send, by class; over it they are refused with RATE_LIMITED."""
+    """Messages that one player may send, by class, over however many connections; over it they are refused with RATE_LIMITED."""
 
     movement: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=30, burst=60)
     """Changes of direction."""
@@ -239,6 +239,20 @@ class LimitsConfig(Section):
     """Attempts to sign in from one address, whoever makes them; over it they are refused with RATE_LIMITED.
     The burst is one of everybody who comes back at once.
     """
+    connects_per_address: Annotated[RateConfig, span("connections a second")] = RateConfig(
+        per_s=1_000, burst=8_192
+    )
+    """New connections from one address, whatever becomes of them; over it they are answered 429."""
+    requests_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=5_000, burst=40_000
+    )
+    """Questions, talk and what else is asked from one address, by all who play there; over it they are refused with
+    RATE_LIMITED. Each player has limits.rates besides, which to come back does not refill.
+    """
+    actions_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=2_000, burst=20_000
+    )
+    """The same for what is stored: land, money, building."""
     handshake_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
     """From connecting to the end of the WebSocket handshake."""
     hello_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5

@@ -4,7 +4,8 @@ There is one hub and, for each connection side (gate.py), a `Line` to it. What a
 the directory, the builder or the maker of ground, or handed to the world's inbox; the tick's frame goes to all lines alike.
 
     address -> connections   bounded per address (of IPv6: per /64) and in all
-    address -> hellos        a bucket for each; WORLD_FULL counts who is in the world, connected or not
+    address -> what costs    buckets for new connections, hellos, requests and actions; WORLD_FULL counts who is in the world
+    player_id -> debts       what was missing in the buckets of their last connection, for the next one
     player_id -> caller      one live connection a player; the newer wins and the older is told why
     talk to the whole world  one bucket for all
 
@@ -45,6 +46,7 @@ from server.seam import (
     AnyDown,
     AnyUp,
     Asking,
+    Charged,
     CloseAll,
     Closed,
     Cut,
@@ -66,7 +68,7 @@ from server.seam import (
     TurnedAway,
     Wanted,
 )
-from server.session import Bucket, Buckets
+from server.session import Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
 from world.commands import STEER, Become, Detach, Inbox, Join, Leave, Steers
@@ -147,7 +149,16 @@ class Hub:
         self._callers: dict[int, Caller] = {}
         self._networks: Counter[str] = Counter()
         self._proxies = Proxies(config.server.trusted_proxies)
-        self._hellos = Buckets(config.limits.hellos_per_address, config.limits.connections_max)
+        self._debts = Debts(config.limits.rates, config.limits.connections_max)
+        self._connects, self._hellos, self._requests, self._doings = (
+            Buckets(rate, config.limits.connections_max)  # by address
+            for rate in (
+                config.limits.connects_per_address,
+                config.limits.hellos_per_address,
+                config.limits.requests_per_address,
+                config.limits.actions_per_address,
+            )
+        )
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
         # Who is in the world, or will be with the next tick; a line may be lost.
         self._bodies: set[int] = set()
@@ -214,11 +225,12 @@ class Hub:
 
     def _admit(self, caller: Caller) -> None:
         """A proxy may have any number; whom they are for comes with the handshake."""
-        over = self._networks[caller.network] > self._limits.connections_per_address
-        if over and not self._proxies.holds(caller.address):
-            caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
-        else:
-            caller.line.send(Admitted(caller.number))
+        if not self._proxies.holds(caller.address):
+            over = self._networks[caller.network] > self._limits.connections_per_address
+            if over or self._connects.take(caller.network, self.now_s()):
+                caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
+                return
+        caller.line.send(Admitted(caller.number))
 
     def _forget_network(self, network: str) -> None:
         self._networks[network] -= 1
@@ -227,11 +239,24 @@ class Hub:
 
     def _ending(self, line: Line, message: Ending) -> None:
         caller = self._callers[message.number]
+        self._settle(caller, message.spent)
         caller.ending = True
         line.heard_last_of(caller)
 
     def _closed(self, line: Line, message: Closed) -> None:
-        self._lose(self._callers[message.number], message.for_good)
+        caller = self._callers[message.number]
+        self._settle(caller, message.spent)
+        self._lose(caller, message.for_good)
+
+    def _settle(self, caller: Caller, spent: Spent) -> None:
+        """What a connection that ends has spent is charged to the one in its place, or kept for the next."""
+        if not caller.player_id or caller.ending:
+            return
+        newer = self.players.get(caller.player_id, caller)
+        if newer is caller:
+            self._debts.put(caller.player_id, spent, self.now_s())
+        elif spent:
+            newer.line.send(Charged(newer.number, spent))
 
     def _lose(self, caller: Caller, for_good: bool) -> None:
         """A connection is no more."""
@@ -296,6 +321,9 @@ class Hub:
         self.players[player_id] = caller
         self._bodies.add(player_id)
         caller.line.send(Entering(caller.number, player_id, caller.key, caller.name, caller.session_id))
+        spent = self._debts.take(player_id, self.now_s())
+        if spent:
+            caller.line.send(Charged(caller.number, spent))
 
     def _turn_away(self, caller: Caller, refusal: Refusal) -> None:
         caller.line.send(TurnedAway(caller.number, refusal.code, refusal.message, refusal.retry_after_ms))
@@ -387,6 +415,8 @@ class Hub:
         caller = self.players.get(say.player_id)
         if caller is None or caller.number != say.session:
             return  # replaced by a newer connection meanwhile
+        if self._over_rate(caller, self._requests, say.request_id):
+            return
         wait_ms = 0
         if say.channel == ChatChannel.WORLD:
             wait_ms = self._world_talk.take(self.now_s())
@@ -398,6 +428,8 @@ class Hub:
 
     def _find(self, _: Line, message: Finding) -> None:
         caller, request = self._callers[message.number], message.request
+        if self._over_rate(caller, self._requests, request.request_id):
+            return
 
         def found(answer: PlayerFound | Refusal) -> None:
             if isinstance(answer, PlayerFound):
@@ -411,7 +443,7 @@ class Hub:
 
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
-        if caller.ending:
+        if caller.ending or self._over_rate(caller, self._doings, request.request_id):
             return
 
         def answer(outcome: Ok | Refusal) -> None:
@@ -424,6 +456,8 @@ class Hub:
 
     def _ask(self, _: Line, message: Asking) -> None:
         caller, request = self._callers[message.number], message.request
+        if self._over_rate(caller, self._requests, request.request_id):
+            return
 
         def answer(outcome: object, seq: int) -> Later | None:
             if not seq:
@@ -438,6 +472,14 @@ class Hub:
             self.questions.ask(caller.player_id, request, answer)
         except Refusal as refusal:
             answer(refusal, 0)
+
+    def _over_rate(self, caller: Caller, buckets: Buckets, request_id: int) -> bool:
+        """Whether more comes from their address than may; then it is refused. No sign of flooding: others there may have asked it."""
+        wait_ms = buckets.take(caller.network, self.now_s())
+        if wait_ms:
+            text = "Much is asked from your address just now; try again in a moment."
+            self._answer(caller, request_id, Refusal(RefusalCode.RATE_LIMITED, text, wait_ms))
+        return bool(wait_ms)
 
     def _want(self, line: Line, message: Wanted) -> None:
         key = message.key

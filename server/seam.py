@@ -8,7 +8,7 @@ A connection is known by its number, which no other connection of this server ev
 
     up                                              down
     Opened, Forwarded   may they?                   Admitted, Rejected
-    SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
+    SignIn              who is this?                Entering and Charged, or TurnedAway; Replaced to an older connection of theirs
     Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
     Accounting                                      Told; Known, if they are somebody else now; Expelled, if their session has ended
     Wanted              what ground?                Made
@@ -187,6 +187,7 @@ class Ending(Up, tag=9):
     """The connection is being closed: nothing more comes from it, and no answer reaches it."""
 
     number: int
+    spent: dict[str, float]  # Session.spent
 
 
 class Closed(Up, tag=10):
@@ -194,6 +195,7 @@ class Closed(Up, tag=10):
 
     number: int
     for_good: bool
+    spent: dict[str, float]  # Session.spent
 
 
 class Warm(Up, tag=11):
@@ -314,6 +316,13 @@ class Begin(Down, tag=10):
     first_number: int  # of its connections; the next is one higher
 
 
+class Charged(Down, tag=14):
+    """What an older connection of the same player had spent."""
+
+    number: int
+    spent: dict[str, float]
+
+
 class Whole(Down, tag=11):
     """The world as it is now, for a connection side that begins anew."""
 
@@ -375,6 +384,7 @@ AnyDown = Union[  # noqa: UP007
     Admitted,
     Rejected,
     Entering,
+    Charged,
     TurnedAway,
     Replaced,
     Rekeyed,
