@@ -226,7 +226,7 @@ class Listening(Up, tag=14):
     """It takes connections."""
 
 
-class Accounting(Up, tag=16):
+class Accounting(Up, tag=30):
     """Somebody asks for something of an account, perhaps before the hello."""
 
     number: int
@@ -343,7 +343,7 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
-class Known(Down, tag=15):
+class Known(Down, tag=30):
     """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
 
     number: int
@@ -353,7 +353,7 @@ class Known(Down, tag=15):
     session_id: UUID | None
 
 
-class Expelled(Down, tag=16):
+class Expelled(Down, tag=31):
     """This connection is to be closed, with a word. Answered Ending."""
 
     number: int
