@@ -316,7 +316,7 @@ class Begin(Down, tag=10):
     first_number: int  # of its connections; the next is one higher
 
 
-class Charged(Down, tag=14):
+class Charged(Down, tag=20):
     """What an older connection of the same player had spent."""
 
     number: int
