@@ -219,7 +219,7 @@ class Server:
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
         accounts = hub.accounts = Accounts(
-            config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken
+            config.accounts, account_rows, signer, directory.place_for_newcomer, mailer.send, self._broken
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
