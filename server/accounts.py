@@ -70,6 +70,7 @@ from server.auth import BadToken, Signer, check_name, now_s
 from server.config import AccountsConfig
 from server.directory import look_of, printable
 from server.lockouts import Lockouts
+from server.mail import checked_address
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
 from world.chat import clean
@@ -487,19 +488,20 @@ class Accounts:
             # Beside the answer: neither what it says nor when it comes tells whether anybody has this address.
             self._begin(self._send_reset_codes(request.email), asker)
             return Done(Granted())
-        password = check_password(request.new_password or "", "", request.email)
+        email = checked_email(request.email)
+        password = check_password(request.new_password or "", "", email)
         code = _given_code(request.code)
-        self.lockouts.begin(_mail_key(request.email), asker.network, self._loop.time())
+        self.lockouts.begin(_mail_key(email), asker.network, self._loop.time())
         try:
             async with self._database:
-                player_id = await self._rows.whose_code(request.email, code)
+                player_id = await self._rows.whose_code(email, code)
         except BaseException:
-            self.lockouts.dropped(_mail_key(request.email), asker.network)
+            self.lockouts.dropped(_mail_key(email), asker.network)
             raise
         if player_id is None:
-            self.lockouts.failed(_mail_key(request.email), self._loop.time())
+            self.lockouts.failed(_mail_key(email), self._loop.time())
             raise _wrong_code()
-        self.lockouts.succeeded(_mail_key(request.email), asker.network)
+        self.lockouts.succeeded(_mail_key(email), asker.network)
         new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.reset_password(player_id, code, new_hash)
@@ -511,7 +513,7 @@ class Accounts:
 
     async def _send_reset_codes(self, email: str) -> None:
         async with self._database:
-            accounts = await self._rows.by_verified_email(email)
+            accounts = await self._rows.by_verified_email(checked_email(email))
         for account in accounts:
             await self._send_code(account, RESET, "A new password", _RESET_TEXT)
 
@@ -610,14 +612,11 @@ def _plain(value: object) -> str:
 
 
 def checked_email(email: str) -> str:
-    """An address as it is kept. Raises Refusal."""
-    email = email.strip()
-    local, at, domain = email.rpartition("@")
-    if email and not (local and at and "." in domain.strip(".") and email.isprintable() and " " not in email):
-        raise Refusal(
-            RefusalCode.BAD_REQUEST, "Write the address like “name@example.org”, or leave it empty."
-        )
-    return email
+    """An address as mail servers take it; empty is none. Raises Refusal."""
+    try:
+        return checked_address(email.strip()) if email.strip() else ""
+    except ValueError as error:
+        raise Refusal(RefusalCode.BAD_REQUEST, f"This is no address: {error}. Or leave it empty.") from None
 
 
 def unavailable() -> Refusal:

@@ -50,6 +50,7 @@ from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
 from server.keys import Keeper, Keys, load_keys, lost_values
 from server.loop import Loop
+from server.mail import Mailer
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
@@ -201,6 +202,8 @@ class Server:
         signer = Signer(keeper.keys.signing)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         account_rows = AccountStore(store, sealer, row.epoch)
+        mailer = Mailer(config.mail, config.data)
+        stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         directory = Directory(
             store,
             flusher,
@@ -224,10 +227,11 @@ class Server:
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
-        for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
+        serving = (flusher.start(), *directory.start(), *actions.start(), questions.start(), *mailer.start())
+        for task in serving:
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts, mailer)
         signing = list(keeper.keys.signing.keys)
         premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:
