@@ -34,12 +34,15 @@ from server.seam import (
     Admitted,
     AnyDown,
     AnyUp,
+    Charged,
     CloseAll,
     Closed,
     Cut,
     Ending,
     Entering,
+    Expelled,
     Forwarded,
+    Known,
     Made,
     Opened,
     Premises,
@@ -138,7 +141,7 @@ class Gate:
     def ending(self, connection: Connection) -> None:
         """Nothing more is to be written to this connection, or heard from it; its player may stay, or be played by a newer one."""
         self._unwatch(connection)
-        self.up(Ending(connection.session.number))
+        self.up(Ending(connection.session.number, connection.session.spent(self.now_s())))
 
     def closed(self, connection: Connection, code: int, for_good: bool) -> None:
         """A socket is gone."""
@@ -149,7 +152,7 @@ class Gate:
         self._unwatch(connection)
         if self.players.get(player_id) is connection:
             del self.players[player_id]
-        self.up(Closed(number, for_good))
+        self.up(Closed(number, for_good, connection.session.spent(self.now_s())))
         log.debug("connection_closed", address=connection.address, player_id=player_id, code=code)
 
     def _unwatch(self, connection: Connection) -> None:
@@ -176,9 +179,14 @@ class Gate:
     def _enter(self, message: Entering) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
-            connection.identity = Identity(message.key, message.name, None)
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
             connection.session.player_id = message.player_id
             self.players[message.player_id] = connection
+
+    def _charge(self, message: Charged) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.session.charge(message.spent, self.now_s())
 
     def _turn_away(self, message: TurnedAway) -> None:
         connection = self._connections.get(message.number)
@@ -194,6 +202,18 @@ class Gate:
             text = "You signed in somewhere else; this connection ends."
             connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
 
+    def _know(self, message: Known) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
+            connection.session.become(message.role)
+
+    def _expel(self, message: Expelled) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            last = Closing(message.code, message.text, message.retry_after_ms)
+            connection.close(message.code, message.text, last)
+
     def _rekey(self, message: Rekeyed) -> None:
         self._signer.ring = Ring(tuple(message.keys))
 
@@ -201,6 +221,8 @@ class Gate:
         connection = self._connections.get(message.number)
         if connection is not None:
             connection.send_framed(frame(message.message))
+            if connection.session.state is not State.PLAYING:
+                connection.outbox.flush()  # no tick does it
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -346,8 +368,11 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Admitted: Gate._admit,
     Rejected: Gate._reject,
     Entering: Gate._enter,
+    Charged: Gate._charge,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Known: Gate._know,
+    Expelled: Gate._expel,
     Rekeyed: Gate._rekey,
     Told: Gate._tell,
     Made: Gate._made,

@@ -275,6 +275,9 @@ MISFITS = {
     ("mail.user", "mail.password"): "mail.user=ada",
     ("mail.user", "mail.starttls"): "mail.user=ada mail.password=hush mail.starttls=false",
     ("server.max_players", "world.chunks_loaded_max"): "world.chunks_loaded_max=89999",
+    ("accounts.requests_per_address_max", "accounts.requests_max"): "accounts.requests_max=64",
+    ("accounts.argon2_lanes", "accounts.argon2_memory_kib"): "accounts.argon2_memory_kib=31 "
+    "accounts.argon2_lanes=4",
 }
 
 
