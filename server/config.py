@@ -312,6 +312,8 @@ class AccountsConfig(Section):
     """How long an access token lets its holder come in; a refresh token makes another."""
     refresh_days: Annotated[float, span("days", 0.01, 365)] = 7.0
     """A session that was not refreshed for so long is over."""
+    code_s: Annotated[int, span("seconds", 60, 604_800)] = 3_600
+    """How long a code that went out by mail is good."""
     failures_max: Annotated[int, span("tries", 1, 1_000)] = 5
     """So many wrong passwords lock a name."""
     lock_s: Annotated[float, span("seconds", 1, 86_400)] = 900.0

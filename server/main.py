@@ -200,10 +200,10 @@ class Server:
         if lost := lost_values(sealed_with, keeper.keys.sealing):
             log.error("private_values_lost", advice=lost)
         signer = Signer(keeper.keys.signing)
-        mailer = Mailer(config.mail, config.data)
-        stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         account_rows = AccountStore(store, sealer, row.epoch)
+        mailer = Mailer(config.mail, config.data)
+        stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         directory = Directory(
             store,
             flusher,
@@ -222,7 +222,7 @@ class Server:
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
         accounts = hub.accounts = Accounts(
-            config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken
+            config.accounts, account_rows, signer, directory.place_for_newcomer, mailer.send, self._broken
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
