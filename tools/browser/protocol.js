@@ -27,6 +27,11 @@ export const LIMITS = Object.freeze({
   money_max: 1000000000000000,
   look_tiles_max: 512,
   edits_max: 64,
+  password_chars_min: 12,
+  password_chars_max: 128,
+  email_chars_max: 254,
+  bio_chars_max: 400,
+  code_chars_max: 32,
 });
 
 /** Every message by name; `required` is how many of the fields, from the first, may not be left out. */
