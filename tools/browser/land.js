@@ -118,6 +118,20 @@ export class Land {
     this.on.changed();
   }
 
+  /** A player is called so from now on. Nobody tells it of the land. */
+  named(playerId, name) {
+    let changed = false;
+    for (const parcel of [...this.known.values()]) {
+      const { lease } = parcel;
+      const owns = parcel.owner_id === playerId && parcel.owner_name !== name;
+      const rents = lease?.tenant_id === playerId && lease.tenant_name !== name;
+      if (!owns && !rents) continue;
+      this.put({ ...parcel, owner_name: owns ? name : parcel.owner_name, lease: rents ? { ...lease, tenant_name: name } : lease });
+      changed = true;
+    }
+    if (changed) this.on.changed();
+  }
+
   put(parcel) {
     this.remove(parcel.parcel_id);
     this.known.set(parcel.parcel_id, parcel);

@@ -118,7 +118,7 @@ export async function start() {
       look();
     },
     crowd: (message, now) => world.crowd(message, now),
-    appeared: (message) => world.appeared(message),
+    appeared: (message) => called(message),
     view(message) {
       world.viewed(message);
       look();
@@ -164,7 +164,7 @@ export async function start() {
     builtAt: (x, y) => chunks.builtAt(x + 0.5, y + 0.5),
     signedIn,
     leave: (words) => (farewell = words),
-    changed: ({ player_id, name, look }) => called(player_id, name, look),
+    changed: (profile) => called(profile),
   });
 
   /** Signed in, at the gate or in the world; a guest who registered there is who they were, and plays on. */
@@ -173,7 +173,7 @@ export async function start() {
     tokens.keep(one, upgraded);
     if (upgraded) {
       estate.account.enter({ id: one.player_id, name: one.name, role: Role.USER });
-      called(one.player_id, one.name, meEntity()?.look ?? 0);
+      called({ ...one, look: meEntity()?.look ?? 0 });
       estate.open("account");
       hud.toast(`You are ${one.name} now, and everything that was yours still is.`);
     } else {
@@ -182,9 +182,11 @@ export async function start() {
     }
   }
 
-  /** My name or my look is another. */
-  function called(player_id, name, look) {
+  /** Somebody, or I myself, has this name and look now. */
+  function called({ player_id, name, look }) {
     world.appeared({ player_id, name, look });
+    estate.land.named(player_id, name);
+    if (player_id !== world.me) return;
     chat.me = { id: player_id, name };
     hud.named(name);
   }
