@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
     """The state of one socket."""
 
     __slots__ = (
+        "_between",
         "_border",
         "_closing",
         "_early",
@@ -94,6 +95,7 @@ class Connection(asyncio.Protocol):
         )
         self._pieces: list[bytes] = []
         self._border = Border()  # of what was fed to the library after the handshake
+        self._between = False  # two messages: what comes next begins with a frame, and it will be heard
         self._closing: asyncio.TimerHandle | None = None
         self._request: Request | None = None  # a handshake that waits to be admitted
         self._early = b""  # what came after it
@@ -155,33 +157,35 @@ class Connection(asyncio.Protocol):
         self.heard_s = self._gate.now_s()
         self.quiet_turns = 0
         self._gate.counts.received_bytes += len(data)
-        if self._ws.state is CONNECTING:
-            if self.is_closing():
-                return
-            if self._request is None:
-                data = self._take_handshake(data)
-            if self._request is not None:
-                self._early += data
-                return
+        message = small_message(data) if self._between else None
         try:
-            self._take_frames(data)
+            if message is not None:
+                self._take_message(message)
+            elif not self._take_frames(data):
+                return
         except ProtocolError as error:
             self.close(error.code, error.reason)
         if self.outbox.waiting:
             self.outbox.flush()
-        self._write_protocol()
+        if message is None:
+            self._write_protocol()
 
-    def _take_frames(self, data: bytes) -> None:
-        """A small message by itself on the short way, anything else through the library."""
-        if self._border.whole and not self._pieces and self._closing is None:
-            message = small_message(data)
-            if message is not None:
-                self._take_message(message)
-                return
+    def _take_frames(self, data: bytes) -> bool:
+        """What is no small message by itself goes through the library; False while the handshake waits to be admitted."""
+        if self._ws.state is CONNECTING:
+            if self.is_closing():
+                return False
+            if self._request is None:
+                data = self._take_handshake(data)
+            if self._request is not None:
+                self._early += data
+                return False
         self._border.feed(data)
         self._ws.receive_data(data)
         for event in self._ws.events_received():
             self._take_frame(cast(Frame, event))
+        self._between = self._border.whole and not self._pieces and self.outbox.transport is not None
+        return True
 
     def _write_protocol(self) -> None:
         """Writes what the library wants written: handshake, pongs, close frames; an empty piece means the end."""
@@ -205,6 +209,7 @@ class Connection(asyncio.Protocol):
 
     def _end_soon(self) -> None:
         """A client that does not read, or does not answer a close, cannot keep the socket open. Nothing follows a close frame."""
+        self._between = False
         if self._closing is None and self.transport is not None:
             self._gate.ending(self)
             self.outbox.close()
@@ -333,7 +338,7 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, message: ClientMessage) -> None:
         outcome = self.session.receive(message, self.heard_s)
-        if isinstance(outcome, Move):
+        if type(outcome) is Move:
             if not self._gate.steer(self.session.player_id, outcome.seq, outcome.dx, outcome.dy):
                 self.refuse(0, Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000))
         elif isinstance(outcome, Refused):
