@@ -18,7 +18,7 @@ from protocol.messages import ChatSay, ClientMessage, Hello, Rate, Refused, Role
 from server.config import LimitsConfig, RateConfig
 from world.commands import Say
 
-RANKS = {role: rank for rank, role in enumerate(Role)}
+ROLES = list(Role)
 
 
 class Bucket:
@@ -102,7 +102,7 @@ class Session:
         wait_ms = 0 if rule.rate is Rate.HELLO else self.pay(rule.rate, now_s)
         if wait_ms:
             return self._refuse(message, RefusalCode.RATE_LIMITED, "Too often; wait a moment.", wait_ms)
-        if rule.role is not Role.GUEST and RANKS[self.role] < RANKS[rule.role]:
+        if rule.role is not Role.GUEST and ROLES.index(self.role) < ROLES.index(rule.role):
             return self._refuse(message, RefusalCode.NOT_ALLOWED, f"This needs the role {rule.role.value}.")
         if isinstance(message, ChatSay):
             to = message.to

@@ -25,6 +25,8 @@ MARKS_MAX = 4  # on one character; no writing needs more
 
 def clean(text: str) -> str:
     """The text without characters that could deceive; white space runs become one space."""
+    if text.isascii() and text.isprintable():  # nothing else is in most names, and none of it can
+        return " ".join(text.split())
     kept = (" " if character.isspace() else character for character in text if _is_kept(character))
     # Composed last: what was taken out may have stood between a letter and its accent.
     composed = unicodedata.normalize("NFC", " ".join("".join(kept).split()))

@@ -94,11 +94,11 @@ class Surface:
 
 
 def lay(edits: bytes, ground: NDArray[np.uint8], walk: NDArray[np.uint8]) -> None:
-    """Sets the walking speeds of edited tiles in `walk`; `ground` has those of the bare ground. Both u8[32, 32], percent."""
+    """Sets the walking speeds of edited tiles in `walk`; `ground` has those of the bare ground. Both u8[32, 32], percent, contiguous."""
     records = unpack(edits, CHUNK_EDIT)
     tiles, kinds = records["tile"], records["kind"]
     # Of a tile named twice the last counts: numpy assigns in order.
-    walk.flat[tiles] = np.where(kinds == Build.NOTHING, ground.flat[tiles], _WALK[kinds])
+    walk.reshape(-1)[tiles] = np.where(kinds == Build.NOTHING, ground.reshape(-1)[tiles], _WALK[kinds])
 
 
 def check(edits: bytes) -> list[TileRow]:
