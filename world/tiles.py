@@ -94,7 +94,7 @@ class Surface:
 
 
 def lay(edits: bytes, ground: NDArray[np.uint8], walk: NDArray[np.uint8]) -> None:
-    """Sets the walking speeds of edited tiles in `walk`; `ground` has those of the bare ground. Both u8[32, 32], percent, contiguous."""
+    """Sets the walking speeds of edited tiles in `walk`; `ground` has the bare ground's. Both u8[32, 32] in percent, contiguous."""
     records = unpack(edits, CHUNK_EDIT)
     tiles, kinds = records["tile"], records["kind"]
     # Of a tile named twice the last counts: numpy assigns in order.
