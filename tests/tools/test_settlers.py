@@ -12,7 +12,7 @@ import pytest
 
 from persistence.embedded import running_dsn
 from protocol.errors import RefusalCode
-from protocol.messages import PLOT_TILES, LandAbandon, LandMine
+from protocol.messages import PLOT_TILES, ClientMessage, LandAbandon, LandBuy, LandMine, LandTransfer
 from tests.harness import serving
 from tools.bots import KINDS, acting, settler
 from tools.bots.acting import ANOTHER_ANSWER, NOT_ASKED, Acting
@@ -131,6 +131,37 @@ def parcel(px: int, py: int, pw: int = 1, ph: int = 1) -> dict[str, int]:
 )
 def test_open_plots_have_nobodys_land_around(parcels: list[dict[str, int]], expected: set[Any]) -> None:
     assert set(open_plots((-1, -1), 3, parcels)) == expected
+
+
+ME, ANNA = 5, 6
+GIFT = {"parcel_id": 7, "owner_id": ANNA, "given_to": ME, "x": 0, "y": 0, "name": "", "price": None}
+OWN = {"parcel_id": 8, "owner_id": ME, "given_to": None, "x": 32, "y": 0, "name": "Home", "price": None}
+
+
+@pytest.mark.parametrize(
+    ("owned", "request_", "fields"),
+    [(1, LandBuy, (7, 0)), (settler.LANDS_MAX, LandTransfer, (7, ANNA))],
+    ids=["takes it", "declines it"],
+)
+def test_a_settler_takes_what_it_is_given_while_it_wants_more(
+    monkeypatch: pytest.MonkeyPatch, owned: int, request_: type[ClientMessage], fields: tuple[int, ...]
+) -> None:
+    """Guards: Settler._remember tells gifts from what is its own; _enter, after which it asks again."""
+    monkeypatch.setattr(settler, "AGAIN_SHARE", 0.0)
+    fleet = Fleet(Plan(NOWHERE, count=1, seconds=0, behaviour="settle"), Settler)
+    (bot,) = fleet._bots
+    assert isinstance(bot, Settler)
+    for _ in range(2):
+        bot._enter(ME, 0.0, 0.0)
+        bot._next()
+        (number, asked), *more = bot._asked.items()
+        assert (asked.request, more) == (LandMine, [])
+        own = [{**OWN, "parcel_id": 8 + number} for number in range(owned)]
+        bot._granted(number, 0, {"parcels": [GIFT, *own], "more": False})
+        bot._next()
+        ((number, asked),) = bot._asked.items()
+        assert (asked.request, asked.fields) == (request_, fields)
+        bot._granted(number, 1, {"parcel_id": 7})
 
 
 def test_settling_is_a_behaviour() -> None:

@@ -108,6 +108,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         return
     price = 0 if old.given_to == who else old.price
     bought = isinstance(asked.request, LandBuy) and price == asked.request.price and new.owner_id == who
+    declined = old.given_to == who and new == replace(old, given_to=None, seq=new.seq)
     rented = isinstance(asked.request, LandRent) and old.to_let is not None and new.lease is not None
     if rented:
         assert old.to_let is not None
@@ -119,7 +120,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         assert new.lease == replace(old.lease, leaving=True)
         assert who in (old.owner_id, old.lease.tenant_id)
     if _for_owners(new) != _for_owners(old):
-        assert bought or mine is Standing.OWNER
+        assert bought or declined or mine is Standing.OWNER
     if new.to_let != old.to_let:
         assert bought or rented or mine is Standing.OWNER
     if (new.name, new.description, new.open_enter, new.open_build) != (

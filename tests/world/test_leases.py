@@ -16,6 +16,7 @@ from protocol.messages import (
     LandAbandon,
     LandBuy,
     LandDescribe,
+    LandForSale,
     LandLeave,
     LandLet,
     LandMerge,
@@ -24,6 +25,7 @@ from protocol.messages import (
     LandOpen,
     LandPermit,
     LandRent,
+    LandToLet,
     LandTransfer,
     Role,
     Standing,
@@ -252,6 +254,18 @@ def test_what_a_tenant_changed_is_at_the_end_as_it_was() -> None:
     after = world.state.parcels.by_id[1]
     assert msgspec.structs.replace(after, seq=0) == msgspec.structs.replace(before, seq=0)
     assert (kinds_on(world.state, (0, 0, 2, 1)) == kinds).all()
+
+
+def test_what_is_to_let_is_found_until_somebody_rents_it() -> None:
+    """Guard: Parcels.put lists what has an offer, and only that."""
+    world = run(CLAIMED, (ADA, let(), OK))
+    (found,) = queries.land_to_let(world.state, CAL, LandToLet(1)).parcels
+    assert (found.parcel_id, found.to_let is not None) == (1, True)
+    assert not queries.land_for_sale(world.state, CAL, LandForSale(1)).parcels
+    run((BEA, rent(), OK), world=world)
+    assert not queries.land_to_let(world.state, CAL, LandToLet(1)).parcels
+    wait(world, TICKS)
+    assert not queries.land_to_let(world.state, CAL, LandToLet(1)).parcels
 
 
 def test_both_find_what_is_let_among_their_own() -> None:

@@ -1,5 +1,5 @@
 """Settlers: they look for open land near them, claim it, name it, build a house on it row by row, open and close it, put it up for
-sale, buy from each other and give land away.
+sale, buy from each other and give land away, and take what they are given, or decline it.
 
 Each does one thing at a time, and the next a moment after it was answered. What they own they believe until a refusal says otherwise;
 then they ask. Now and then one asks for what was just done once more: the same answer must come.
@@ -62,14 +62,25 @@ class Land:
 class Settler(Acting):
     """A bot with land."""
 
-    __slots__ = ("_done", "_lands", "_rest_ns", "gifts")
+    __slots__ = ("_done", "_gifts", "_lands", "_player_id", "_rest_ns")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._lands: dict[int, Land] | None = None  # None: it must ask
         self._done: Asked | None = None  # the last thing that was done
         self._rest_ns = 0  # until then it only walks
-        self.gifts: list[int] = []  # parcel_ids of what others give to it
+        self._gifts: list[tuple[int, int]] = []  # what it may take: parcel_id and owner_id
+        self._player_id = 0
+
+    def _enter(self, player_id: int, x: float, y: float) -> None:
+        """Somebody may have given it land while it was away."""
+        self._player_id = player_id
+        self.look_again()
+        super()._enter(player_id, x, y)
+
+    def look_again(self) -> None:
+        """What it owns and is given may be another than it thinks."""
+        self._lands = None
 
     def wake(self, now_ns: int) -> None:
         """Time for the next thing?"""
@@ -86,10 +97,10 @@ class Settler(Acting):
         self._pause()
         if self._done is not None and self._random.random() < AGAIN_SHARE:
             self.ask_again(self._done)
-        elif self.gifts:
-            self._buy(self.gifts.pop(), 0)
         elif self._lands is None:
             self.question(LandMine, (), self._remember)
+        elif self._gifts:
+            self._answer_gift(*self._gifts.pop(), len(self._lands) < LANDS_MAX)
         elif not self._lands:
             self._look_for_land()
         else:
@@ -125,7 +136,7 @@ class Settler(Acting):
         def answered(result: Mapping[str, Any] | None) -> None:
             self._pause()
             if result is None:
-                self._lands = None
+                self.look_again()
             else:
                 self._done = asked
                 came_of_it(result)
@@ -164,24 +175,32 @@ class Settler(Acting):
         self._do(LandOpen, (land.parcel_id, enter, False), lambda _: None)
 
     def _give_away(self, land: Land) -> None:
-        """It is its own until the other takes it; a refusal will tell."""
+        """It is its own until the other takes it, and is told so by a refusal; the other asks what it has, as who comes back does."""
         player_id = self._fleet.anybody(self._random)
         friend = None if player_id is None else self._fleet.player(player_id)
         if isinstance(friend, Settler) and friend is not self:
-            gifts = friend.gifts
-            self._do(LandTransfer, (land.parcel_id, player_id), lambda _: gifts.append(land.parcel_id))
+            self._do(LandTransfer, (land.parcel_id, player_id), lambda _: friend.look_again())
+
+    def _answer_gift(self, parcel_id: int, owner_id: int, wants_more: bool) -> None:
+        """Takes it, or says that it stays its owner's."""
+        if wants_more:
+            self._buy(parcel_id, 0)
+        else:
+            self._do(LandTransfer, (parcel_id, owner_id), lambda _: None)
 
     def _buy(self, parcel_id: int, price: int) -> None:
         def bought(_: Mapping[str, Any]) -> None:
-            self._lands = None  # to see all of it
+            self.look_again()  # to see all of it
 
         self._do(LandBuy, (parcel_id, price), bought)
 
     # --- what is asked ---
 
     def _remember(self, found: Mapping[str, Any] | None) -> None:
-        """What it owns. A house that somebody began counts as built."""
+        """What it owns, and what it may have. A house that somebody began counts as built."""
         if found is not None:
+            parcels, me = found["parcels"], self._player_id
+            self._gifts = [(one["parcel_id"], one["owner_id"]) for one in parcels if one["given_to"] == me]
             self._lands = {
                 one["parcel_id"]: Land(
                     one["parcel_id"],
@@ -191,7 +210,8 @@ class Settler(Acting):
                     len(HOUSE),
                     one["price"] is not None,
                 )
-                for one in found["parcels"]
+                for one in parcels
+                if one["owner_id"] == me
             }
 
     def _look_for_land(self) -> None:

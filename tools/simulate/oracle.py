@@ -371,7 +371,9 @@ class Oracle:
         def right(page: Page) -> bool:
             parcels = (page.parcels[one] for one in sorted(page.parcels))
             return told == [
-                _as_seen(one) for one in parcels if copy.player_id in (one.owner_id, one.holder_id)
+                _as_seen(one)
+                for one in parcels
+                if copy.player_id in (one.owner_id, one.holder_id, one.given_to)
             ]
 
         return right
