@@ -158,6 +158,7 @@ def test_a_settler_takes_what_it_is_given_while_it_wants_more(
         assert (asked.request, more) == (LandMine, [])
         own = [{**OWN, "parcel_id": 8 + number} for number in range(owned)]
         bot._granted(number, 0, {"parcels": [GIFT, *own], "more": False})
+        assert set(bot._lands or ()) == {one["parcel_id"] for one in own}
         bot._next()
         ((number, asked),) = bot._asked.items()
         assert (asked.request, asked.fields) == (request_, fields)

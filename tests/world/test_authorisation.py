@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from protocol.messages import LandAbandon, LandBuy, LandClaim, LandOffer, LandRent, Result, Role, Standing
 from tests.world.histories import ACTS, LAND, begun, settled
-from tests.world.support import ADA, BEA, CAL, act, ids, outcome
+from tests.world.support import ADA, BEA, CAL, act, balanced, ids, outcome
 from world.commands import Act, Settle
 from world.entries import NOBODY
 from world.grid import unpack
@@ -37,7 +37,7 @@ class Seen:
         tiles = {}
         for key, surface in state.chunks.surfaces.items():
             cx, cy = unpack(key)
-            for tile, kind in surface.kinds.items():
+            for tile, kind in enumerate(surface.standing().ravel().tolist()):
                 if kind:
                     tiles[cx * 32 + tile % 32, cy * 32 + tile // 32] = kind
         money = {who: state.ledger.balances.get(who, LAND.starting_grant) for who in PEOPLE}
@@ -80,7 +80,7 @@ def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
             check_tile(asked, before, after, place)
         check_money(asked, before, after)
         check_nobody_overlaps(after)
-        world.state.ledger.check()
+        balanced(world.state.ledger)
         assert {one.player_id for one in world.do(Settle(1)).entries} <= {NOBODY}
 
 

@@ -300,7 +300,9 @@ class Oracle:
         state = host.state
         page = self.fold.pages[state.seq]
         self._surfaces[host.number] = dict(page.surfaces)
-        surfaces = {cell_of(key): (one.version, one.kinds) for key, one in state.chunks.surfaces.items()}
+        surfaces = {
+            cell_of(key): _surface((one.version, one.edited())) for key, one in state.chunks.surfaces.items()
+        }
         plots = {cell_of(plot): parcel_id for plot, parcel_id in state.parcels.by_plot.items()}
         for name, mine, theirs in (
             ("seq", host.journal.durable_seq, state.seq),
