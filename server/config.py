@@ -16,7 +16,6 @@ Sources, the later wins:
 
 import difflib
 import os
-import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -37,16 +36,15 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from persistence.keyring import KEY_BYTES_MIN, KEYS_MAX
 from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
+from server.origins import SAME_HOST, check_origin
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
 CONFIG_FILE_ENV = "LANDWORLD_CONFIG"
-SAME_HOST = "same-host"
-ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?")
-SIGNING_KEY_BYTES_MIN = 32  # RFC 7518 section 3.2: as long as the digest of HS256
 CHAT_ENVELOPE_BYTES = 64  # what a chat message carries besides its text, rounded up
 ENV_NESTED = "__"
 NEAR_CHUNKS = 9  # 3 x 3: less than this, and somebody stands at the edge of the known world
@@ -89,9 +87,10 @@ class ServerConfig(Section):
     port: Annotated[int, span("", 0, 65535)] = 8765
     """Port of the game socket. 0 takes a free one and prints it."""
     origins: Annotated[tuple[str, ...], NoDecode] = (SAME_HOST,)
-    """Web pages that may open the socket, each as "https://example.org" (scheme, host, port if unusual).
-    "same-host" is a page from http.port of the host name that the socket was reached by. Programs that
-    are no browser send no origin and are let in. In the environment: divided by commas.
+    """Web pages that may open the socket, each as a browser writes it: "https://example.org" (scheme, host, port
+    if unusual), names of other scripts as "https://xn--mnchen-3ya.example". Each is one page; there are no patterns.
+    "same-host" is a page that came by plain HTTP from http.port of the host name that the socket was reached by.
+    Programs that are no browser send no origin and are let in. In the environment: divided by commas.
     """
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Reverse proxies in front of the game socket, each an address or a network, as "10.0.0.0/8". From these, and
@@ -120,11 +119,8 @@ class ServerConfig(Section):
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            if origin != SAME_HOST and not ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f'"{origin}" is no origin: write "{SAME_HOST}" or like "https://example.org:8443", '
-                    "in small letters and without a path"
-                )
+            if origin != SAME_HOST:
+                check_origin(origin)
         return value
 
     @field_validator("trusted_proxies")
@@ -212,7 +208,7 @@ class RateConfig(Section):
 
 
 class RatesConfig(Section):
-    """Messages that one client may send, by class; over it they are refused with RATE_LIMITED."""
+    """Messages that one player may send, by class, over however many connections; over it they are refused with RATE_LIMITED."""
 
     movement: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=30, burst=60)
     """Changes of direction."""
@@ -224,6 +220,8 @@ class RatesConfig(Section):
     """Chunks of ground asked for."""
     action: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=20, burst=60)
     """What is stored: land, money, building."""
+    account: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
+    """Accounts: signing in, passwords, sessions, profiles."""
     ping: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=5, burst=10)
     """Pings of the client's own."""
 
@@ -241,6 +239,20 @@ class LimitsConfig(Section):
     """Attempts to sign in from one address, whoever makes them; over it they are refused with RATE_LIMITED.
     The burst is one of everybody who comes back at once.
     """
+    connects_per_address: Annotated[RateConfig, span("connections a second")] = RateConfig(
+        per_s=1_000, burst=8_192
+    )
+    """New connections from one address, whatever becomes of them; over it they are answered 429."""
+    requests_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=5_000, burst=40_000
+    )
+    """Questions, talk and what else is asked from one address, by all who play there; over it they are refused with
+    RATE_LIMITED. Each player has limits.rates besides, which to come back does not refill.
+    """
+    actions_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=2_000, burst=20_000
+    )
+    """The same for what is stored: land, money, building."""
     handshake_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
     """From connecting to the end of the WebSocket handshake."""
     hello_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
@@ -291,6 +303,37 @@ class SessionConfig(Section):
     """
     token_days: Annotated[float, span("days", TOKEN_DAYS_MIN, TOKEN_DAYS_MAX)] = 30.0
     """How long a token of `landworld token` is good by default."""
+
+
+class AccountsConfig(Section):
+    """Passwords and sessions."""
+
+    access_s: Annotated[int, span("seconds", 60, 86_400)] = 3_600
+    """How long an access token lets its holder come in; a refresh token makes another."""
+    refresh_days: Annotated[float, span("days", 0.01, 365)] = 7.0
+    """A session that was not refreshed for so long is over."""
+    code_s: Annotated[int, span("seconds", 60, 604_800)] = 3_600
+    """How long a code that went out by mail is good."""
+    failures_max: Annotated[int, span("tries", 1, 1_000)] = 5
+    """So many wrong passwords lock a name."""
+    lock_s: Annotated[float, span("seconds", 1, 86_400)] = 900.0
+    """For so long. Who is signed in is not touched by it."""
+    failures_per_address: Annotated[RateConfig, span("tries a second")] = RateConfig(per_s=0.5, burst=60)
+    """Wrong passwords from one address, for whatever names; over it RATE_LIMITED. A right one costs nothing."""
+    requests_max: Annotated[int, span("requests", 1, 65_536)] = 512
+    """Requests about accounts that are being worked at, of everybody; over it they are refused with RATE_LIMITED."""
+    requests_per_address_max: Annotated[int, span("requests", 1, 65_536)] = 64
+    """And of one address."""
+    hash_threads: Annotated[int, span("threads", 1, 64)] = 2
+    """Passwords hashed at once, at the lowest priority."""
+    argon2_passes: Annotated[int, span("passes", 1, 100)] = 1
+    """Argon2id: passes over the memory. This and the next two are what OWASP names first; hashes made with others
+    are made anew when their owner signs in.
+    """
+    argon2_memory_kib: Annotated[int, span("KiB", 8, 4_194_304)] = 47_104
+    """Argon2id: memory for each hash that is being made."""
+    argon2_lanes: Annotated[int, span("lanes", 1, 64)] = 1
+    """Argon2id: lanes, each a thread more while a hash is made."""
 
 
 class ChatConfig(Section):
@@ -369,6 +412,42 @@ class PersistenceConfig(Section):
         return value
 
 
+class MailConfig(Section):
+    """Letters to people who have an account."""
+
+    host: str = ""
+    """The mail server that takes them, by SMTP. Empty: they are written into the directory "outbox" of the data
+    directory, where `landworld outbox` shows them.
+    """
+    port: Annotated[int, span("", 1, 65_535)] = 587
+    """Its port for submission."""
+    starttls: bool = True
+    """Whether the line must be encrypted (STARTTLS); then nothing is sent where it cannot be. false is for a mail
+    server on this machine.
+    """
+    user: str = ""
+    """The name to log in with; the password comes from the environment, LANDWORLD_MAIL__PASSWORD. Empty: no login."""
+    password: SecretStr | None = Field(default=None, description="For mail.user.")
+    from_address: str = "landworld@localhost"
+    """From whom they come."""
+    queue_max: Annotated[int, span("letters", 1, 1_000_000)] = 1_000
+    """Letters waiting to go out, in memory; over it what would need another is refused with UNAVAILABLE."""
+    attempt_s: Annotated[float, span("seconds", 0.1, 300)] = 30.0
+    """The longest one attempt takes; four go on at a time."""
+    give_up_s: Annotated[float, span("seconds", 1, 604_800)] = 3_600.0
+    """A letter that cannot be delivered is tried again for so long, with growing pauses."""
+    outbox_files_max: Annotated[int, span("letters", 1, 1_000_000)] = 1_000
+    """So many are kept in the outbox; the oldest go first."""
+
+    @field_validator("from_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        local, at, domain = value.rpartition("@")
+        if not (local and at and domain and value.isascii() and value.isprintable() and " " not in value):
+            raise ValueError('write it like "world@example.org"')
+        return value
+
+
 class LogConfig(Section):
     """What the server says of itself."""
 
@@ -384,7 +463,15 @@ class Config(Section):
     data: Annotated[Path, span("path")] = Path("./data")
     """The data directory: the embedded database, keys and sockets. LANDWORLD_DATA in the environment."""
     signing_key: SecretStr | None = Field(
-        default=None, description="Signs tokens and tickets; from the environment only."
+        default=None,
+        description="Signs tokens and tickets. Several, the newest first, divided by commas: the first signs, all are believed.",
+    )
+    sealing_key: SecretStr | None = Field(
+        default=None,
+        description="Seals private values in the database; several as with signing_key: the first seals, all open.",
+    )
+    lookup_key: SecretStr | None = Field(
+        default=None, description="By it private values are found without being opened; never changed."
     )
     server: ServerConfig = ServerConfig()
     http: HttpConfig = HttpConfig()
@@ -392,10 +479,12 @@ class Config(Section):
     interest: InterestConfig = InterestConfig()
     limits: LimitsConfig = LimitsConfig()
     session: SessionConfig = SessionConfig()
+    accounts: AccountsConfig = AccountsConfig()
     chat: ChatConfig = ChatConfig()
     land: LandConfig = LandConfig()
     economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()
+    mail: MailConfig = MailConfig()
     log: LogConfig = LogConfig()
 
     @field_validator("data", mode="before")
@@ -408,17 +497,25 @@ class Config(Section):
             raise ValueError("this is a file, not a directory")
         return path
 
-    @field_validator("signing_key")
+    @field_validator("signing_key", "sealing_key", "lookup_key")
     @classmethod
-    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode()) < SIGNING_KEY_BYTES_MIN:
+    def _are_keys(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
+        keys = given_keys(value)
+        if any(len(key) < KEY_BYTES_MIN for key in keys):
             raise ValueError(
-                f"must have at least {SIGNING_KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
+                f"a key must have at least {KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
             )
+        if len(keys) > (1 if info.field_name == "lookup_key" else KEYS_MAX) or len(set(keys)) < len(keys):
+            raise ValueError(f"there are 1 to {KEYS_MAX} keys, each once, and only one lookup_key")
         return value
 
 
-SECRETS = {"signing_key"}
+def given_keys(value: SecretStr | None) -> list[bytes]:
+    """The keys in a secret of the environment, newest first."""
+    return [key.strip().encode() for key in value.get_secret_value().split(",")] if value else []
+
+
+SECRETS = {"signing_key", "sealing_key", "lookup_key", "mail.password"}
 # The second is the tests': with it, a browser that is not there is a failure.
 OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
 COMMENT_CHARS = 118
@@ -427,8 +524,9 @@ Every setting of the server, at its default. What you delete here stays at its d
 
 `port` of [server] is LANDWORLD_SERVER__PORT in the environment, and so with the others; the environment wins.
 LANDWORLD_CONFIG names another file than ./config.toml.
-Secrets come from the environment only: LANDWORLD_SIGNING_KEY (without one the server makes a key and keeps it in its
-data directory), and LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
+Secrets come from the environment only: LANDWORLD_SIGNING_KEY, LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY (those
+that are not given the server makes, and keeps them in its data directory), LANDWORLD_MAIL__PASSWORD, and
+LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,6 +553,18 @@ RELATIONS = (
         "every player needs a connection, so connections_max must be at least max_players",
     ),
     Relation(
+        "mail.user",
+        "mail.password",
+        lambda c: bool(c.mail.user) == (c.mail.password is not None),
+        "one is of no use without the other; the password comes from the environment, LANDWORLD_MAIL__PASSWORD",
+    ),
+    Relation(
+        "mail.user",
+        "mail.starttls",
+        lambda c: c.mail.starttls or not c.mail.user,
+        "the password would go over the line for all to read",
+    ),
+    Relation(
         "limits.connections_per_address",
         "limits.connections_max",
         lambda c: c.limits.connections_per_address <= c.limits.connections_max,
@@ -477,6 +587,18 @@ RELATIONS = (
         "limits.rates.chunk.burst",
         lambda c: c.limits.rates.chunk.burst < c.limits.chunk_queue_max,
         "the burst of one client must not fill the queue that all share",
+    ),
+    Relation(
+        "accounts.requests_per_address_max",
+        "accounts.requests_max",
+        lambda c: c.accounts.requests_per_address_max < c.accounts.requests_max,
+        "the requests of one address must leave room for those of others",
+    ),
+    Relation(
+        "accounts.argon2_lanes",
+        "accounts.argon2_memory_kib",
+        lambda c: 8 * c.accounts.argon2_lanes <= c.accounts.argon2_memory_kib,
+        "each lane of Argon2id needs 8 KiB",
     ),
     Relation(
         "chat.text_chars_max",
@@ -623,7 +745,9 @@ class _Source:
         return self.file if _value_at(self.table, name) is not None else "the default"
 
     def leaked_secrets(self) -> Iterator[str]:
-        for name in SECRETS & self.table.keys():
+        for name in sorted(SECRETS):
+            if _value_at(self.table, name) is None:
+                continue
             variable = variable_of(name)
             yield f"{name} ({self.file}): a secret has no place in a file; give it as {variable} in the environment"
         url = _value_at(self.table, "persistence.url")

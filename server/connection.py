@@ -24,6 +24,7 @@ from websockets.typing import Subprotocol
 from protocol import codec
 from protocol.errors import CloseCode, ProtocolError, Refusal, RefusalCode
 from protocol.messages import (
+    ACCOUNT_MESSAGES,
     CLIENT_MESSAGES,
     DURABLE_MESSAGES,
     SUBPROTOCOL,
@@ -43,10 +44,10 @@ from protocol.messages import (
     name_of,
 )
 from server.auth import Identity
-from server.config import SAME_HOST
 from server.framing import Border, small_message
+from server.origins import SAME_HOST
 from server.outbox import Outbox, frame
-from server.seam import TRY_AGAIN, Acting, Asking, Saying, SignIn
+from server.seam import TRY_AGAIN, Accounting, Acting, Asking, Saying, SignIn
 from server.session import Session
 from world.commands import Say
 from world.grid import pack, unpack
@@ -267,10 +268,10 @@ class Connection(asyncio.Protocol):
     def _why_not(self, request: Request) -> tuple[int, str] | None:
         if request.path.partition("?")[0] != PATH:
             return 404, f"The game socket is at {PATH}\n"
-        origins, host = request.headers.get_all("Origin"), request.headers.get("Host", "")
-        if not origins:
-            return None
-        if len(origins) == 1 and self._gate.allows_origin(origins[0], host):
+        hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
+        if len(hosts) != 1:
+            return 400, "Name one host\n"  # RFC 9112 section 3.2
+        if not origins or (len(origins) == 1 and self._gate.origins.allow(origins[0], hosts[0])):
             return None
         return (
             403,
@@ -361,6 +362,9 @@ class Connection(asyncio.Protocol):
             case Hello():
                 self.session.joining()
                 self._gate.up(SignIn(number, message))
+            case _ if isinstance(message, ACCOUNT_MESSAGES):
+                self.turns = 0  # who is signing in has something to say
+                self._gate.up(Accounting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _ if isinstance(message, DURABLE_MESSAGES):
                 self._gate.up(Acting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _:

@@ -11,19 +11,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 
+from persistence.keyring import Ring
 from protocol.errors import CloseCode, Refusal
 from protocol.messages import PLOT_TILES, Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
 from server.auth import Identity, Signer, now_s
-from server.config import SAME_HOST, Config
+from server.config import Config
 from server.connection import Connection
 from server.frames import Arrival, TickFrame
 from server.ground import Ground
 from server.interest import Interest
+from server.origins import Origins
 from server.outbox import frame
 from server.proxies import Proxies
 from server.seam import (
@@ -33,16 +34,20 @@ from server.seam import (
     Admitted,
     AnyDown,
     AnyUp,
+    Charged,
     CloseAll,
     Closed,
     Cut,
     Ending,
     Entering,
+    Expelled,
     Forwarded,
+    Known,
     Made,
     Opened,
     Premises,
     Rejected,
+    Rekeyed,
     Replaced,
     Tally,
     Told,
@@ -60,7 +65,6 @@ NO_ROOM = (
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 REJECTIONS = {HTTP_TOO_MANY: TOO_MANY, HTTP_NO_ROOM: NO_ROOM}
 BACKLOG = 1_024  # connections the kernel holds while the loop is busy
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 log = structlog.get_logger()
 
@@ -97,7 +101,8 @@ class Gate:
         self.websocket_logger.setLevel(logging.CRITICAL)  # their trouble is counted, not logged line by line
         self._premises = premises
         self._first_number = first_number
-        self._signer = Signer(premises.key)
+        self._signer = Signer(Ring(tuple(premises.keys)))
+        self.origins = Origins(config.server.origins, premises.http_port)
         self._proxies = Proxies(config.server.trusted_proxies)
         self._connections: dict[int, Connection] = {}  # by number
         # Looked through one a tick, so that time-outs cost the same every tick.
@@ -136,7 +141,7 @@ class Gate:
     def ending(self, connection: Connection) -> None:
         """Nothing more is to be written to this connection, or heard from it; its player may stay, or be played by a newer one."""
         self._unwatch(connection)
-        self.up(Ending(connection.session.number))
+        self.up(Ending(connection.session.number, connection.session.spent(self.now_s())))
 
     def closed(self, connection: Connection, code: int, for_good: bool) -> None:
         """A socket is gone."""
@@ -147,28 +152,13 @@ class Gate:
         self._unwatch(connection)
         if self.players.get(player_id) is connection:
             del self.players[player_id]
-        self.up(Closed(number, for_good))
+        self.up(Closed(number, for_good, connection.session.spent(self.now_s())))
         log.debug("connection_closed", address=connection.address, player_id=player_id, code=code)
 
     def _unwatch(self, connection: Connection) -> None:
         player_id = connection.session.player_id
         if self.players.get(player_id) is connection:
             self.interest.unwatch(player_id)
-
-    def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may open the socket that was reached as `host`."""
-        allowed = self.config.server.origins
-        if origin in allowed:
-            return True
-        if SAME_HOST not in allowed:
-            return False
-        try:
-            page, here = urlsplit(origin), urlsplit(f"//{host}")
-            port = page.port or DEFAULT_PORTS.get(page.scheme)
-        except ValueError:  # half an IPv6 address, a port that is no number
-            return False
-        same = page.hostname is not None and page.hostname == here.hostname
-        return same and port == self._premises.http_port
 
     # --- what the hub says ---------------------------------------------------------------------------------------------------
 
@@ -189,9 +179,14 @@ class Gate:
     def _enter(self, message: Entering) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
-            connection.identity = Identity(message.key, message.name, None)
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
             connection.session.player_id = message.player_id
             self.players[message.player_id] = connection
+
+    def _charge(self, message: Charged) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.session.charge(message.spent, self.now_s())
 
     def _turn_away(self, message: TurnedAway) -> None:
         connection = self._connections.get(message.number)
@@ -207,10 +202,27 @@ class Gate:
             text = "You signed in somewhere else; this connection ends."
             connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
 
+    def _know(self, message: Known) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
+            connection.session.become(message.role)
+
+    def _expel(self, message: Expelled) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            last = Closing(message.code, message.text, message.retry_after_ms)
+            connection.close(message.code, message.text, last)
+
+    def _rekey(self, message: Rekeyed) -> None:
+        self._signer.ring = Ring(tuple(message.keys))
+
     def _tell(self, message: Told) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
             connection.send_framed(frame(message.message))
+            if connection.session.state is not State.PLAYING:
+                connection.outbox.flush()  # no tick does it
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -356,8 +368,12 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Admitted: Gate._admit,
     Rejected: Gate._reject,
     Entering: Gate._enter,
+    Charged: Gate._charge,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Known: Gate._know,
+    Expelled: Gate._expel,
+    Rekeyed: Gate._rekey,
     Told: Gate._tell,
     Made: Gate._made,
     CloseAll: Gate._close_all,

@@ -20,7 +20,8 @@ from typing import Any
 
 import structlog
 
-from server.config import ENV_PREFIX, Config, ServerConfig
+from persistence.keyring import Key
+from server.config import ENV_PREFIX, SECRETS, Config, ServerConfig
 from server.frames import TickFrame
 from server.hub import Hub
 from server.link import ENCODER, LINK_BYTES_MAX, Link
@@ -33,6 +34,7 @@ from server.seam import (
     Listening,
     Premises,
     Progress,
+    Rekeyed,
     Tally,
     Ticked,
     Warm,
@@ -50,6 +52,8 @@ START_ATTEMPTS_MAX = 3  # of all gateways together, before the server has ever b
 YOUNG_S = 10.0  # who dies before this makes the next pause twice as long
 END_S_MAX = 1.0  # for a process to end after its link has
 
+NOT_FOR_GATEWAYS = {"data", "persistence", *(name.partition(".")[0] for name in SECRETS)}
+
 log = structlog.get_logger()
 
 
@@ -63,6 +67,7 @@ class Gateway:
         self.link: Link[AnyUp] = Link(list[AnyUp], self._take, 0.0)
         self.line = hub.attach(self.link.send, lambda: self.tally)
         self.tally = Tally()
+        self.begun = False  # it has been told its premises
         self.warm = self.told = False  # it wants to be told of the world; it was, and gets every frame since
         # The newest it was given, the newest it has written to all, and what it had been given when it last said so.
         self.given_tick = self.done_tick = self.heard_tick = 0
@@ -194,6 +199,13 @@ class Gateways:
                 whole = whole or self._whole()
                 gateway.tell(whole)
 
+    def rekey(self, keys: list[Key]) -> None:
+        """Tickets are signed with these keys from now on. Who has not begun begins with them."""
+        self._premises.keys = keys
+        for gateway in self._gateways:
+            if gateway.begun:
+                gateway.link.send(Rekeyed(keys))
+
     def _written(self, tick_frame: TickFrame) -> Ticked | Carried:
         packed = ENCODER.encode(tick_frame)
         if len(packed) > self._ring.frame_bytes_max:
@@ -251,8 +263,9 @@ class Gateways:
         gateway = Gateway(process, self._hub, self._note_listening)
         self._gateways.append(gateway)
         await asyncio.get_running_loop().create_unix_connection(lambda: gateway.link, sock=ours)
-        config = self._config.model_dump_json(exclude={"data", "signing_key", "persistence"})
+        config = self._config.model_dump_json(exclude=NOT_FOR_GATEWAYS)
         gateway.link.send(Begin(config, self._premises, gateway.line.first_number))
+        gateway.begun = True
         return gateway
 
 

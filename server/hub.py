@@ -3,8 +3,9 @@
 There is one hub and, for each connection side (gate.py), a `Line` to it. What a line brings is settled here at once, or waited for in
 the directory, the builder or the maker of ground, or handed to the world's inbox; the tick's frame goes to all lines alike.
 
-    address -> connections   bounded per address and in all
-    address -> hellos        a bucket for each; WORLD_FULL counts who is in the world, connected or not
+    address -> connections   bounded per address (of IPv6: per /64) and in all
+    address -> what costs    buckets for new connections, hellos, requests and actions; WORLD_FULL counts who is in the world
+    player_id -> debts       what was missing in the buckets of their last connection, for the next one
     player_id -> caller      one live connection a player; the newer wins and the older is told why
     talk to the whole world  one bucket for all
 
@@ -18,35 +19,42 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
+from persistence.keyring import Key
 from protocol import codec
-from protocol.errors import Refusal, RefusalCode
-from protocol.messages import ChatChannel, Ok, Refused, Role
+from protocol.errors import CloseCode, Refusal, RefusalCode
+from protocol.messages import ChatChannel, Ok, ProfileFound, Refused, Role
+from server.accounts import Accounts, Asker, Became, Done
 from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory, Newcomer
 from server.frames import TickFrame, answered
-from server.proxies import Proxies
+from server.proxies import Proxies, counted_as
 from server.questions import Questions
 from server.seam import (
     HTTP_NO_ROOM,
     HTTP_TOO_MANY,
     RESTART_RETRY_MS,
     TRY_AGAIN,
+    Accounting,
     Acting,
     Admitted,
     AnyDown,
     AnyUp,
     Asking,
+    Charged,
     CloseAll,
     Closed,
     Cut,
     Ending,
     Entering,
+    Expelled,
     Forwarded,
+    Known,
     Made,
     Opened,
     Rejected,
@@ -59,14 +67,16 @@ from server.seam import (
     TurnedAway,
     Wanted,
 )
-from server.session import Bucket, Buckets
+from server.session import Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
-from world.commands import STEER, Detach, Inbox, Join, Leave, Steers
+from world.commands import STEER, Become, Depart, Detach, Inbox, Join, Leave, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
 BUSY = Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000)
+NO_ACCOUNTS = Refusal(RefusalCode.UNAVAILABLE, "This server has no accounts.")
+ENDED = "The session that you signed in with has ended; sign in again."
 CLOSING = Refusal(RefusalCode.UNAVAILABLE, "The server is closing.", RESTART_RETRY_MS)
 
 
@@ -95,14 +105,18 @@ class Caller:
     line: Line
     number: int
     address: str
+    network: str  # that it is counted under
     player_id: int = 0
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+    client: str = ""  # the program, as it said in its hello
+    key: str = ""  # of the player
+    session_id: UUID | None = None  # that was signed in with, if it was an account's
 
 
 class Hub:
-    """Whole-server policy. `spread` hands each tick's frame to the connection sides, once there are any."""
+    """Whole-server policy. `spread` hands each tick's frame to the connection sides, once there are any, and `rekey` other keys."""
 
     def __init__(
         self,
@@ -120,19 +134,30 @@ class Hub:
         self.directory = directory
         self.actions = actions
         self.questions = questions
+        self.accounts: Accounts | None = None  # a world that is only simulated has none
         self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
         self.lines: list[Line] = []
         self.spread: Callable[[TickFrame], None] = _to_nobody
+        self.rekey: Callable[[list[Key]], None] = _to_nobody
         self._limits = config.limits
         self._loop = asyncio.get_running_loop()
         self._open = True
         self._empty = asyncio.Event()
         self._callers: dict[int, Caller] = {}
-        self._addresses: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
         self._proxies = Proxies(config.server.trusted_proxies)
-        self._hellos = Buckets(config.limits.hellos_per_address, config.limits.connections_max)
+        self._debts = Debts(config.limits.rates, config.limits.connections_max)
+        self._connects, self._hellos, self._requests, self._doings = (
+            Buckets(rate, config.limits.connections_max)  # by address
+            for rate in (
+                config.limits.connects_per_address,
+                config.limits.hellos_per_address,
+                config.limits.requests_per_address,
+                config.limits.actions_per_address,
+            )
+        )
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
         # Who is in the world, or will be with the next tick; a line may be lost.
         self._bodies: set[int] = set()
@@ -182,9 +207,9 @@ class Hub:
     # --- connections come and go -----------------------------------------------------------------------------------------------
 
     def _opened(self, line: Line, message: Opened) -> None:
-        caller = Caller(line, message.number, message.address)
+        caller = Caller(line, message.number, message.address, counted_as(message.address))
         self._callers[caller.number] = line.callers[caller.number] = caller
-        self._addresses[caller.address] += 1
+        self._networks[caller.network] += 1
         if not self._open or len(self._callers) > self._limits.connections_max:
             line.send(Rejected(caller.number, HTTP_NO_ROOM))
         else:
@@ -192,38 +217,52 @@ class Hub:
 
     def _forwarded(self, line: Line, message: Forwarded) -> None:
         caller = self._callers[message.number]
-        self._forget_address(caller.address)
-        caller.address = message.address
-        self._addresses[caller.address] += 1
+        self._forget_network(caller.network)
+        caller.address, caller.network = message.address, counted_as(message.address)
+        self._networks[caller.network] += 1
         self._admit(caller)
 
     def _admit(self, caller: Caller) -> None:
         """A proxy may have any number; whom they are for comes with the handshake."""
-        over = self._addresses[caller.address] > self._limits.connections_per_address
-        if over and not self._proxies.holds(caller.address):
-            caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
-        else:
-            caller.line.send(Admitted(caller.number))
+        if not self._proxies.holds(caller.address):
+            over = self._networks[caller.network] > self._limits.connections_per_address
+            if over or self._connects.take(caller.network, self.now_s()):
+                caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
+                return
+        caller.line.send(Admitted(caller.number))
 
-    def _forget_address(self, address: str) -> None:
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+    def _forget_network(self, network: str) -> None:
+        self._networks[network] -= 1
+        if not self._networks[network]:
+            del self._networks[network]
 
     def _ending(self, line: Line, message: Ending) -> None:
         caller = self._callers[message.number]
+        self._settle(caller, message.spent)
         caller.ending = True
         line.heard_last_of(caller)
 
     def _closed(self, line: Line, message: Closed) -> None:
-        self._lose(self._callers[message.number], message.for_good)
+        caller = self._callers[message.number]
+        self._settle(caller, message.spent)
+        self._lose(caller, message.for_good)
+
+    def _settle(self, caller: Caller, spent: Spent) -> None:
+        """What a connection that ends has spent is charged to the one in its place, or kept for the next."""
+        if not caller.player_id or caller.ending:
+            return
+        newer = self.players.get(caller.player_id, caller)
+        if newer is caller:
+            self._debts.put(caller.player_id, spent, self.now_s())
+        elif spent:
+            newer.line.send(Charged(newer.number, spent))
 
     def _lose(self, caller: Caller, for_good: bool) -> None:
         """A connection is no more."""
         del self._callers[caller.number], caller.line.callers[caller.number]
         if not self._callers:
             self._empty.set()
-        self._forget_address(caller.address)
+        self._forget_network(caller.network)
         player_id = caller.player_id
         caller.line.heard_last_of(caller)
         if self.players.get(player_id) is caller:
@@ -239,10 +278,11 @@ class Hub:
         try:
             if not self._open:
                 raise CLOSING
-            wait_ms = self._hellos.take(caller.address, self.now_s())
+            wait_ms = self._hellos.take(caller.network, self.now_s())
             if wait_ms:
                 text = "Many are coming in from your address just now; try again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
+            caller.client = message.hello.client
             self.directory.sign_in(message.hello, lambda outcome: self._entered(caller, outcome))
         except Refusal as refusal:
             self._turn_away(caller, refusal)
@@ -255,7 +295,9 @@ class Hub:
             self._turn_away(caller, outcome)
             return
         row = outcome.row
-        if row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
+        if self.accounts is not None and self.accounts.lapsed(row.key, outcome.session_id):
+            self._turn_away(caller, Refusal(RefusalCode.BAD_TOKEN, ENDED))
+        elif row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
             full = Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
             self._turn_away(caller, full)
         elif not self.inbox.put(
@@ -263,23 +305,98 @@ class Hub:
         ):
             self._turn_away(caller, BUSY)
         else:
-            caller.role = Role(row.role)
-            self._enter(caller, row.player_id, row.key, row.name)
+            caller.role, caller.key, caller.name = Role(row.role), row.key, row.name
+            caller.session_id = outcome.session_id
+            self._enter(caller, row.player_id)
 
-    def _enter(self, caller: Caller, player_id: int, key: str, name: str) -> None:
+    def _enter(self, caller: Caller, player_id: int) -> None:
         """A player comes into the world, in place of an older connection of theirs."""
         older = self.players.get(player_id)
         if older is not None:
             if not older.ending:
                 older.line.outdated[player_id] = older.number
             older.line.send(Replaced(older.number))
-        caller.player_id, caller.name = player_id, name
+        caller.player_id = player_id
         self.players[player_id] = caller
         self._bodies.add(player_id)
-        caller.line.send(Entering(caller.number, player_id, key, name))
+        caller.line.send(Entering(caller.number, player_id, caller.key, caller.name, caller.session_id))
+        spent = self._debts.take(player_id, self.now_s())
+        if spent:
+            caller.line.send(Charged(caller.number, spent))
 
     def _turn_away(self, caller: Caller, refusal: Refusal) -> None:
         caller.line.send(TurnedAway(caller.number, refusal.code, refusal.message, refusal.retry_after_ms))
+
+    # --- accounts --------------------------------------------------------------------------------------------------------------
+
+    def _account(self, _: Line, message: Accounting) -> None:
+        caller, request = self._callers[message.number], message.request
+        if caller.ending:
+            return
+        asker = Asker(
+            caller.number,
+            caller.address,
+            caller.network,
+            caller.client,
+            caller.player_id,
+            caller.key,
+            caller.role,
+            caller.session_id,
+        )
+        try:
+            if self.accounts is None:
+                raise NO_ACCOUNTS
+            if not self._open:
+                raise CLOSING
+            self.accounts.ask(asker, request, lambda done: self._accounted(caller, request.request_id, done))
+        except Refusal as refusal:
+            self._answer(caller, request.request_id, refusal)
+
+    def _accounted(self, caller: Caller, request_id: int, done: Done) -> None:
+        """What was done is in the database: now the connections follow. The asker may be gone by now."""
+        if done.became is not None:
+            self._become(caller, done.became)
+        if done.gone is not None:
+            self.inbox.put_always([Depart(done.gone.player_id, done.gone.name)])
+        if isinstance(done.answer, ProfileFound):
+            done.answer.online = done.answer.player_id in self.players
+        if caller.number in self._callers:
+            self._answer(caller, request_id, done.answer)
+        if done.ended:
+            self.end_sessions(set(done.ended))
+
+    def _become(self, caller: Caller, became: Became) -> None:
+        """A player has another name, role or look; a guest has an account now."""
+        role = became.role
+        self.inbox.put_always([Become(became.player_id, became.name, role, became.look)])
+        playing = self.players.get(became.player_id)
+        if playing is None:
+            return
+        if playing is not caller and playing.session_id is None and playing.key != became.key:
+            self.expel(playing, CloseCode.REVOKED, ENDED)  # it came with the ticket of the guest meanwhile
+            return
+        playing.key, playing.name, playing.role = became.key, became.name, role
+        if playing is caller and became.session_id is not None:
+            playing.session_id = became.session_id
+        playing.line.send(Known(playing.number, playing.key, playing.name, role, playing.session_id))
+
+    def end_sessions(self, ended: set[UUID]) -> None:
+        """Closes whatever is connected with one of these sessions."""
+        for caller in list(self._callers.values()):
+            if caller.session_id in ended:
+                self.expel(caller, CloseCode.REVOKED, ENDED)
+
+    def expel(self, caller: Caller, code: CloseCode, text: str, retry_after_ms: int | None = None) -> None:
+        """Closes a connection, with a word. Its player is gone from the world at once."""
+        player_id = caller.player_id
+        if self.players.get(player_id) is caller:
+            del self.players[player_id]
+            self._bodies.discard(player_id)
+            self.inbox.put_always([Leave(player_id)])
+            if not caller.ending:
+                caller.line.outdated[player_id] = caller.number
+        caller.ending = True  # what it still asks for is not done
+        caller.line.send(Expelled(caller.number, code, text, retry_after_ms))
 
     # --- what players want -----------------------------------------------------------------------------------------------------
 
@@ -299,6 +416,8 @@ class Hub:
         caller = self.players.get(say.player_id)
         if caller is None or caller.number != say.session:
             return  # replaced by a newer connection meanwhile
+        if self._over_rate(caller, self._requests, say.request_id):
+            return
         wait_ms = 0
         if say.channel == ChatChannel.WORLD:
             wait_ms = self._world_talk.take(self.now_s())
@@ -310,6 +429,8 @@ class Hub:
 
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
+        if caller.ending or self._over_rate(caller, self._doings, request.request_id):
+            return
 
         def answer(outcome: Ok | Refusal) -> None:
             self._answer(caller, request.request_id, outcome)
@@ -321,6 +442,8 @@ class Hub:
 
     def _ask(self, _: Line, message: Asking) -> None:
         caller, request = self._callers[message.number], message.request
+        if self._over_rate(caller, self._requests, request.request_id):
+            return
 
         def answer(outcome: object, seq: int) -> Later | None:
             if not seq:
@@ -335,6 +458,14 @@ class Hub:
             self.questions.ask(caller.player_id, request, answer)
         except Refusal as refusal:
             answer(refusal, 0)
+
+    def _over_rate(self, caller: Caller, buckets: Buckets, request_id: int) -> bool:
+        """Whether more comes from their address than may; then it is refused. No sign of flooding: others there may have asked it."""
+        wait_ms = buckets.take(caller.network, self.now_s())
+        if wait_ms:
+            text = "Much is asked from your address just now; try again in a moment."
+            self._answer(caller, request_id, Refusal(RefusalCode.RATE_LIMITED, text, wait_ms))
+        return bool(wait_ms)
 
     def _want(self, line: Line, message: Wanted) -> None:
         key = message.key
@@ -359,6 +490,8 @@ class Hub:
         self.spread(tick_frame)
         if tick_frame.tick % (FORGET_GUESTS_S * self.config.world.tick_hz) == 0:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
+            if self.accounts is not None:
+                self.accounts.forget_ended()
 
     # --- the end ---------------------------------------------------------------------------------------------------------------
 
@@ -379,7 +512,7 @@ class Hub:
             line.send(Cut())
 
 
-def _to_nobody(_: TickFrame) -> None:
+def _to_nobody(_: object) -> None:
     """Nobody listens yet."""
 
 
@@ -393,5 +526,6 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     Saying: Hub._say,
     Acting: Hub._act,
     Asking: Hub._ask,
+    Accounting: Hub._account,
     Wanted: Hub._want,
 }

@@ -16,6 +16,7 @@ import resource
 import secrets
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
@@ -26,14 +27,18 @@ from typing import Any
 import structlog
 import uvloop
 
+from persistence.accounts import AccountStore
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
+from persistence.reseal import keys_in_use
+from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
+from server.accounts import Accounts
 from server.actions import Actions
-from server.auth import Signer, load_key
+from server.auth import Signer
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
@@ -43,13 +48,15 @@ from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
 from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
+from server.keys import Keeper, Keys, load_keys, lost_values
 from server.loop import Loop
+from server.mail import Mailer
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
 from server.receipts import Notary
 from server.recorder import Recorder
-from server.seam import Premises, Surfaces, Whole
+from server.seam import Premises, Rekeyed, Surfaces, Whole
 from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
@@ -170,7 +177,7 @@ class Server:
     async def _build(self, stack: AsyncExitStack, http_port: int) -> "World":
         config = self.config
         compiling = asyncio.create_task(asyncio.to_thread(_compile), name="compile")
-        store, row = await self._database(stack)
+        store, row, sealed_with = await self._database(stack)
         journal = Journal(row.last_seq)
         flusher = Flusher(
             store,
@@ -189,16 +196,24 @@ class Server:
         stack.push_async_callback(self._close, chunks.stop, RECORDER_SHARE)
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
-        key = load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
+        keeper = Keeper(config, await asyncio.to_thread(load_keys, config))
+        if lost := lost_values(sealed_with, keeper.keys.sealing):
+            log.error("private_values_lost", advice=lost)
+        signer = Signer(keeper.keys.signing)
+        sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
+        account_rows = AccountStore(store, sealer, row.epoch)
+        mailer = Mailer(config.mail, config.data)
+        stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         directory = Directory(
             store,
             flusher,
             chunks,
-            Signer(key),
+            signer,
             row.epoch,
             config.world.spawn_radius,
             config.server.guests_allowed,
             config.limits.sign_in_queue_max,
+            account_rows,
         )
         survey = Survey(chunks.terrain, chunks.thread)
         actions = Actions(store, journal, survey, state, config.limits.action_queue_max)
@@ -206,18 +221,26 @@ class Server:
         self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
+        accounts = hub.accounts = Accounts(
+            config.accounts, account_rows, signer, directory.place_for_newcomer, mailer.send, self._broken
+        )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
-        for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
+        serving = (flusher.start(), *directory.start(), *actions.start(), questions.start(), *mailer.start())
+        for task in serving:
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
-        premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), key)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts, mailer)
+        signing = list(keeper.keys.signing.keys)
+        premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
+        looking = keeper.start(partial(_take_keys, signer, sealer, hub))
+        supervise(looking, self._broken)
+        stack.callback(looking.cancel)
         return world
 
     async def _open_here(
@@ -230,7 +253,7 @@ class Server:
             config, premises, line.first_number, world.inbox.steer, partial(hub.take, line), CACHED_BY_CHUNKS
         )
         gate.ground.recall(built)
-        hub.spread = gate.publish
+        hub.spread, hub.rekey = gate.publish, lambda keys: gate.take(Rekeyed(keys))
         with naming("server", config.server):
             server = await asyncio.get_running_loop().create_server(
                 gate.connect, config.server.host, config.server.port, backlog=BACKLOG, reuse_address=True
@@ -245,13 +268,13 @@ class Server:
         with naming("server", self.config.server):
             held = await hold(self.config.server)
         gateways = world.gateways = Gateways(self.config, world.hub, premises, partial(_whole, world), held)
-        world.hub.spread = gateways.publish
+        world.hub.spread, world.hub.rekey = gateways.publish, gateways.rekey
         stack.push_async_callback(self._close_within, gateways.stop, PAGES_SHARE)
         await gateways.start(self._broken)
         self.game_port = gateways.port
 
-    async def _database(self, stack: AsyncExitStack) -> tuple[Store, WorldRow]:
-        """The database with all its tables, and the world taken over."""
+    async def _database(self, stack: AsyncExitStack) -> tuple[Store, WorldRow, Counter[str]]:
+        """The database with all its tables, the world taken over, and with which keys private values are sealed."""
         config = self.config
         dsn = config.persistence.url or await self._embedded(stack)
         await wait_until_reachable(dsn, self._wait_for, config.persistence.startup_timeout_s)
@@ -259,7 +282,7 @@ class Server:
         await migrate(dsn, self._wait_for)
         store = await Store.open(dsn, config.persistence.pool_size)
         stack.push_async_callback(self._close_within, store.close, STORE_SHARE)
-        return store, await store.open_world(config.world.seed)
+        return store, await store.open_world(config.world.seed), await keys_in_use(dsn)
 
     async def _embedded(self, stack: AsyncExitStack) -> str:
         self._wait_for("starting the database")
@@ -320,7 +343,12 @@ class Server:
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
         world.hub.close_all("The server restarts; your client comes back by itself.")
-        for stop in (world.hub.directory.stop, world.hub.actions.stop, world.hub.questions.stop):
+        for stop in (
+            world.accounts.stop,
+            world.hub.directory.stop,
+            world.hub.actions.stop,
+            world.hub.questions.stop,
+        ):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
         if not world.hub.actions.books.balance(world.state):
@@ -374,6 +402,12 @@ def _compile() -> None:
     warm_up()
     warm_up_interest()
     Terrain.warm_up()
+
+
+def _take_keys(signer: Signer, sealer: Sealer, hub: Hub, keys: Keys) -> None:
+    """A rotation, while the server runs."""
+    signer.ring, sealer.ring = keys.signing, keys.sealing
+    hub.rekey(list(keys.signing.keys))
 
 
 def _whole(world: World) -> Whole:

@@ -7,10 +7,12 @@ from functools import partial
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.store import WorldRow
+from server.accounts import Accounts
 from server.chunks import Chunks
 from server.gateways import Gateways
 from server.hub import Hub
 from server.loop import Loop
+from server.mail import Mailer
 from server.telemetry import Telemetry
 from world.commands import Inbox
 from world.ledger import HOUSE, TREASURY
@@ -29,6 +31,8 @@ class World:
     hub: Hub
     loop: Loop
     inbox: Inbox
+    accounts: Accounts
+    mailer: Mailer
     gateways: Gateways | None = None  # in whose processes the connections live, if not in this one
 
 
@@ -62,6 +66,12 @@ GAUGES: tuple[Row, ...] = (
         "Durable requests that have not entered the tick.",
         lambda w: w.hub.actions.waiting,
     ),
+    (
+        "landworld_account_requests",
+        "Requests about accounts that are worked at.",
+        lambda w: w.accounts.working,
+    ),
+    ("landworld_hashes_waiting", "Passwords that wait to be hashed.", lambda w: w.accounts.hasher.waiting),
     ("landworld_journal_entries", "Entries of the journal not known to be stored.", lambda w: len(w.journal)),
     ("landworld_journal_bytes", "Bytes of those entries.", lambda w: w.journal.bytes),
     (
@@ -92,6 +102,7 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_flush_seconds", "How long the last save took.", lambda w: w.flusher.last_flush_ms / 1000),
     ("landworld_flush_pending_positions", "Places not saved yet.", lambda w: w.flusher.pending_positions),
     ("landworld_flush_pending_chat", "Lines not saved yet.", lambda w: w.flusher.pending_chat),
+    ("landworld_mail_waiting", "Letters on their way to the mail server.", lambda w: w.mailer.waiting),
 )
 TOTALS: tuple[Row, ...] = (
     (
@@ -115,9 +126,14 @@ TOTALS: tuple[Row, ...] = (
         "How often everything in the ledger was added up anew.",
         lambda w: w.hub.actions.books.checks_total,
     ),
+    ("landworld_hashes", "Passwords that were hashed.", lambda w: w.accounts.hasher.hashed_total),
+    ("landworld_locked_names", "Times a name was locked.", lambda w: w.accounts.lockouts.locked_total),
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
     ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),
     ("landworld_flush_failures", "Saves that failed.", lambda w: w.flusher.failures_total),
+    ("landworld_mail_sent", "Letters that went out.", lambda w: w.mailer.sent),
+    ("landworld_mail_undeliverable", "Letters the mail server refused.", lambda w: w.mailer.undeliverable),
+    ("landworld_mail_given_up", "Letters that could not go out in time.", lambda w: w.mailer.given_up),
     ("landworld_chat_dropped", "Lines lost while the database was away.", lambda w: w.flusher.chat_dropped),
 )
 
@@ -131,6 +147,11 @@ def show(telemetry: Telemetry, world: World) -> None:
     telemetry.gauges["landworld_chunk_cache_bytes"] = (
         "Packed ground kept to be sent.",
         lambda: world.chunks.cache_bytes + telemetry.latest.cache_bytes,
+    )
+    telemetry.by_label["landworld_sign_ins"] = (
+        "Requests to sign in, by how they ended.",
+        "outcome",
+        lambda: list(world.accounts.sign_ins.items()),
     )
     telemetry.by_label["landworld_viewers"] = (
         "Clients on each step of the ladder.",

@@ -8,22 +8,39 @@ A connection is known by its number, which no other connection of this server ev
 
     up                                              down
     Opened, Forwarded   may they?                   Admitted, Rejected
-    SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
+    SignIn              who is this?                Entering and Charged, or TurnedAway; Replaced to an older connection of theirs
     Saying, Acting, Asking                          Told, or an answer in the tick's frame
+    Accounting                                      Told; Known, if they are somebody else now; Expelled, if their session has ended
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
     Warm                                            Begin, Whole, and from then on every tick's frame: Ticked or Carried
     Listening, Progress, Counted
+                                                    Rekeyed: tickets are signed with other keys
 """
 
 from collections import Counter
 from typing import Self, Union
+from uuid import UUID
 
 import msgspec
 
-from protocol.errors import RefusalCode
+from persistence.keyring import Key
+from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
+    AccountChangePassword,
+    AccountDelete,
+    AccountEditProfile,
+    AccountExport,
+    AccountLogin,
+    AccountLogout,
+    AccountProfile,
+    AccountRefresh,
+    AccountRegister,
+    AccountResetPassword,
+    AccountRevoke,
+    AccountSessions,
+    AccountVerifyEmail,
     Hello,
     LandAt,
     LandForSale,
@@ -34,6 +51,7 @@ from protocol.messages import (
     LandToLet,
     PlayerFind,
     ReceiptGet,
+    Role,
     Wallet,
     WalletStatement,
 )
@@ -56,6 +74,21 @@ AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to 
     Wallet,
     WalletStatement,
     ReceiptGet,
+]
+AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it to ACCOUNT_MESSAGES
+    AccountRegister,
+    AccountLogin,
+    AccountRefresh,
+    AccountLogout,
+    AccountChangePassword,
+    AccountSessions,
+    AccountRevoke,
+    AccountProfile,
+    AccountEditProfile,
+    AccountVerifyEmail,
+    AccountResetPassword,
+    AccountExport,
+    AccountDelete,
 ]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
@@ -98,7 +131,7 @@ class Premises(msgspec.Struct, array_like=True):
     http_port: int
     ground_id: str
     built_id: str  # another one with each start: what the last one told and did not store is undone
-    key: bytes  # for tickets
+    keys: list[Key]  # for tickets: the ring that signs them
 
 
 # --- up ----------------------------------------------------------------------------------------------------------------------------
@@ -158,6 +191,7 @@ class Ending(Up, tag=9):
     """The connection is being closed: nothing more comes from it, and no answer reaches it."""
 
     number: int
+    spent: dict[str, float]  # Session.spent
 
 
 class Closed(Up, tag=10):
@@ -165,6 +199,7 @@ class Closed(Up, tag=10):
 
     number: int
     for_good: bool
+    spent: dict[str, float]  # Session.spent
 
 
 class Warm(Up, tag=11):
@@ -195,6 +230,13 @@ class Listening(Up, tag=14):
     """It takes connections."""
 
 
+class Accounting(Up, tag=30):
+    """Somebody asks for something of an account, perhaps before the hello."""
+
+    number: int
+    request: AnyAccounting
+
+
 # --- down --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +264,7 @@ class Entering(Down, tag=3):
     player_id: int
     key: str
     name: str
+    session_id: UUID | None = None
 
 
 class TurnedAway(Down, tag=4):
@@ -237,6 +280,12 @@ class Replaced(Down, tag=5):
     """The same player signed in on a newer connection. Answered Ending."""
 
     number: int
+
+
+class Rekeyed(Down, tag=14):
+    """The ring that signs tickets has changed."""
+
+    keys: list[Key]
 
 
 class Told(Down, tag=6):
@@ -271,6 +320,13 @@ class Begin(Down, tag=10):
     first_number: int  # of its connections; the next is one higher
 
 
+class Charged(Down, tag=20):
+    """What an older connection of the same player had spent."""
+
+    number: int
+    spent: dict[str, float]
+
+
 class Whole(Down, tag=11):
     """The world as it is now, for a connection side that begins anew."""
 
@@ -291,6 +347,25 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
+class Known(Down, tag=30):
+    """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
+
+    number: int
+    key: str
+    name: str
+    role: Role
+    session_id: UUID | None
+
+
+class Expelled(Down, tag=31):
+    """This connection is to be closed, with a word. Answered Ending."""
+
+    number: int
+    code: CloseCode
+    text: str
+    retry_after_ms: int | None = None  # None: it shall not come back by itself
+
+
 AnyUp = Union[  # noqa: UP007 (also read at run time)
     Opened,
     Forwarded,
@@ -306,13 +381,16 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Progress,
     Counted,
     Listening,
+    Accounting,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,
     Rejected,
     Entering,
+    Charged,
     TurnedAway,
     Replaced,
+    Rekeyed,
     Told,
     Made,
     CloseAll,
@@ -321,4 +399,6 @@ AnyDown = Union[  # noqa: UP007
     Whole,
     Ticked,
     Carried,
+    Known,
+    Expelled,
 ]

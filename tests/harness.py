@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 from websockets.typing import Subprotocol
 
+from persistence.keyring import read_ring
 from protocol import codec
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -45,7 +46,8 @@ from protocol.messages import (
     View,
     Welcome,
 )
-from server.auth import Signer, load_key
+from server.auth import Signer
+from server.keys import SIGNING_FILE
 from tests.sight import Cells, forget, take_in
 from world.grid import pack
 
@@ -180,7 +182,7 @@ class ServerProcess:
 
     def token(self, name: str) -> str:
         """An access token that this server takes."""
-        return Signer(load_key(self.data, None)).access(name, time.time(), days=1)
+        return Signer(read_ring(self.data / SIGNING_FILE)).access(name, time.time(), days=1)
 
 
 @contextmanager
@@ -216,16 +218,21 @@ class Client:
 
     @classmethod
     async def open(cls, server: ServerProcess, **options: Any) -> Self:
-        """A socket after the handshake, nothing said yet. It answers pings also while nobody reads what else came."""
+        """A socket after the handshake, nothing said yet. It answers pings also while nobody reads what else came. `source`: the
+        address of this machine that it comes from."""
+        source = options.pop("source", "")
+        options |= {"local_addr": (source, 0)} if source else {}
         options = {"open_timeout": WAIT_S, "ping_interval": None, "max_queue": None} | options
         return cls(
             await connect(server.url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, **options)
         )
 
     @classmethod
-    async def join(cls, server: ServerProcess, token: str | None = None, resume: str | None = None) -> Self:
+    async def join(
+        cls, server: ServerProcess, token: str | None = None, resume: str | None = None, source: str = ""
+    ) -> Self:
         """A player in the world, welcomed and told its view."""
-        client = await cls.open(server)
+        client = await cls.open(server, source=source)
         await client.send(Hello(PROTOCOL_VERSION, "tests", token, resume))
         client.welcome = await client.wait(Welcome)
         await client.wait(View)
@@ -320,9 +327,12 @@ class Raw:
         self.writer = writer
 
     @classmethod
-    async def open(cls, server: ServerProcess, *sent: bytes) -> Self:
-        """Connects and sends. What is not read waits at the server, not in a kernel's large buffer."""
+    async def open(cls, server: ServerProcess, *sent: bytes, source: str = "") -> Self:
+        """Connects, from a `source` address of this machine, and sends. What is not read waits at the server, not in a kernel's
+        large buffer."""
         line = socket.socket()
+        if source:
+            line.bind((source, 0))
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         line.setblocking(False)
         await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", server.port))

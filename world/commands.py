@@ -186,6 +186,22 @@ class Settle(Command, tag=13):
     entries_max: int
 
 
+class Become(Command, tag=14):
+    """A player has this name, role and look from now on, here or not; land that names them has the name, too."""
+
+    player_id: int
+    name: str
+    role: Role
+    look: int
+
+
+class Depart(Command, tag=15):
+    """A player's account was deleted: they are gone for good, nothing they said is told any more, and `name` is left of theirs."""
+
+    player_id: int
+    name: str
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Join,
     Leave,
@@ -200,6 +216,8 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     RecallBooks,
     RecallParcels,
     Settle,
+    Become,
+    Depart,
 ]
 
 

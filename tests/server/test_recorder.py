@@ -21,6 +21,8 @@ from tests.world.support import RULES, join, plain
 from world.commands import (
     Act,
     AnyCommand,
+    Become,
+    Depart,
     Detach,
     Join,
     Leave,
@@ -61,6 +63,8 @@ EVERY_COMMAND: list[AnyCommand] = [
         2**32 - 1,
     ),
     Settle(16),
+    Become(1, "Ann", Role.USER, 7),
+    Depart(1, "someone who left"),
 ]
 
 

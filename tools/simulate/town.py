@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from persistence.keyring import Ring
 from protocol import codec
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -295,8 +296,8 @@ class Town:
     def _hang_up(self, connection: Connection) -> None:
         """The server's end learns that the line is gone."""
         if not connection.closing:
-            self._up(connection, Ending(connection.number))
-            self._up(connection, Closed(connection.number, False))
+            self._up(connection, Ending(connection.number, {}))
+            self._up(connection, Closed(connection.number, False, {}))
             connection.closing = True
 
     def _up(self, connection: Connection, message: AnyUp, copy: Copy | None = None) -> None:
@@ -458,4 +459,4 @@ def _sees(connection: Connection, places: Iterable[Place]) -> bool:
 
 @cache
 def _token(name: str) -> str:
-    return Signer(SIGNING_KEY).access(name, WALL_MS / 1_000, TOKEN_DAYS, Role.USER)
+    return Signer(Ring.of(SIGNING_KEY)).access(name, WALL_MS / 1_000, TOKEN_DAYS, Role.USER)
