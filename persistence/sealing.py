@@ -45,7 +45,9 @@ class Column:
     row_type: str = "bigint"
 
 
-COLUMNS: tuple[Column, ...] = ()
+EMAIL = Column("email", "credentials", "email_sealed", "player_id")
+ADDRESS = Column("address", "sessions", "address_sealed", "session_id", "uuid")
+COLUMNS = (EMAIL, ADDRESS)
 
 
 class CannotOpen(StoreError):  # noqa: N818

@@ -48,6 +48,18 @@ class RefusalCode(MeaningInt):
         16,
         "open land would not be one piece any more, or not beside every parcel; water counts as open land",
     )
+    BAD_CREDENTIALS = 17, "no such name with this password"
+    LOCKED = (
+        18,
+        "too many wrong passwords for this name; retry_after_ms says when again. Who is signed in is not touched",
+    )
+    NAME_TAKEN = 19, "somebody is called so already"
+    WEAK_PASSWORD = 20, "too easily guessed; the message says what would do"
+    TOKEN_REUSED = (
+        21,
+        "this refresh token was used before, so the session has ended everywhere: sign in again",
+    )
+    FORBIDDEN = 22, "not with how you are signed in; the message says what it takes"
 
 
 class CloseCode(MeaningInt):
@@ -67,6 +79,10 @@ class CloseCode(MeaningInt):
     FLOODING = 4003, "rates passed again and again, after refusals"
     TOO_SLOW = 4004, "never reads what it is sent"
     REFUSED = 4005, "the hello was refused; the `refused` message before says why"
+    REVOKED = (
+        4006,
+        "the session of this connection has ended: signed out, revoked, or the account is gone; sign in again",
+    )
 
 
 class Refusal(Exception):  # noqa: N818 (a refusal is an answer, no error)

@@ -40,7 +40,9 @@ from server.seam import (
     Cut,
     Ending,
     Entering,
+    Expelled,
     Forwarded,
+    Known,
     Made,
     Opened,
     Premises,
@@ -177,7 +179,7 @@ class Gate:
     def _enter(self, message: Entering) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
-            connection.identity = Identity(message.key, message.name, None)
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
             connection.session.player_id = message.player_id
             self.players[message.player_id] = connection
 
@@ -200,6 +202,18 @@ class Gate:
             text = "You signed in somewhere else; this connection ends."
             connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
 
+    def _know(self, message: Known) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
+            connection.session.become(message.role)
+
+    def _expel(self, message: Expelled) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            last = Closing(message.code, message.text, message.retry_after_ms)
+            connection.close(message.code, message.text, last)
+
     def _rekey(self, message: Rekeyed) -> None:
         self._signer.ring = Ring(tuple(message.keys))
 
@@ -207,6 +221,8 @@ class Gate:
         connection = self._connections.get(message.number)
         if connection is not None:
             connection.send_framed(frame(message.message))
+            if connection.session.state is not State.PLAYING:
+                connection.outbox.flush()  # no tick does it
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -355,6 +371,8 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Charged: Gate._charge,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Known: Gate._know,
+    Expelled: Gate._expel,
     Rekeyed: Gate._rekey,
     Told: Gate._tell,
     Made: Gate._made,

@@ -19,13 +19,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
 from persistence.keyring import Key
 from protocol import codec
-from protocol.errors import Refusal, RefusalCode
-from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Role
+from protocol.errors import CloseCode, Refusal, RefusalCode
+from protocol.messages import ChatChannel, Ok, PlayerFound, ProfileFound, Refused, Role
+from server.accounts import Accounts, Asker, Became, Done
 from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
@@ -38,6 +40,7 @@ from server.seam import (
     HTTP_TOO_MANY,
     RESTART_RETRY_MS,
     TRY_AGAIN,
+    Accounting,
     Acting,
     Admitted,
     AnyDown,
@@ -49,8 +52,10 @@ from server.seam import (
     Cut,
     Ending,
     Entering,
+    Expelled,
     Finding,
     Forwarded,
+    Known,
     Made,
     Opened,
     Rejected,
@@ -66,11 +71,13 @@ from server.seam import (
 from server.session import Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
-from world.commands import STEER, Detach, Inbox, Join, Leave, Steers
+from world.commands import STEER, Become, Detach, Inbox, Join, Leave, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
 BUSY = Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000)
+NO_ACCOUNTS = Refusal(RefusalCode.UNAVAILABLE, "This server has no accounts.")
+ENDED = "The session that you signed in with has ended; sign in again."
 CLOSING = Refusal(RefusalCode.UNAVAILABLE, "The server is closing.", RESTART_RETRY_MS)
 
 
@@ -104,6 +111,9 @@ class Caller:
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+    client: str = ""  # the program, as it said in its hello
+    key: str = ""  # of the player
+    session_id: UUID | None = None  # that was signed in with, if it was an account's
 
 
 class Hub:
@@ -125,6 +135,7 @@ class Hub:
         self.directory = directory
         self.actions = actions
         self.questions = questions
+        self.accounts: Accounts | None = None  # a world that is only simulated has none
         self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
@@ -272,6 +283,7 @@ class Hub:
             if wait_ms:
                 text = "Many are coming in from your address just now; try again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
+            caller.client = message.hello.client
             self.directory.sign_in(message.hello, lambda outcome: self._entered(caller, outcome))
         except Refusal as refusal:
             self._turn_away(caller, refusal)
@@ -284,7 +296,9 @@ class Hub:
             self._turn_away(caller, outcome)
             return
         row = outcome.row
-        if row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
+        if self.accounts is not None and self.accounts.lapsed(row.key, outcome.session_id):
+            self._turn_away(caller, Refusal(RefusalCode.BAD_TOKEN, ENDED))
+        elif row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
             full = Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
             self._turn_away(caller, full)
         elif not self.inbox.put(
@@ -292,26 +306,96 @@ class Hub:
         ):
             self._turn_away(caller, BUSY)
         else:
-            caller.role = Role(row.role)
-            self._enter(caller, row.player_id, row.key, row.name)
+            caller.role, caller.key, caller.name = Role(row.role), row.key, row.name
+            caller.session_id = outcome.session_id
+            self._enter(caller, row.player_id)
 
-    def _enter(self, caller: Caller, player_id: int, key: str, name: str) -> None:
+    def _enter(self, caller: Caller, player_id: int) -> None:
         """A player comes into the world, in place of an older connection of theirs."""
         older = self.players.get(player_id)
         if older is not None:
             if not older.ending:
                 older.line.outdated[player_id] = older.number
             older.line.send(Replaced(older.number))
-        caller.player_id, caller.name = player_id, name
+        caller.player_id = player_id
         self.players[player_id] = caller
         self._bodies.add(player_id)
-        caller.line.send(Entering(caller.number, player_id, key, name))
+        caller.line.send(Entering(caller.number, player_id, caller.key, caller.name, caller.session_id))
         spent = self._debts.take(player_id, self.now_s())
         if spent:
             caller.line.send(Charged(caller.number, spent))
 
     def _turn_away(self, caller: Caller, refusal: Refusal) -> None:
         caller.line.send(TurnedAway(caller.number, refusal.code, refusal.message, refusal.retry_after_ms))
+
+    # --- accounts --------------------------------------------------------------------------------------------------------------
+
+    def _account(self, _: Line, message: Accounting) -> None:
+        caller, request = self._callers[message.number], message.request
+        if caller.ending:
+            return
+        asker = Asker(
+            caller.number,
+            caller.address,
+            caller.network,
+            caller.client,
+            caller.player_id,
+            caller.key,
+            caller.role,
+            caller.session_id,
+        )
+        try:
+            if self.accounts is None:
+                raise NO_ACCOUNTS
+            if not self._open:
+                raise CLOSING
+            self.accounts.ask(asker, request, lambda done: self._accounted(caller, request.request_id, done))
+        except Refusal as refusal:
+            self._answer(caller, request.request_id, refusal)
+
+    def _accounted(self, caller: Caller, request_id: int, done: Done) -> None:
+        """What was done is in the database: now the connections follow. The asker may be gone by now."""
+        if done.became is not None:
+            self._become(caller, done.became)
+        if isinstance(done.answer, ProfileFound):
+            done.answer.online = done.answer.player_id in self.players
+        if caller.number in self._callers:
+            self._answer(caller, request_id, done.answer)
+        if done.ended:
+            self.end_sessions(set(done.ended))
+
+    def _become(self, caller: Caller, became: Became) -> None:
+        """A player has another name, role or look; a guest has an account now."""
+        role = became.role
+        self.inbox.put_always([Become(became.player_id, became.name, role, became.look)])
+        playing = self.players.get(became.player_id)
+        if playing is None:
+            return
+        if playing is not caller and playing.session_id is None and playing.key != became.key:
+            self.expel(playing, CloseCode.REVOKED, ENDED)  # it came with the ticket of the guest meanwhile
+            return
+        playing.key, playing.name, playing.role = became.key, became.name, role
+        if playing is caller and became.session_id is not None:
+            playing.session_id = became.session_id
+        playing.line.send(Known(playing.number, playing.key, playing.name, role, playing.session_id))
+
+    def end_sessions(self, ended: set[UUID]) -> None:
+        """Closes whatever is connected with one of these sessions."""
+        for caller in list(self._callers.values()):
+            if caller.session_id in ended:
+                self.expel(caller, CloseCode.REVOKED, ENDED)
+
+    def expel(self, caller: Caller, code: CloseCode, text: str, retry_after_ms: int | None = None) -> None:
+        """Closes a connection, with a word. Its player is gone from the world at once."""
+        player_id = caller.player_id
+        if self.players.get(player_id) is caller:
+            del self.players[player_id]
+            self._bodies.discard(player_id)
+            self.inbox.put_always([Leave(player_id)])
+            if not caller.ending:
+                caller.line.outdated[player_id] = caller.number
+        caller.ending = True  # what it still asks for is not done
+        caller.line.send(Expelled(caller.number, code, text, retry_after_ms))
 
     # --- what players want -----------------------------------------------------------------------------------------------------
 
@@ -359,7 +443,7 @@ class Hub:
 
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
-        if self._over_rate(caller, self._doings, request.request_id):
+        if caller.ending or self._over_rate(caller, self._doings, request.request_id):
             return
 
         def answer(outcome: Ok | Refusal) -> None:
@@ -420,6 +504,8 @@ class Hub:
         self.spread(tick_frame)
         if tick_frame.tick % (FORGET_GUESTS_S * self.config.world.tick_hz) == 0:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
+            if self.accounts is not None:
+                self.accounts.forget_ended()
 
     # --- the end ---------------------------------------------------------------------------------------------------------------
 
@@ -455,5 +541,6 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     Finding: Hub._find,
     Acting: Hub._act,
     Asking: Hub._ask,
+    Accounting: Hub._account,
     Wanted: Hub._want,
 }

@@ -27,13 +27,16 @@ from typing import Any
 import structlog
 import uvloop
 
+from persistence.accounts import AccountStore
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
 from persistence.reseal import keys_in_use
+from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
+from server.accounts import Accounts
 from server.actions import Actions
 from server.auth import Signer
 from server.chunks import Chunks
@@ -196,6 +199,8 @@ class Server:
         if lost := lost_values(sealed_with, keeper.keys.sealing):
             log.error("private_values_lost", advice=lost)
         signer = Signer(keeper.keys.signing)
+        sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
+        account_rows = AccountStore(store, sealer, row.epoch)
         directory = Directory(
             store,
             flusher,
@@ -205,6 +210,7 @@ class Server:
             config.world.spawn_radius,
             config.server.guests_allowed,
             config.limits.sign_in_queue_max,
+            account_rows,
         )
         survey = Survey(chunks.terrain, chunks.thread)
         actions = Actions(store, journal, survey, state, config.limits.action_queue_max)
@@ -212,20 +218,23 @@ class Server:
         self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
+        accounts = hub.accounts = Accounts(
+            config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken
+        )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
         for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts)
         signing = list(keeper.keys.signing.keys)
         premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
-        looking = keeper.start(partial(_take_keys, signer, hub))
+        looking = keeper.start(partial(_take_keys, signer, sealer, hub))
         supervise(looking, self._broken)
         stack.callback(looking.cancel)
         return world
@@ -330,7 +339,12 @@ class Server:
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
         world.hub.close_all("The server restarts; your client comes back by itself.")
-        for stop in (world.hub.directory.stop, world.hub.actions.stop, world.hub.questions.stop):
+        for stop in (
+            world.accounts.stop,
+            world.hub.directory.stop,
+            world.hub.actions.stop,
+            world.hub.questions.stop,
+        ):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
         if not world.hub.actions.books.balance(world.state):
@@ -386,9 +400,9 @@ def _compile() -> None:
     Terrain.warm_up()
 
 
-def _take_keys(signer: Signer, hub: Hub, keys: Keys) -> None:
+def _take_keys(signer: Signer, sealer: Sealer, hub: Hub, keys: Keys) -> None:
     """A rotation, while the server runs."""
-    signer.ring = keys.signing
+    signer.ring, sealer.ring = keys.signing, keys.sealing
     hub.rekey(list(keys.signing.keys))
 
 

@@ -10,6 +10,7 @@ A connection is known by its number, which no other connection of this server ev
     Opened, Forwarded   may they?                   Admitted, Rejected
     SignIn              who is this?                Entering and Charged, or TurnedAway; Replaced to an older connection of theirs
     Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
+    Accounting                                      Told; Known, if they are somebody else now; Expelled, if their session has ended
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
@@ -20,12 +21,22 @@ A connection is known by its number, which no other connection of this server ev
 
 from collections import Counter
 from typing import Self, Union
+from uuid import UUID
 
 import msgspec
 
 from persistence.keyring import Key
-from protocol.errors import RefusalCode
+from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
+    AccountChangePassword,
+    AccountEditProfile,
+    AccountLogin,
+    AccountLogout,
+    AccountProfile,
+    AccountRefresh,
+    AccountRegister,
+    AccountRevoke,
+    AccountSessions,
     Hello,
     LandAt,
     LandForSale,
@@ -35,6 +46,7 @@ from protocol.messages import (
     LandQuote,
     PlayerFind,
     ReceiptGet,
+    Role,
     Wallet,
     WalletStatement,
 )
@@ -55,6 +67,17 @@ AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to 
     Wallet,
     WalletStatement,
     ReceiptGet,
+]
+AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it to ACCOUNT_MESSAGES
+    AccountRegister,
+    AccountLogin,
+    AccountRefresh,
+    AccountLogout,
+    AccountChangePassword,
+    AccountSessions,
+    AccountRevoke,
+    AccountProfile,
+    AccountEditProfile,
 ]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
@@ -203,6 +226,13 @@ class Listening(Up, tag=14):
     """It takes connections."""
 
 
+class Accounting(Up, tag=30):
+    """Somebody asks for something of an account, perhaps before the hello."""
+
+    number: int
+    request: AnyAccounting
+
+
 # --- down --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +260,7 @@ class Entering(Down, tag=3):
     player_id: int
     key: str
     name: str
+    session_id: UUID | None = None
 
 
 class TurnedAway(Down, tag=4):
@@ -312,6 +343,25 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
+class Known(Down, tag=30):
+    """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
+
+    number: int
+    key: str
+    name: str
+    role: Role
+    session_id: UUID | None
+
+
+class Expelled(Down, tag=31):
+    """This connection is to be closed, with a word. Answered Ending."""
+
+    number: int
+    code: CloseCode
+    text: str
+    retry_after_ms: int | None = None  # None: it shall not come back by itself
+
+
 AnyUp = Union[  # noqa: UP007 (also read at run time)
     Opened,
     Forwarded,
@@ -328,6 +378,7 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Progress,
     Counted,
     Listening,
+    Accounting,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,
@@ -345,4 +396,6 @@ AnyDown = Union[  # noqa: UP007
     Whole,
     Ticked,
     Carried,
+    Known,
+    Expelled,
 ]

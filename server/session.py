@@ -7,7 +7,7 @@ A session is pure: the time is an argument, and nothing is sent from here. For e
     the message again  an intent, or something outside must be waited for: a database row, a piece of ground
     ProtocolError      the connection is closed
 
-in the order in which it is asked: the state (a table: `rule.state` of each message), the rate (a hello's is that of its address, which
+in the order in which it is asked: the state (a table: `rule.states` of each message), the rate (a hello's is that of its address, which
 the hub asks for), the role. What the role forbids is paid for, too: a refusal costs as much as an answer.
 
 Three buckets stand behind a message. That of the connection is here. A player has one live connection, so it is the account's as well:
@@ -42,6 +42,10 @@ class Bucket:
             self.tokens -= 1.0
             return 0
         return max(1, round((1.0 - self.tokens) / self.config.per_s * 1000))
+
+    def give_back(self) -> None:
+        """What was taken was not needed."""
+        self.tokens = min(self.tokens + 1.0, float(self.config.burst))
 
     def missing(self, now_s: float) -> float:
         """What it would take to fill it."""
@@ -105,6 +109,12 @@ class Buckets:
     def _forget(self, now_s: float) -> None:
         while len(self) > self._keys_max or now_s - next(iter(self._buckets.values())).at_s >= self._fill_s:
             self._buckets.popitem(last=False)
+
+    def give_back(self, key: str) -> None:
+        """As `Bucket.give_back`; a bucket that is forgotten is full."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.give_back()
 
 
 Spent = dict[str, float]  # by Rate: what is missing in the bucket
@@ -178,10 +188,14 @@ class Session:
         """Welcome."""
         self.state, self.player_id, self.role = State.PLAYING, player_id, role
 
+    def become(self, role: Role) -> None:
+        """The same player has another role."""
+        self.role = role
+
     def receive(self, message: ClientMessage, now_s: float) -> Say | Refused | ClientMessage:
         """What becomes of a message. Raises ProtocolError for a message out of place and for flooding."""
         rule = message.rule
-        if rule.state is not self.state:
+        if self.state not in rule.states:
             raise ProtocolError(CloseCode.POLICY_VIOLATION, self._out_of_place(message))
         wait_ms = 0 if rule.rate is Rate.HELLO else self.pay(rule.rate, now_s)
         if wait_ms:
@@ -214,7 +228,7 @@ class Session:
         if isinstance(message, Hello):
             return "hello may be sent once"
         if self.state is State.NEW:
-            return "the first message must be hello"
+            return "the first message must be hello, or one that makes a token for it"
         return "wait for welcome before sending more"
 
     def _bucket(self, rate: Rate, now_s: float) -> Bucket:

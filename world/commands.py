@@ -186,6 +186,15 @@ class Settle(Command, tag=13):
     entries_max: int
 
 
+class Become(Command, tag=14):
+    """A player has this name, role and look from now on; nothing happens if they are not here."""
+
+    player_id: int
+    name: str
+    role: Role
+    look: int
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Join,
     Leave,
@@ -200,6 +209,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     RecallBooks,
     RecallParcels,
     Settle,
+    Become,
 ]
 
 

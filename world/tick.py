@@ -21,6 +21,7 @@ from world.commands import (
     STEER,
     Act,
     AnyCommand,
+    Become,
     Detach,
     Join,
     Leave,
@@ -208,6 +209,21 @@ def _remove(state: State, player_id: int, events: Events, touched: list[int]) ->
     players.remove(player_id)
 
 
+def _become(state: State, command: Become, events: Events, touched: list[int], _: Steered) -> None:
+    players = state.players
+    slot = players.slot_of.get(command.player_id)
+    if slot is None:
+        return
+    players.names[slot], players.roles[slot], players.look[slot] = command.name, command.role, command.look
+    players.passes[slot] = command.role in PASSING
+    key = int(players.grid.keys[slot])
+    touched.append(key)
+    events.crossed.append((command.player_id, key))  # those who see the cell are told anew who this is
+    for joined in events.joined:
+        if joined.player_id == command.player_id:
+            joined.name, joined.role, joined.look = command.name, command.role, command.look
+
+
 def _detach(state: State, command: Detach, *_: Any) -> None:
     slot = state.players.slot_of.get(command.player_id)
     if slot is not None:
@@ -358,6 +374,7 @@ _APPLY: dict[type, Apply] = {
     RecallBooks: _recall_books,
     RecallParcels: _recall_parcels,
     Settle: _settle,
+    Become: _become,
 }
 
 
@@ -388,6 +405,7 @@ def _evict(state: State, events: Events, touched: list[int]) -> None:
 def _sum_up(events: Events, here: dict[int, int]) -> None:
     """Of those who came and went more than once in this tick, only how it ended is told."""
     events.left = [left for left in events.left if left[0] not in here]
+    events.crossed = [crossed for crossed in events.crossed if crossed[0] in here]
     events.joined = list({one.player_id: one for one in events.joined if one.player_id in here}.values())
 
 

@@ -21,6 +21,7 @@ from tests.world.support import RULES, join, plain
 from world.commands import (
     Act,
     AnyCommand,
+    Become,
     Detach,
     Join,
     Leave,
@@ -61,6 +62,7 @@ EVERY_COMMAND: list[AnyCommand] = [
         2**32 - 1,
     ),
     Settle(16),
+    Become(1, "Ann", Role.USER, 7),
 ]
 
 

@@ -62,6 +62,15 @@ export const MESSAGES = {
   land_rent: { code: 29, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "rent", "term_ms", "deposit"] },
   land_leave: { code: 30, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
   land_ease: { code: 31, direction: "client", required: 7, fields: ["request_id", "action_id", "parcel_id", "x", "y", "width", "height"] },
+  account_register: { code: 32, direction: "client", required: 5, fields: ["request_id", "action_id", "name", "email", "password"] },
+  account_login: { code: 33, direction: "client", required: 3, fields: ["request_id", "name", "password"] },
+  account_refresh: { code: 34, direction: "client", required: 2, fields: ["request_id", "refresh_token"] },
+  account_logout: { code: 35, direction: "client", required: 1, fields: ["request_id"] },
+  account_change_password: { code: 36, direction: "client", required: 3, fields: ["request_id", "password", "new_password"] },
+  account_sessions: { code: 37, direction: "client", required: 1, fields: ["request_id"] },
+  account_revoke: { code: 38, direction: "client", required: 1, fields: ["request_id", "session_id"] },
+  account_profile: { code: 39, direction: "client", required: 1, fields: ["request_id", "player_id"] },
+  account_edit_profile: { code: 40, direction: "client", required: 1, fields: ["request_id", "name", "look", "bio"] },
   welcome: { code: 64, direction: "server", required: 11, fields: ["player_id", "name", "role", "x", "y", "tick", "tick_hz", "epoch", "durable_seq", "resume", "settings"] },
   refused: { code: 65, direction: "server", required: 3, fields: ["request_id", "code", "message", "retry_after_ms"] },
   ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
@@ -101,6 +110,12 @@ export const RefusalCode = Object.freeze({
   LIMIT_REACHED: 14, // more than one player, or one parcel, may have
   CHANGED: 15, // no longer as you saw it; look again
   CUT_OFF: 16, // open land would not be one piece any more, or not beside every parcel; water counts as open land
+  BAD_CREDENTIALS: 17, // no such name with this password
+  LOCKED: 18, // too many wrong passwords for this name; retry_after_ms says when again. Who is signed in is not touched
+  NAME_TAKEN: 19, // somebody is called so already
+  WEAK_PASSWORD: 20, // too easily guessed; the message says what would do
+  TOKEN_REUSED: 21, // this refresh token was used before, so the session has ended everywhere: sign in again
+  FORBIDDEN: 22, // not with how you are signed in; the message says what it takes
 });
 
 export const CloseCode = Object.freeze({
@@ -118,6 +133,7 @@ export const CloseCode = Object.freeze({
   FLOODING: 4003, // rates passed again and again, after refusals
   TOO_SLOW: 4004, // never reads what it is sent
   REFUSED: 4005, // the hello was refused; the `refused` message before says why
+  REVOKED: 4006, // the session of this connection has ended: signed out, revoked, or the account is gone; sign in again
 });
 
 export const Role = Object.freeze({
@@ -128,7 +144,7 @@ export const Role = Object.freeze({
 });
 
 export const State = Object.freeze({
-  NEW: "new", // connected; only `hello` is understood
+  NEW: "new", // connected; `hello` is understood, and what makes a token for it
   JOINING: "joining", // `hello` is being checked; the answer is `welcome`, or `refused` and a close
   PLAYING: "playing", // in the world
 });
@@ -140,6 +156,7 @@ export const Rate = Object.freeze({
   REQUEST: "request", // questions
   CHUNK: "chunk", // ground
   ACTION: "action", // what is stored: land, money, building
+  ACCOUNT: "account", // accounts: passwords, sessions, profiles
   PING: "ping", // measuring the line
 });
 
