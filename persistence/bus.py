@@ -51,6 +51,7 @@ WAITING_MAX = (
     65_536  # messages of a stream that wait for Redis, and as many that may be told again; the oldest go
 )
 SPENT_MAX = 1_000  # buckets of a kind told of in one message: those that spent most
+MOVED_MAX = 1_000  # players in one command
 FIND_MAX = 1_024  # questions in one turn
 DAY_MS = 86_400_000
 
@@ -135,8 +136,8 @@ class Bus:
         self._streams = {channel: Stream(channel) for channel in Channel}
         self._takers: dict[Channel, Callable[[str, float], None]] = {Channel.SPENT: self._take_spent}
         self._shared: dict[str, Spender] = {}
-        self._here: set[str] = set()
-        self._moved: dict[str, bool] = {}  # who came or went since the last turn
+        self.here: Callable[[], set[str]] = set  # the keys of who is in here
+        self._said: set[str] = set()  # of whom others are told that they are in here
         self._asked: deque[tuple[str, Callable[[bool], None]]] = deque()
         self._born = ""
         self._clock_ms = 0.0  # Redis' clock, less the loop's
@@ -176,16 +177,6 @@ class Bus:
         """What is taken from these buckets is taken from those of the same name on all servers."""
         spender.is_shared = True
         self._shared[name] = spender
-
-    def came(self, key: str) -> None:
-        """A player is in."""
-        self._here.add(key)
-        self._moved[key] = True
-
-    def went(self, key: str) -> None:
-        """They are not any more."""
-        self._here.discard(key)
-        self._moved[key] = False
 
     def find(self, key: str, answer: Callable[[bool], None]) -> None:
         """Answers whether a player is in on another server; False where that cannot be known now."""
@@ -278,7 +269,7 @@ class Bus:
             self._begin_anew()
         age_s = (self._redis_ms() - int(self._born.partition("-")[0])) / 1_000
         self._settled_s = self._loop.time() + max(0.0, SETTLE_S - age_s)
-        self._moved = dict.fromkeys(self._here, True)
+        self._said = set()
         for spender in self._shared.values():
             spender.drain()
 
@@ -300,8 +291,6 @@ class Bus:
         batch.add("XREAD", "COUNT", READ_MAX, "STREAMS", *names, *ids, take=self._read)
         if turn % SPEND_TURNS == 0:
             self._gather_spent()
-        moved, self._moved = self._moved, {}
-        self._add_moved(batch, moved)
         if turn % BEAT_TURNS == 0:
             self._add_beat(batch)
         asked = [self._asked.popleft() for _ in range(len(self._asked))]
@@ -311,7 +300,6 @@ class Bus:
             await batch.send(client)
         except BaseException:
             self._asked.extend(asked)
-            self._moved = moved | self._moved
             for channel, messages in sent.items():
                 self._streams[channel].waiting.extendleft(reversed(messages))  # told twice is no harm
             raise
@@ -347,17 +335,14 @@ class Bus:
         if spent:
             self._streams[Channel.SPENT].waiting.append((self._loop.time(), json.dumps(spent)))
 
-    def _add_moved(self, batch: Batch, moved: dict[str, bool]) -> None:
-        came = [key for key, is_in in moved.items() if is_in]
-        went = [key for key, is_in in moved.items() if not is_in]
-        here = self._key("in", self.id)
-        for command, keys in (("SADD", came), ("SREM", went)):
-            for start in range(0, len(keys), READ_MAX):
-                batch.add(command, here, *keys[start : start + READ_MAX])
-
     def _add_beat(self, batch: Batch) -> None:
-        """Says that this server lives, and looks who else does."""
+        """Says that this server lives and who is in, and looks who else lives."""
         here, servers, now_ms = self._key("in", self.id), self._key("servers"), self._redis_ms()
+        keys, said = self.here(), self._said
+        for command, moved in (("SADD", list(keys - said)), ("SREM", list(said - keys))):
+            for start in range(0, len(moved), MOVED_MAX):
+                batch.add(command, here, *moved[start : start + MOVED_MAX])
+        self._said = keys
         batch.add("SADD", here, "")  # a set that holds nobody would not be there
         batch.add("EXPIRE", here, DEAD_S)
         batch.add("ZADD", servers, now_ms, self.id)
@@ -389,7 +374,12 @@ class Bus:
         try:
             age_ms = self._redis_ms() - int(message_id.partition("-")[0]) + int(fields["late_ms"])
             self._takers.get(channel, _not_wanted)(fields["text"], max(0.0, age_ms / 1_000))
-        except (KeyError, ValueError) as error:  # another version's, or not from a server at all
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:  # another version's, or not from a server at all
             log.warning("redis_message_not_understood", channel=channel.key, error=repr(error))
 
     def _take_spent(self, text: str, _: float) -> None:

@@ -261,7 +261,7 @@ class Gateways:
         gateway = Gateway(process, self._hub, self._note_listening)
         self._gateways.append(gateway)
         await asyncio.get_running_loop().create_unix_connection(lambda: gateway.link, sock=ours)
-        config = self._config.model_dump_json(exclude={"data", "persistence", *SECRETS})
+        config = self._config.model_dump_json(exclude={"data", "persistence", "redis", *SECRETS})
         gateway.link.send(Begin(config, self._premises, gateway.line.first_number))
         gateway.begun = True
         return gateway

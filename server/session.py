@@ -115,6 +115,8 @@ class Buckets:
         bucket = self._buckets.get(key)
         if bucket is not None:
             bucket.give_back()
+        if self._taken.get(key):  # else it was told already
+            self._taken[key] -= 1
 
 
 Spent = dict[str, float]  # by Rate: what is missing in the bucket
