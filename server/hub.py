@@ -72,7 +72,7 @@ from server.seam import (
 from server.session import Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
-from world.commands import STEER, Become, Detach, Inbox, Join, Leave, Steers
+from world.commands import STEER, Become, Depart, Detach, Inbox, Join, Leave, Steers
 
 if TYPE_CHECKING:
     from server.neighbours import Neighbours
@@ -375,6 +375,8 @@ class Hub:
         """What was done is in the database: now the connections follow. The asker may be gone by now."""
         if done.became is not None:
             self._become(caller, done.became)
+        if done.gone is not None:
+            self.inbox.put_always([Depart(done.gone.player_id, done.gone.name)])
         if isinstance(done.answer, ProfileFound):
             done.answer.online = done.answer.player_id in self.players
         if caller.number in self._callers:

@@ -51,6 +51,7 @@ from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
 from server.keys import Keeper, Keys, load_keys, lost_values
 from server.loop import Loop
+from server.mail import Mailer
 from server.neighbours import Neighbours
 from server.numbers import World, show
 from server.questions import Questions
@@ -203,6 +204,8 @@ class Server:
         signer = Signer(keeper.keys.signing)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         account_rows = AccountStore(store, sealer, row.epoch)
+        mailer = Mailer(config.mail, config.data)
+        stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         directory = Directory(
             store,
             flusher,
@@ -221,19 +224,20 @@ class Server:
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
         hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
         accounts = hub.accounts = Accounts(
-            config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken
+            config.accounts, account_rows, signer, directory.place_for_newcomer, mailer.send, self._broken
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         neighbours = self._join_others(stack, hub, accounts)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
-        for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
+        serving = (flusher.start(), *directory.start(), *actions.start(), questions.start(), *mailer.start())
+        for task in serving:
             supervise(task, self._broken)
         if neighbours is not None:
             self._wait_for("asking Redis which sessions have ended")
             await neighbours.bus.settle()
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts, mailer)
         signing = list(keeper.keys.signing.keys)
         premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:

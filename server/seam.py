@@ -29,14 +29,18 @@ from persistence.keyring import Key
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     AccountChangePassword,
+    AccountDelete,
     AccountEditProfile,
+    AccountExport,
     AccountLogin,
     AccountLogout,
     AccountProfile,
     AccountRefresh,
     AccountRegister,
+    AccountResetPassword,
     AccountRevoke,
     AccountSessions,
+    AccountVerifyEmail,
     Hello,
     LandAt,
     LandForSale,
@@ -78,6 +82,10 @@ AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it t
     AccountRevoke,
     AccountProfile,
     AccountEditProfile,
+    AccountVerifyEmail,
+    AccountResetPassword,
+    AccountExport,
+    AccountDelete,
 ]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 

@@ -195,6 +195,13 @@ class Become(Command, tag=14):
     look: int
 
 
+class Depart(Command, tag=15):
+    """A player's account was deleted: they are gone for good, nothing they said is told any more, and `name` is left of theirs."""
+
+    player_id: int
+    name: str
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Join,
     Leave,
@@ -210,6 +217,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     RecallParcels,
     Settle,
     Become,
+    Depart,
 ]
 
 

@@ -22,6 +22,7 @@ from world.commands import (
     Act,
     AnyCommand,
     Become,
+    Depart,
     Detach,
     Join,
     Leave,
@@ -224,6 +225,11 @@ def _become(state: State, command: Become, events: Events, touched: list[int], _
             joined.name, joined.role, joined.look = command.name, command.role, command.look
 
 
+def _depart(state: State, command: Depart, events: Events, touched: list[int], _: Steered) -> None:
+    state.talk.forget_sender(command.player_id)
+    _remove(state, command.player_id, events, touched)
+
+
 def _detach(state: State, command: Detach, *_: Any) -> None:
     slot = state.players.slot_of.get(command.player_id)
     if slot is not None:
@@ -375,6 +381,7 @@ _APPLY: dict[type, Apply] = {
     RecallParcels: _recall_parcels,
     Settle: _settle,
     Become: _become,
+    Depart: _depart,
 }
 
 
