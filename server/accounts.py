@@ -493,24 +493,25 @@ class Accounts:
         email = checked_email(request.email)
         password = check_password(request.new_password or "", "", email)
         code = _given_code(request.code)
-        self.lockouts.begin(_mail_key(email), asker.network, self._loop.time())
+        tried = self.tried_as(_mail_key(email))
+        self.lockouts.begin(tried, asker.network, self._loop.time())
         try:
             async with self._database:
                 player_id = await self._rows.whose_code(email, code)
         except BaseException:
-            self.lockouts.dropped(_mail_key(email), asker.network)
+            self.lockouts.dropped(tried, asker.network)
             raise
         if player_id is None:
-            self.lockouts.failed(_mail_key(email), self._loop.time())
+            self.lockouts.failed(tried, self._loop.time())
             raise _wrong_code()
-        self.lockouts.succeeded(_mail_key(email), asker.network)
+        self.lockouts.succeeded(tried, asker.network)
         new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.reset_password(player_id, code, new_hash)
             account = await self._rows.by_player(player_id)
         if ended is None or account is None:
             raise _wrong_code()
-        self.lockouts.forgive(account.login)
+        self.lockouts.forgive(self.tried_as(account.login))
         return Done(Granted(), ended)
 
     async def _send_reset_codes(self, email: str) -> None:

@@ -97,22 +97,30 @@ class Lockouts:
             self._forget(name, tried)
         self.addresses.give_back(address)
 
-    def hear(self, name: str, at_s: float, now_s: float) -> None:
-        """A password was wrong elsewhere."""
-        if at_s + self._lock_s <= now_s:
-            return
-        tried = self._names.setdefault(name, Tried())
-        if tried.failures and tried.until_s <= now_s:
-            tried.failures = 0
-        self._count(tried, max(at_s, tried.until_s - self._lock_s))
-        self._bound()
+    def hear(self, name: str, right: bool, at_s: float, now_s: float) -> None:
+        """A password was looked at elsewhere, and was right or wrong."""
+        if right:
+            self._clear(name)
+        elif at_s + self._lock_s > now_s:
+            tried = self._names.setdefault(name, Tried())
+            if tried.failures and tried.until_s <= now_s:
+                tried.failures = 0
+            self._count(tried, max(at_s, tried.until_s - self._lock_s))
+            self._bound()
 
     def forgive(self, name: str) -> None:
-        """It was right elsewhere."""
+        """Somebody showed in another way who they are."""
+        if self._clear(name):
+            self.tell(name, True)
+
+    def _clear(self, name: str) -> bool:
+        """Forgets what was wrong; whether anything was."""
         tried = self._names.get(name)
-        if tried is not None:
-            tried.failures = 0
-            self._forget(name, tried)
+        if tried is None or not tried.failures:
+            return False
+        tried.failures = 0
+        self._forget(name, tried)
+        return True
 
     def _count(self, tried: Tried, at_s: float) -> None:
         tried.failures += 1
@@ -122,13 +130,6 @@ class Lockouts:
     def _bound(self) -> None:
         while len(self._names) > self._names_max:
             self._names.popitem(last=False)
-
-    def forgive(self, name: str) -> None:
-        """Somebody showed in another way who they are."""
-        tried = self._names.get(name)
-        if tried is not None:
-            tried.failures = 0
-            self._forget(name, tried)
 
     def _over(self, name: str) -> Tried | None:
         """A try ends; None if so much was tried since that the name is forgotten."""

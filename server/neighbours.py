@@ -82,7 +82,4 @@ class Neighbours:
     def _take_try(self, text: str, age_s: float) -> None:
         how, name = text.split(" ")
         now_s = self._hub.now_s()
-        if how == "right":
-            self._lockouts.forgive(name)
-        else:
-            self._lockouts.hear(name, now_s - age_s, now_s)
+        self._lockouts.hear(name, how == "right", now_s - age_s, now_s)
