@@ -251,10 +251,10 @@ class Server:
 
     def _join_others(self, stack: AsyncExitStack, hub: Hub, accounts: Accounts) -> Neighbours | None:
         """The servers on the same Redis, where there is one."""
-        config = self.config.redis
-        if not config.url:
+        config = self.config
+        if not config.redis.url:
             return None
-        neighbours = Neighbours(Bus(config.url, config.prefix), hub, accounts)
+        neighbours = Neighbours(Bus(config.redis.url, config.redis.prefix), hub, accounts)
         self.health.redis = neighbours.status
         supervise(neighbours.bus.start(), self._broken)
         stack.push_async_callback(self._close, neighbours.bus.stop, STORE_SHARE)
