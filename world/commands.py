@@ -187,7 +187,7 @@ class Settle(Command, tag=13):
 
 
 class Become(Command, tag=14):
-    """A player has this name, role and look from now on; nothing happens if they are not here."""
+    """A player has this name, role and look from now on, here or not; land that names them has the name, too."""
 
     player_id: int
     name: str

@@ -336,7 +336,7 @@ async def test_a_guest_who_registers_keeps_place_land_and_money_and_is_a_user_at
     assert (again.player_id, again.welcome.name, again.welcome.role) == (guest.player_id, name, Role.USER)
     assert (await again.place(), (await answer(again, Wallet(next(IDS))))["balance"]) == before
     land = await answer(again, LandAt(next(IDS), x, y))
-    assert (land["parcel_id"], land["owner_id"]) == (parcel_id, again.player_id)
+    assert (land["parcel_id"], land["owner_id"], land["owner_name"]) == (parcel_id, again.player_id, name)
     await again.leave()
     await other.leave()
 
@@ -413,6 +413,23 @@ async def test_accounts_outlive_a_crash_and_a_server_without_guests_can_be_joine
             assert (await player.wait_closed())[0] == CloseCode.REVOKED
             await client.leave()
             await answer(await Client.open(again), registering(fresh()))
+
+
+async def test_land_has_the_new_name_after_a_restart_too_and_the_audit_holds() -> None:
+    """Guard: recall._named."""
+    with serving(settings=CHEAP) as running:
+        guest = await Client.join(running)
+        x, y = await find_land(guest, -3, -3)
+        await claim(guest, x, y)
+        name = fresh()
+        made = await answer(guest, registering(name))
+        running.stop()
+        with serving(running.data, settings=CHEAP) as again:
+            player = await Client.join(again, token=str(made["access_token"]))
+            land = await answer(player, LandAt(next(IDS), x, y))
+            assert (land["owner_id"], land["owner_name"]) == (made["player_id"], name)
+            again.command("audit")
+            await player.leave()
 
 
 async def test_many_at_once_from_one_address_are_refused_with_a_time_to_wait(server: ServerProcess) -> None:
@@ -576,7 +593,8 @@ async def test_an_export_has_everything_about_one_and_a_deletion_leaves_only_wha
     assert await refusal(guest, PlayerFind(next(IDS), "someone who left")) is RefusalCode.NOT_FOUND
     assert await refusal(guest, AccountProfile(next(IDS), player.player_id)) is RefusalCode.NOT_FOUND
     land = await answer(guest, LandAt(next(IDS), x, y))
-    assert (land["parcel_id"], land["owner_id"]) == (parcel_id, player.player_id)
+    left = parcel_id, player.player_id, "someone who left"
+    assert (land["parcel_id"], land["owner_id"], land["owner_name"]) == left
     await answer(client, registering(name))  # the name is free again
     assert await refusal(client, registering("Someone who LEFT")) is RefusalCode.NAME_TAKEN
     await guest.leave()
