@@ -11,6 +11,8 @@ COMMANDS = (
     "bots",
     "map",
     "token",
+    "keys",
+    "outbox",
     "protocol",
     "migrate",
     "audit",
