@@ -12,6 +12,8 @@ COMMANDS = (
     "map",
     "token",
     "logins",
+    "keys",
+    "outbox",
     "protocol",
     "migrate",
     "audit",
