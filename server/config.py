@@ -326,7 +326,7 @@ class AccountsConfig(Section):
     requests_per_address_max: Annotated[int, span("requests", 1, 65_536)] = 64
     """And of one address."""
     hash_threads: Annotated[int, span("threads", 1, 64)] = 2
-    """Passwords hashed at once, at the lowest priority."""
+    """Passwords hashed at once, at a low priority."""
     argon2_passes: Annotated[int, span("passes", 1, 100)] = 1
     """Argon2id: passes over the memory. This and the next two are what OWASP names first; hashes made with others
     are made anew when their owner signs in.

@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         "heard_s",
         "identity",
         "outbox",
+        "owed",
         "questions",
         "quiet_turns",
         "session",
@@ -104,6 +105,7 @@ class Connection(asyncio.Protocol):
         self.identity: Identity | None = None
         self.transport: asyncio.Transport | None = None
         self.address = ""
+        self.owed = 0  # answers about accounts, before the hello
         self.questions = 0  # whether there is room: asked, and not answered yet
         self.heard_s = gate.now_s()
         # Of Gate._look_after: since the last stage began, and since anything was heard.
@@ -363,7 +365,7 @@ class Connection(asyncio.Protocol):
                 self.session.joining()
                 self._gate.up(SignIn(number, message))
             case _ if isinstance(message, ACCOUNT_MESSAGES):
-                self.turns = 0  # who is signing in has something to say
+                self.owed += 1
                 self._gate.up(Accounting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _ if isinstance(message, DURABLE_MESSAGES):
                 self._gate.up(Acting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together

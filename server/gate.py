@@ -223,6 +223,7 @@ class Gate:
             connection.send_framed(frame(message.message))
             if connection.session.state is not State.PLAYING:
                 connection.outbox.flush()  # no tick does it
+                connection.owed, connection.turns = max(0, connection.owed - 1), 0
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -331,7 +332,7 @@ class Gate:
                 if connection.turns > limits.handshake_timeout_s:
                     connection.reject(TOO_LATE)
             elif connection.session.state is State.NEW:
-                if connection.turns > limits.hello_timeout_s:
+                if connection.turns > limits.hello_timeout_s and not connection.owed:
                     connection.close(CloseCode.HELLO_TIMEOUT, "no hello came")
             elif connection.quiet_turns > limits.idle_timeout_s:
                 connection.close(CloseCode.IDLE_TIMEOUT, "nothing was heard for too long")

@@ -11,6 +11,7 @@ COMMANDS = (
     "bots",
     "map",
     "token",
+    "logins",
     "keys",
     "outbox",
     "protocol",

@@ -221,7 +221,7 @@ async def test_addresses_take_turns_so_one_that_floods_waits_behind_its_own() ->
 
 
 async def test_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
-    """Guard: _hand_on after CancelledError."""
+    """Guard: _hand_on after CancelledError, for who gives up when it is their turn already."""
     hasher = Hasher(CHEAP)
     gate, done = threading.Event(), list[int]()
     first = asyncio.create_task(hasher._in_turn("a", gate.wait))
@@ -232,7 +232,13 @@ async def test_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
     gate.set()
     await asyncio.gather(first, *waiting, return_exceptions=True)
     assert done == [1, 1]
-    assert hasher._free == 1
+    hasher._free = 0
+    late = asyncio.create_task(hasher._in_turn("a", lambda: done.append(1)))
+    await asyncio.sleep(0)
+    hasher._hand_on()
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    assert (done, hasher._free) == ([1, 1], 1)
     hasher.stop()
 
 
