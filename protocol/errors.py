@@ -48,6 +48,9 @@ class RefusalCode(MeaningInt):
         16,
         "open land would not be one piece any more, or not beside every parcel; water counts as open land",
     )
+    BANNED = 28, "kept out by a moderator; the message says why and until when"
+    MUTED = 29, "a moderator took your voice; the message says why, retry_after_ms until when"
+    UNSEEMLY = 30, "a word in it is not wanted here: say it otherwise"
 
 
 class CloseCode(MeaningInt):
@@ -67,6 +70,8 @@ class CloseCode(MeaningInt):
     FLOODING = 4003, "rates passed again and again, after refusals"
     TOO_SLOW = 4004, "never reads what it is sent"
     REFUSED = 4005, "the hello was refused; the `refused` message before says why"
+    BANNED = 4010, "a moderator keeps this player out; the `closing` message before says why and until when"
+    KICKED = 4011, "a moderator sent this player away, who may come back; the `closing` message before says why"
 
 
 class Refusal(Exception):  # noqa: N818 (a refusal is an answer, no error)

@@ -63,11 +63,12 @@ Found = Callable[["PlayerFound | Refusal"], None]
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """Somebody who may enter: their row and their last known place."""
+    """Somebody who may enter: their row, their last known place, and whom they do not hear."""
 
     row: PlayerRow
     x: float
     y: float
+    blocked: list[int]  # whom they do not hear
 
 
 class Directory:
@@ -191,11 +192,12 @@ class Directory:
             for identity in identities
         ]
         rows = await self._store.enter_players(self._epoch, entrants)
+        blocked = await self._store.blocked_by([row.player_id for row in rows])
         newcomers = []
         for row in rows:
             # A place handed over for saving is newer than the row.
             x, y = self._flusher.latest_position(row.player_id) or (row.x, row.y)
-            newcomers.append(Newcomer(row, x, y))
+            newcomers.append(Newcomer(row, x, y, blocked.get(row.player_id, [])))
         return newcomers
 
     async def _serve_forgetting(self) -> None:

@@ -26,6 +26,7 @@ from server.ground import Ground
 from server.interest import Interest
 from server.outbox import frame
 from server.proxies import Proxies
+from server.words import words_of
 from server.seam import (
     HTTP_NO_ROOM,
     HTTP_TOO_MANY,
@@ -38,7 +39,9 @@ from server.seam import (
     Cut,
     Ending,
     Entering,
+    Expelled,
     Forwarded,
+    Known,
     Made,
     Opened,
     Premises,
@@ -86,6 +89,7 @@ class Gate:
         self.up = up
         self.interest = Interest(config.interest, hz, round(config.limits.slow_client_s * hz))
         self.ground = Ground(cache_bytes_max, config.limits.chunk_queue_max, lambda key: up(Wanted(key)))
+        self.words = words_of(config.chat.words_file)
         self.counts = Tally()
         self.sent = self.interest.sent
         self.loop = asyncio.get_running_loop()
@@ -206,6 +210,18 @@ class Gate:
                 del self.players[connection.session.player_id]
             text = "You signed in somewhere else; this connection ends."
             connection.close(CloseCode.REPLACED, text, Closing(CloseCode.REPLACED, text))
+
+    def _know(self, message: Known) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.identity = Identity(message.key, message.name, None)
+            connection.session.role = message.role
+
+    def _expel(self, message: Expelled) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            last = Closing(message.code, message.text, message.retry_after_ms)
+            connection.close(message.code, message.text, last)
 
     def _tell(self, message: Told) -> None:
         connection = self._connections.get(message.number)
@@ -363,6 +379,8 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     CloseAll: Gate._close_all,
     Cut: Gate._cut,
     Whole: Gate._begin,
+    Known: Gate._know,
+    Expelled: Gate._expel,
 }
 
 

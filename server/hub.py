@@ -15,21 +15,23 @@ in, goes on where the player stands. A connection side that dies is so many lost
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from protocol import codec
-from protocol.errors import Refusal, RefusalCode
-from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Role
+from persistence.moderation import Actor, Subject
+from protocol.errors import CloseCode, Refusal, RefusalCode
+from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Result, Role, RoleChanged, ServerMessage
 from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory, Newcomer
-from server.frames import TickFrame, answered
-from server.proxies import Proxies
+from server.frames import Arrival, TickFrame, answered
+from server.moderation import Moderation
+from server.proxies import Proxies, counted_as
 from server.questions import Questions
 from server.seam import (
     HTTP_NO_ROOM,
@@ -46,9 +48,12 @@ from server.seam import (
     Cut,
     Ending,
     Entering,
+    Expelled,
     Finding,
     Forwarded,
+    Known,
     Made,
+    Moderating,
     Opened,
     Rejected,
     Replaced,
@@ -60,10 +65,10 @@ from server.seam import (
     TurnedAway,
     Wanted,
 )
-from server.session import Bucket, Buckets
+from server.session import ROLES, Bucket, Buckets
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
-from world.commands import STEER, Detach, Inbox, Join, Leave, Steers
+from world.commands import STEER, Become, Detach, Inbox, Join, Leave, SetBlocked, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
@@ -97,9 +102,15 @@ class Caller:
     number: int
     address: str
     player_id: int = 0
+    key: str = ""
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+
+    @property
+    def rank(self) -> int:
+        """How far up the role is."""
+        return ROLES.index(self.role)
 
 
 class Hub:
@@ -113,6 +124,7 @@ class Hub:
         directory: Directory,
         actions: Actions,
         questions: Questions,
+        moderation: Moderation,
         counts: Counts,
     ) -> None:
         self.config = config
@@ -121,6 +133,8 @@ class Hub:
         self.directory = directory
         self.actions = actions
         self.questions = questions
+        self.moderation = moderation
+        moderation.effects = self
         self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
@@ -256,28 +270,37 @@ class Hub:
             self._turn_away(caller, outcome)
             return
         row = outcome.row
-        if row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
+        role, blocked = self.moderation.as_of_now(row.player_id, row.role, outcome.blocked)
+        barred = self.moderation.bars(row.player_id, caller.address, role)
+        if barred is not None:
+            self._turn_away(caller, barred)
+        elif row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
             full = Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
             self._turn_away(caller, full)
         elif not self.inbox.put(
-            Join(row.player_id, row.name, Role(row.role), row.look, outcome.x, outcome.y)
+            Join(row.player_id, row.name, role, row.look, outcome.x, outcome.y, blocked)
         ):
             self._turn_away(caller, BUSY)
         else:
-            caller.role = Role(row.role)
+            caller.role = role
             self._enter(caller, row.player_id, row.key, row.name)
 
     def _enter(self, caller: Caller, player_id: int, key: str, name: str) -> None:
         """A player comes into the world, in place of an older connection of theirs."""
         older = self.players.get(player_id)
         if older is not None:
-            if not older.ending:
-                older.line.outdated[player_id] = older.number
+            self._outdate(older)
             older.line.send(Replaced(older.number))
-        caller.player_id, caller.name = player_id, name
+        caller.player_id, caller.key, caller.name = player_id, key, name
+        self.moderation.entered(player_id, caller.address)
         self.players[player_id] = caller
         self._bodies.add(player_id)
         caller.line.send(Entering(caller.number, player_id, key, name))
+
+    def _outdate(self, caller: Caller) -> None:
+        """What this connection still has on its way is not obeyed."""
+        if not caller.ending:
+            caller.line.outdated[caller.player_id] = caller.number
 
     def _turn_away(self, caller: Caller, refusal: Refusal) -> None:
         caller.line.send(TurnedAway(caller.number, refusal.code, refusal.message, refusal.retry_after_ms))
@@ -300,6 +323,10 @@ class Hub:
         caller = self.players.get(say.player_id)
         if caller is None or caller.number != say.session:
             return  # replaced by a newer connection meanwhile
+        muted = self.moderation.silences(say.player_id)
+        if muted is not None:
+            self._answer(caller, say.request_id, muted)
+            return
         wait_ms = 0
         if say.channel == ChatChannel.WORLD:
             wait_ms = self._world_talk.take(self.now_s())
@@ -314,7 +341,8 @@ class Hub:
 
         def found(answer: PlayerFound | Refusal) -> None:
             if isinstance(answer, PlayerFound):
-                answer.online = answer.player_id in self.players
+                here = answer.player_id in self.players
+                answer.online = here and not self.moderation.hides(answer.player_id, caller.player_id)
             self._answer(caller, request.request_id, answer)
 
         try:
@@ -350,6 +378,18 @@ class Hub:
         except Refusal as refusal:
             answer(refusal, 0)
 
+    def _moderate(self, _: Line, message: Moderating) -> None:
+        caller, request = self._callers[message.number], message.request
+
+        def answer(outcome: Result | Refusal) -> None:
+            self._answer(caller, request.request_id, outcome)
+
+        try:
+            actor = Actor(caller.player_id, caller.name, caller.address)
+            self.moderation.ask(actor, lambda: caller.rank, request, answer)
+        except Refusal as refusal:
+            answer(refusal)
+
     def _want(self, line: Line, message: Wanted) -> None:
         key = message.key
         if not self.chunks.get(key, lambda framed: line.send(Made(key, framed))):
@@ -364,15 +404,71 @@ class Hub:
             told = codec.encode(answer if isinstance(answer, Ok) else Ok(request_id, 0, answer))
         caller.line.send(Told(caller.number, told))
 
+    # --- what moderators do to those who are here ------------------------------------------------------------------------------
+
+    def is_here(self, player_id: int) -> bool:
+        """Whether somebody is in the world, with a line or without."""
+        return player_id in self._bodies
+
+    def expel(self, player_id: int, code: CloseCode, text: str) -> None:
+        """Closes a player's connection with a word, and takes them out of the world at once."""
+        if player_id not in self._bodies:
+            return
+        self._bodies.discard(player_id)
+        self.inbox.put_always([Leave(player_id)])
+        caller = self.players.pop(player_id, None)
+        if caller is not None:
+            self._outdate(caller)
+            caller.line.send(Expelled(caller.number, code, text))
+
+    def expel_network(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
+        """The same for whoever is connected from there, but for these roles."""
+        for player_id, caller in list(self.players.items()):
+            if counted_as(caller.address) == network and caller.role not in spared:
+                self.expel(player_id, code, text)
+
+    def tell(self, player_id: int, message: ServerMessage) -> None:
+        """A message for a player, if they are connected."""
+        caller = self.players.get(player_id)
+        if caller is not None:
+            caller.line.send(Told(caller.number, codec.encode(message)))
+
+    def give_role(self, subject: Subject) -> None:
+        """A player has this role from now on."""
+        caller, role = self.players.get(subject.player_id), Role(subject.role)
+        if subject.player_id in self._bodies:
+            self.inbox.put_always([Become(subject.player_id, subject.name, role, subject.look)])
+        if caller is not None and caller.role is not role:
+            caller.role = role
+            caller.line.send(Known(caller.number, caller.key, caller.name, role, None))
+            self.tell(subject.player_id, RoleChanged(role))
+
+    def deafen(self, command: SetBlocked) -> None:
+        """A player does not hear these from now on."""
+        self.inbox.put_always([command])
+
     # --- the tick --------------------------------------------------------------------------------------------------------------
 
     def publish(self, tick_frame: TickFrame) -> None:
         """Everything a tick has to tell, to all connection sides."""
         self._bodies.difference_update(tick_frame.gone)
         self._bodies.update(arrival.player_id for arrival in tick_frame.arrivals)
+        for arrival in tick_frame.arrivals:
+            self._bring_up_to_date(arrival)
         self.spread(tick_frame)
+        self.moderation.look()
         if tick_frame.tick % (FORGET_GUESTS_S * self.config.world.tick_hz) == 0:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
+            self.moderation.forget()
+
+    def _bring_up_to_date(self, arrival: Arrival) -> None:
+        """What moderators did since they asked to come in, and what holds for them."""
+        caller = self.players.get(arrival.player_id)
+        if caller is not None:
+            arrival.role = caller.role
+        muted = self.moderation.mute_of(arrival.player_id)
+        if muted is not None:
+            arrival.history.append(codec.encode(muted))
 
     # --- the end ---------------------------------------------------------------------------------------------------------------
 
@@ -408,5 +504,6 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     Finding: Hub._find,
     Acting: Hub._act,
     Asking: Hub._ask,
+    Moderating: Hub._moderate,
     Wanted: Hub._want,
 }

@@ -30,6 +30,7 @@ from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
+from persistence.moderation import ModerationStore
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
 from server.actions import Actions
@@ -43,7 +44,8 @@ from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
 from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
-from server.loop import Loop
+from server.loop import Loop, wall_ms
+from server.moderation import Moderation
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
@@ -53,6 +55,7 @@ from server.seam import Premises, Surfaces, Whole
 from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
+from server.words import words_of
 from world.building import kind_at
 from world.commands import Inbox, Line, Recall
 from world.grid import pack
@@ -201,15 +204,26 @@ class Server:
             config.limits.sign_in_queue_max,
         )
         survey = Survey(chunks.terrain, chunks.thread)
-        actions = Actions(store, journal, survey, state, config.limits.action_queue_max)
+        words = None if config.chat.words == "off" else words_of(config.chat.words_file)
+        actions = Actions(store, journal, survey, state, config.limits.action_queue_max, words)
         notary = await asyncio.to_thread(Notary.of, config.data)
         self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
-        hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
+        moderation = Moderation(
+            ModerationStore(store, sealer, row.epoch),
+            flusher,
+            state,
+            config.moderation,
+            config.limits.moderation_queue_max,
+            wall_ms,
+        )
+        await moderation.recall()
+        hub = Hub(config, inbox, chunks, directory, actions, questions, moderation, self.counts)
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
-        for task in (flusher.start(), *directory.start(), *actions.start(), questions.start()):
+        works = flusher.start(), *directory.start(), *actions.start(), questions.start(), moderation.start()
+        for task in works:
             supervise(task, self._broken)
         loop.start()
         world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
@@ -320,7 +334,8 @@ class Server:
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
         world.hub.close_all("The server restarts; your client comes back by itself.")
-        for stop in (world.hub.directory.stop, world.hub.actions.stop, world.hub.questions.stop):
+        hub = world.hub
+        for stop in (hub.directory.stop, hub.actions.stop, hub.questions.stop, hub.moderation.stop):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
         if not world.hub.actions.books.balance(world.state):

@@ -62,6 +62,14 @@ GAUGES: tuple[Row, ...] = (
         "Durable requests that have not entered the tick.",
         lambda w: w.hub.actions.waiting,
     ),
+    (
+        "landworld_moderation_waiting",
+        "Reports, blocks and acts of moderators that are not begun.",
+        lambda w: w.hub.moderation.waiting,
+    ),
+    ("landworld_mutes", "Players who may not speak.", lambda w: w.hub.moderation.muted),
+    ("landworld_bans", "Players who are kept out.", lambda w: w.hub.moderation.banned),
+    ("landworld_reports_open", "Reports that wait for a moderator.", lambda w: w.hub.moderation.reports_open),
     ("landworld_journal_entries", "Entries of the journal not known to be stored.", lambda w: len(w.journal)),
     ("landworld_journal_bytes", "Bytes of those entries.", lambda w: w.journal.bytes),
     (
@@ -131,6 +139,11 @@ def show(telemetry: Telemetry, world: World) -> None:
     telemetry.gauges["landworld_chunk_cache_bytes"] = (
         "Packed ground kept to be sent.",
         lambda: world.chunks.cache_bytes + telemetry.latest.cache_bytes,
+    )
+    telemetry.by_label["landworld_moderation_acts"] = (
+        "What moderators, players and the console did since the start.",
+        "act",
+        lambda: list(world.hub.moderation.acts.items()),
     )
     telemetry.by_label["landworld_viewers"] = (
         "Clients on each step of the ladder.",

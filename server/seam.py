@@ -10,6 +10,7 @@ A connection is known by its number, which no other connection of this server ev
     Opened, Forwarded   may they?                   Admitted, Rejected
     SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
     Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
+    Moderating                                      Told; and to whom it is done Known or Expelled
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
@@ -19,10 +20,11 @@ A connection is known by its number, which no other connection of this server ev
 
 from collections import Counter
 from typing import Self, Union
+from uuid import UUID
 
 import msgspec
 
-from protocol.errors import RefusalCode
+from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     Hello,
     LandAt,
@@ -31,8 +33,19 @@ from protocol.messages import (
     LandMine,
     LandPermits,
     LandQuote,
+    ModerationBan,
+    ModerationClose,
+    ModerationKick,
+    ModerationLift,
+    ModerationMute,
+    ModerationReports,
+    PlayerBlock,
+    PlayerBlocks,
     PlayerFind,
+    PlayerReport,
+    PlayerUnblock,
     ReceiptGet,
+    Role,
     Wallet,
     WalletStatement,
 )
@@ -54,6 +67,18 @@ AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to 
     WalletStatement,
     ReceiptGet,
 ]
+AnyModeration = Union[  # noqa: UP007 (also read at run time); a test holds it to MODERATION_MESSAGES
+    ModerationMute,
+    ModerationKick,
+    ModerationBan,
+    ModerationLift,
+    PlayerReport,
+    ModerationReports,
+    ModerationClose,
+    PlayerBlock,
+    PlayerUnblock,
+    PlayerBlocks,
+]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
 
@@ -70,6 +95,7 @@ class Tally(msgspec.Struct, array_like=True):
     refused: dict[str, int] = msgspec.field(default_factory=Counter)  # by refusal code
     closed: dict[str, int] = msgspec.field(default_factory=Counter)  # by close code
     rejected: dict[str, int] = msgspec.field(default_factory=Counter)  # handshakes, by HTTP status
+    unseemly: int = 0  # lines of talk with a word that is not wanted
     cache_bytes: int = 0
     viewers: dict[str, int] = msgspec.field(default_factory=Counter)  # by step of the ladder
 
@@ -199,6 +225,13 @@ class Listening(Up, tag=14):
     """It takes connections."""
 
 
+class Moderating(Up, tag=17):
+    """Somebody reports or blocks, or a moderator acts."""
+
+    number: int
+    request: AnyModeration
+
+
 # --- down --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +328,25 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
+class Known(Down, tag=14):
+    """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
+
+    number: int
+    key: str
+    name: str
+    role: Role
+    session_id: UUID | None
+
+
+class Expelled(Down, tag=15):
+    """This connection is to be closed, with a word. Answered Ending."""
+
+    number: int
+    code: CloseCode
+    text: str
+    retry_after_ms: int | None = None  # None: it shall not come back by itself
+
+
 AnyUp = Union[  # noqa: UP007 (also read at run time)
     Opened,
     Forwarded,
@@ -311,6 +363,7 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Progress,
     Counted,
     Listening,
+    Moderating,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,
@@ -326,4 +379,6 @@ AnyDown = Union[  # noqa: UP007
     Whole,
     Ticked,
     Carried,
+    Known,
+    Expelled,
 ]
