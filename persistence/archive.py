@@ -19,6 +19,7 @@ from typing import IO
 import asyncpg
 import msgspec
 
+from persistence.files import sync_directory
 from persistence.history import Snapshot, connected
 from persistence.migrations import current_revision, go_back, head_revision, migrate, revisions
 from persistence.store import SchemaMismatch, StoreError, make_partitions
@@ -100,7 +101,7 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
         _name(half, path)
     finally:
         half.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _name(half: Path, path: Path) -> None:
@@ -115,15 +116,6 @@ def _name(half: Path, path: Path) -> None:
 
 def _there_already(path: Path) -> str:
     return f"{path} is there already; an archive never takes the place of another"
-
-
-def _sync_directory(path: Path) -> None:
-    """The names in a directory survive a loss of power, too."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 async def _write(

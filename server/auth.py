@@ -1,33 +1,43 @@
 """Who may say who they are: signed tokens and resume tickets.
 
-Both are JWTs with one pinned algorithm (HS256) and one key, told apart by `typ`; a token for one purpose is worth nothing for another.
+Both are JWTs with one pinned algorithm (HS256), told apart by `typ`; a token for one purpose is worth nothing for another.
 
     access   signed offline by `landworld token` (or, later, by a login); `sub` is the name, which is the player
     resume   given out with every `welcome`; `sub` is the player's key. While the player still stands in the world it goes
              on there; afterwards it signs the same player in again, which is how a guest is the same guest tomorrow.
              It says nothing of a role: that is the player's row's, and only access tokens change it, up or down
 
-The key is LANDWORLD_SIGNING_KEY, or a file in the data directory, made at the first start with mode 0600. Signing and checking
-take some 20 us: they may run in the loop.
+They are signed with the current key of a ring (persistence/keyring.py), and `kid` in the header names it. Nothing of a token is
+believed, or even parsed, before its signature is seen to be right: the header must be, letter by letter, one that this server writes
+for one of its keys, so there is no algorithm to choose and no `kid` to look up anywhere. Signing and checking take some 20 us: they
+may run in the loop.
 """
 
-import os
-import secrets
+import base64
+import json
+import re
 import time
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
 
 import jwt
 
+from persistence.keyring import Ring
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
-from server.config import SIGNING_KEY_BYTES_MIN
 
 ALGORITHM = "HS256"
 ISSUER = "landworld"
-KEY_FILE = "signing.key"
-KEY_BYTES = 32
 DAY_S = 86_400
+# Three parts of base64url without padding, the last exactly 32 bytes in the one way to write them: no two texts are the same token.
+SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+CLAIMS: dict[str, type] = {
+    "sub": str,
+    "iss": str,
+    "aud": str,
+    "typ": str,
+    "iat": int,
+    "exp": int,
+}  # all of them
 
 
 def now_s() -> float:
@@ -48,45 +58,6 @@ class Identity:
     role: Role | None  # None for a ticket: whatever the player's row says
 
 
-def load_key(data: Path, given: str | None) -> bytes:
-    """The signing key: the one given, or the one in the data directory, as `load_secret` has it."""
-    return given.encode() if given else load_secret(data / KEY_FILE)
-
-
-def load_secret(path: Path) -> bytes:
-    """A key of KEY_BYTES in a file that only its owner reads, made when there is none.
-
-    Raises OSError where it cannot be read or made, and for a file that is cut short: nothing may be signed with that.
-    """
-    try:
-        return _read_key(path)
-    except FileNotFoundError:
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(temporary, path)  # unlike a rename it never replaces a key that somebody else made meanwhile
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
-    return _read_key(path)
-
-
-def _read_key(path: Path) -> bytes:
-    key = path.read_bytes()
-    if len(key) < SIGNING_KEY_BYTES_MIN:
-        raise OSError(
-            f"{path} holds {len(key)} bytes where a key has {SIGNING_KEY_BYTES_MIN} at least. Put back a copy, or delete the "
-            "file: a new key is made, every token given out is void and guests come as new ones"
-        )
-    return key
-
-
 def check_name(name: str) -> str:
     """The name as it will be shown. Raises ValueError with a reason when nobody may be called so."""
     name = unicodedata.normalize("NFC", name)
@@ -98,10 +69,24 @@ def check_name(name: str) -> str:
 
 
 class Signer:
-    """Signs and checks. Times are seconds since 1970."""
+    """Signs and checks, with the ring that it has at the moment. Times are seconds since 1970."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, ring: Ring) -> None:
+        self.ring = ring
+
+    @property
+    def ring(self) -> Ring:
+        """Whoever takes in another puts it here."""
+        return self._ring
+
+    @ring.setter
+    def ring(self, ring: Ring) -> None:
+        self._ring = ring
+        self._keys = {_header(key.id): key for key in ring.keys}
+        if not ring.keys[
+            0
+        ].made_at_ms:  # tokens of before there were rings name no key: it was the one there was
+            self._keys[_header(None)] = ring.keys[0]
 
     def access(self, name: str, now_s: float, days: float, role: Role = Role.USER) -> str:
         """A token with which a client signs in as the player of that name. Raises ValueError for a bad name."""
@@ -131,26 +116,41 @@ class Signer:
     def _sign(self, kind: str, claims: dict[str, str], now_s: float, days: float) -> str:
         now = int(now_s)
         stamps = {"iss": ISSUER, "aud": kind, "typ": kind, "iat": now, "exp": now + int(days * DAY_S)}
-        token = jwt.encode({**claims, **stamps}, self._key, ALGORITHM)
+        key = self._ring.current(int(now_s * 1_000))
+        token = jwt.encode({**claims, **stamps}, key.secret, ALGORITHM, headers={"kid": key.id})
         if len(token) > TOKEN_CHARS_MAX:
             raise ValueError("the token would be too long for the wire")
         return token
 
     def _check(self, kind: str, token: str) -> dict[str, object]:
+        key = self._keys.get(token.partition(".")[0]) if SHAPE.fullmatch(token) else None
+        if key is None or key.is_retired(int(now_s() * 1_000)):
+            raise BadToken("The token is not valid here; sign in again.")
         try:
             claims: dict[str, object] = jwt.decode(
                 token,
-                self._key,
+                key.secret,
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 audience=kind,
                 # A clock that was set back must not turn away tickets of a moment ago.
-                options={"require": ["sub", "iss", "aud", "iat", "exp"], "verify_iat": False},
+                options={"require": list(CLAIMS), "verify_iat": False},
             )
         except jwt.ExpiredSignatureError:
             raise BadToken("The token has run out; sign in again.") from None
         except jwt.PyJWTError:
             raise BadToken("The token is not valid here; sign in again.") from None
-        if claims.get("typ") != kind:
+        if any(
+            type(claims[name]) is not kind_of for name, kind_of in CLAIMS.items()
+        ):  # True is no number here
+            raise BadToken("The token is not valid here; sign in again.")
+        if claims["typ"] != kind:
             raise BadToken("The token is for another purpose; sign in again.")
         return claims
+
+
+def _header(kid: str | None) -> str:
+    """The first part of the tokens that we sign with a key, as PyJWT writes it."""
+    header = {"alg": ALGORITHM, "typ": "JWT"} | ({"kid": kid} if kid else {})
+    packed = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()

@@ -37,6 +37,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from persistence.keyring import KEY_BYTES_MIN, KEYS_MAX
 from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
@@ -47,7 +48,6 @@ CONFIG_FILE = "config.toml"
 CONFIG_FILE_ENV = "LANDWORLD_CONFIG"
 SAME_HOST = "same-host"
 ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?")
-SIGNING_KEY_BYTES_MIN = 32  # RFC 7518 section 3.2: as long as the digest of HS256
 CHAT_ENVELOPE_BYTES = 64  # what a chat message carries besides its text, rounded up
 ENV_NESTED = "__"
 NEAR_CHUNKS = 9  # 3 x 3: less than this, and somebody stands at the edge of the known world
@@ -414,7 +414,15 @@ class Config(Section):
     data: Annotated[Path, span("path")] = Path("./data")
     """The data directory: the embedded database, keys and sockets. LANDWORLD_DATA in the environment."""
     signing_key: SecretStr | None = Field(
-        default=None, description="Signs tokens and tickets; from the environment only."
+        default=None,
+        description="Signs tokens and tickets. Several, the newest first, divided by commas: the first signs, all are believed.",
+    )
+    sealing_key: SecretStr | None = Field(
+        default=None,
+        description="Seals private values in the database; several as with signing_key: the first seals, all open.",
+    )
+    lookup_key: SecretStr | None = Field(
+        default=None, description="By it private values are found without being opened; never changed."
     )
     server: ServerConfig = ServerConfig()
     http: HttpConfig = HttpConfig()
@@ -439,17 +447,25 @@ class Config(Section):
             raise ValueError("this is a file, not a directory")
         return path
 
-    @field_validator("signing_key")
+    @field_validator("signing_key", "sealing_key", "lookup_key")
     @classmethod
-    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode()) < SIGNING_KEY_BYTES_MIN:
+    def _are_keys(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
+        keys = given_keys(value)
+        if any(len(key) < KEY_BYTES_MIN for key in keys):
             raise ValueError(
-                f"must have at least {SIGNING_KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
+                f"a key must have at least {KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes one"
             )
+        if len(keys) > (1 if info.field_name == "lookup_key" else KEYS_MAX) or len(set(keys)) < len(keys):
+            raise ValueError(f"there are 1 to {KEYS_MAX} keys, each once, and only one lookup_key")
         return value
 
 
-SECRETS = {"signing_key"}
+def given_keys(value: SecretStr | None) -> list[bytes]:
+    """The keys in a secret of the environment, newest first."""
+    return [key.strip().encode() for key in value.get_secret_value().split(",")] if value else []
+
+
+SECRETS = {"signing_key", "sealing_key", "lookup_key"}
 # The second is the tests': with it, a browser that is not there is a failure.
 OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
 COMMENT_CHARS = 118
@@ -458,8 +474,9 @@ Every setting of the server, at its default. What you delete here stays at its d
 
 `port` of [server] is LANDWORLD_SERVER__PORT in the environment, and so with the others; the environment wins.
 LANDWORLD_CONFIG names another file than ./config.toml.
-Secrets come from the environment only: LANDWORLD_SIGNING_KEY (without one the server makes a key and keeps it in its
-data directory), and LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
+Secrets come from the environment only: LANDWORLD_SIGNING_KEY, LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY (those
+that are not given the server makes, and keeps them in its data directory), and LANDWORLD_PERSISTENCE__URL if the
+database's URL has a password in it."""
 
 
 @dataclass(frozen=True, slots=True)

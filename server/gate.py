@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from persistence.keyring import Ring
 from protocol.errors import CloseCode, Refusal
 from protocol.messages import PLOT_TILES, Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
@@ -46,6 +47,7 @@ from server.seam import (
     Opened,
     Premises,
     Rejected,
+    Rekeyed,
     Replaced,
     Tally,
     Told,
@@ -101,7 +103,7 @@ class Gate:
         self.websocket_logger.setLevel(logging.CRITICAL)  # their trouble is counted, not logged line by line
         self._premises = premises
         self._first_number = first_number
-        self._signer = Signer(premises.key)
+        self._signer = Signer(Ring(tuple(premises.keys)))
         self._proxies = Proxies(config.server.trusted_proxies)
         self._connections: dict[int, Connection] = {}  # by number
         # Looked through one a tick, so that time-outs cost the same every tick.
@@ -222,6 +224,8 @@ class Gate:
         if connection is not None:
             last = Closing(message.code, message.text, message.retry_after_ms)
             connection.close(message.code, message.text, last)
+    def _rekey(self, message: Rekeyed) -> None:
+        self._signer.ring = Ring(tuple(message.keys))
 
     def _tell(self, message: Told) -> None:
         connection = self._connections.get(message.number)
@@ -374,6 +378,7 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Entering: Gate._enter,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Rekeyed: Gate._rekey,
     Told: Gate._tell,
     Made: Gate._made,
     CloseAll: Gate._close_all,

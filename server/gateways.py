@@ -20,7 +20,8 @@ from typing import Any
 
 import structlog
 
-from server.config import ENV_PREFIX, Config, ServerConfig
+from persistence.keyring import Key
+from server.config import ENV_PREFIX, SECRETS, Config, ServerConfig
 from server.frames import TickFrame
 from server.hub import Hub
 from server.link import ENCODER, LINK_BYTES_MAX, Link
@@ -33,6 +34,7 @@ from server.seam import (
     Listening,
     Premises,
     Progress,
+    Rekeyed,
     Tally,
     Ticked,
     Warm,
@@ -63,6 +65,7 @@ class Gateway:
         self.link: Link[AnyUp] = Link(list[AnyUp], self._take, 0.0)
         self.line = hub.attach(self.link.send, lambda: self.tally)
         self.tally = Tally()
+        self.begun = False  # it has been told its premises
         self.warm = self.told = False  # it wants to be told of the world; it was, and gets every frame since
         # The newest it was given, the newest it has written to all, and what it had been given when it last said so.
         self.given_tick = self.done_tick = self.heard_tick = 0
@@ -194,6 +197,13 @@ class Gateways:
                 whole = whole or self._whole()
                 gateway.tell(whole)
 
+    def rekey(self, keys: list[Key]) -> None:
+        """Tickets are signed with these keys from now on. Who has not begun begins with them."""
+        self._premises.keys = keys
+        for gateway in self._gateways:
+            if gateway.begun:
+                gateway.link.send(Rekeyed(keys))
+
     def _written(self, tick_frame: TickFrame) -> Ticked | Carried:
         packed = ENCODER.encode(tick_frame)
         if len(packed) > self._ring.frame_bytes_max:
@@ -251,8 +261,9 @@ class Gateways:
         gateway = Gateway(process, self._hub, self._note_listening)
         self._gateways.append(gateway)
         await asyncio.get_running_loop().create_unix_connection(lambda: gateway.link, sock=ours)
-        config = self._config.model_dump_json(exclude={"data", "signing_key", "persistence"})
+        config = self._config.model_dump_json(exclude={"data", "persistence", *SECRETS})
         gateway.link.send(Begin(config, self._premises, gateway.line.first_number))
+        gateway.begun = True
         return gateway
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from persistence.keyring import Key
 from protocol import codec
 from persistence.moderation import Actor, Subject
 from protocol.errors import CloseCode, Refusal, RefusalCode
@@ -114,7 +115,7 @@ class Caller:
 
 
 class Hub:
-    """Whole-server policy. `spread` hands each tick's frame to the connection sides, once there are any."""
+    """Whole-server policy. `spread` hands each tick's frame to the connection sides, once there are any, and `rekey` other keys."""
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class Hub:
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
         self.lines: list[Line] = []
         self.spread: Callable[[TickFrame], None] = _to_nobody
+        self.rekey: Callable[[list[Key]], None] = _to_nobody
         self._limits = config.limits
         self._loop = asyncio.get_running_loop()
         self._open = True
@@ -489,7 +491,7 @@ class Hub:
             line.send(Cut())
 
 
-def _to_nobody(_: TickFrame) -> None:
+def _to_nobody(_: object) -> None:
     """Nobody listens yet."""
 
 

@@ -34,7 +34,7 @@ from persistence.moderation import ModerationStore
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
 from server.actions import Actions
-from server.auth import Signer, load_key
+from server.auth import Signer
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
@@ -46,12 +46,14 @@ from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
 from server.loop import Loop, wall_ms
 from server.moderation import Moderation
+from server.keys import Keeper, Keys, load_keys
+
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
 from server.receipts import Notary
 from server.recorder import Recorder
-from server.seam import Premises, Surfaces, Whole
+from server.seam import Premises, Rekeyed, Surfaces, Whole
 from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
@@ -192,12 +194,13 @@ class Server:
         stack.push_async_callback(self._close, chunks.stop, RECORDER_SHARE)
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
-        key = load_key(config.data, config.signing_key.get_secret_value() if config.signing_key else None)
+        keeper = Keeper(config, await asyncio.to_thread(load_keys, config))
+        signer = Signer(keeper.keys.signing)
         directory = Directory(
             store,
             flusher,
             chunks,
-            Signer(key),
+            signer,
             row.epoch,
             config.world.spawn_radius,
             config.server.guests_allowed,
@@ -227,11 +230,15 @@ class Server:
             supervise(task, self._broken)
         loop.start()
         world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
-        premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), key)
+        signing = list(keeper.keys.signing.keys)
+        premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
+        looking = keeper.start(partial(_take_keys, signer, hub))
+        supervise(looking, self._broken)
+        stack.callback(looking.cancel)
         return world
 
     async def _open_here(
@@ -244,7 +251,7 @@ class Server:
             config, premises, line.first_number, world.inbox.steer, partial(hub.take, line), CACHED_BY_CHUNKS
         )
         gate.ground.recall(built)
-        hub.spread = gate.publish
+        hub.spread, hub.rekey = gate.publish, lambda keys: gate.take(Rekeyed(keys))
         with naming("server", config.server):
             server = await asyncio.get_running_loop().create_server(
                 gate.connect, config.server.host, config.server.port, backlog=BACKLOG, reuse_address=True
@@ -259,7 +266,7 @@ class Server:
         with naming("server", self.config.server):
             held = await hold(self.config.server)
         gateways = world.gateways = Gateways(self.config, world.hub, premises, partial(_whole, world), held)
-        world.hub.spread = gateways.publish
+        world.hub.spread, world.hub.rekey = gateways.publish, gateways.rekey
         stack.push_async_callback(self._close_within, gateways.stop, PAGES_SHARE)
         await gateways.start(self._broken)
         self.game_port = gateways.port
@@ -389,6 +396,12 @@ def _compile() -> None:
     warm_up()
     warm_up_interest()
     Terrain.warm_up()
+
+
+def _take_keys(signer: Signer, hub: Hub, keys: Keys) -> None:
+    """A rotation, while the server runs."""
+    signer.ring = keys.signing
+    hub.rekey(list(keys.signing.keys))
 
 
 def _whole(world: World) -> Whole:

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from server.auth import load_secret
+from persistence.keyring import load_secret
 from world.entries import NOBODY, Record, chained, read
 from world.ledger import Post
 from world.parcels import Parcel

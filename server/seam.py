@@ -16,6 +16,7 @@ A connection is known by its number, which no other connection of this server ev
     Ending, Closed      they go                     CloseAll, Cut: they all must go
     Warm                                            Begin, Whole, and from then on every tick's frame: Ticked or Carried
     Listening, Progress, Counted
+                                                    Rekeyed: tickets are signed with other keys
 """
 
 from collections import Counter
@@ -25,6 +26,8 @@ from uuid import UUID
 import msgspec
 
 from protocol.errors import CloseCode, RefusalCode
+from persistence.keyring import Key
+
 from protocol.messages import (
     Hello,
     LandAt,
@@ -121,7 +124,7 @@ class Premises(msgspec.Struct, array_like=True):
     http_port: int
     ground_id: str
     built_id: str  # another one with each start: what the last one told and did not store is undone
-    key: bytes  # for tickets
+    keys: list[Key]  # for tickets: the ring that signs them
 
 
 # --- up ----------------------------------------------------------------------------------------------------------------------------
@@ -276,6 +279,12 @@ class Replaced(Down, tag=5):
     number: int
 
 
+class Rekeyed(Down, tag=14):
+    """The ring that signs tickets has changed."""
+
+    keys: list[Key]
+
+
 class Told(Down, tag=6):
     """A message for one connection, encoded."""
 
@@ -371,6 +380,7 @@ AnyDown = Union[  # noqa: UP007
     Entering,
     TurnedAway,
     Replaced,
+    Rekeyed,
     Told,
     Made,
     CloseAll,

@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 from websockets.typing import Subprotocol
 
+from persistence.keyring import read_ring
 from protocol import codec
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -45,7 +46,8 @@ from protocol.messages import (
     View,
     Welcome,
 )
-from server.auth import Signer, load_key
+from server.auth import Signer
+from server.keys import SIGNING_FILE
 from tests.sight import Cells, forget, take_in
 from world.grid import pack
 
@@ -180,7 +182,7 @@ class ServerProcess:
 
     def token(self, name: str) -> str:
         """An access token that this server takes."""
-        return Signer(load_key(self.data, None)).access(name, time.time(), days=1)
+        return Signer(read_ring(self.data / SIGNING_FILE)).access(name, time.time(), days=1)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """`landworld backup FILE`: the whole world in one file, from a server that goes on meanwhile, or a stopped one.
 
 All tables are read as they were at one moment. With --with-keys the keys of the data directory are saved, too: only with them are the
-tokens, tickets and receipts of before good in a world that is restored; whoever has the file can then sign as this server.
+tokens, tickets and receipts of before good in a world that is restored, and only with them can its private values (e-mail, addresses,
+reports) be opened; whoever has the file can then sign as this server and read all of it. Keys from the environment are not saved.
 """
 
 import argparse
@@ -11,11 +12,12 @@ import time
 from pathlib import Path
 
 from persistence.archive import Manifest, backup
-from server import auth, receipts
+from server import receipts
 from server.config import ConfigError, load_config
+from server.keys import KEY_FILES
 from tools.database import FORESEEABLE, add_database, database, reason_of, say
 
-KEYS = (auth.KEY_FILE, receipts.KEY_FILE)
+KEYS = (*KEY_FILES, receipts.KEY_FILE)
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -62,8 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace) -> Manifest:
     directory = arguments.data or load_config().data
-    keys = {name: (directory / name).read_bytes() for name in KEYS} if arguments.with_keys else {}
+    keys = _keys_of(directory) if arguments.with_keys else {}
     async with database(arguments, alone=False) as dsn:
         return await backup(
             dsn, arguments.file, keys, time.time_ns() // 1_000_000, lambda text: say(f"  {text} ...")
         )
+
+
+def _keys_of(directory: Path) -> dict[str, bytes]:
+    """The key files there are; who misses one is told."""
+    paths = [directory / name for name in KEYS]
+    for path in paths:
+        if not path.exists():
+            say(f"  There is no {path}; a key from the environment is not saved, keep a copy of it.")
+    return {path.name: path.read_bytes() for path in paths if path.exists()}

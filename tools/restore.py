@@ -7,7 +7,6 @@ away again. Exit code 1: not restored, or the audit found something.
 
 import argparse
 import asyncio
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,14 +14,13 @@ from pathlib import Path
 
 from persistence.archive import NotEmpty, examine, keys_of, restore
 from persistence.audit import Findings, audit
+from persistence.files import write_new
 from server.config import ConfigError, load_config
 from tools.audit import Progress, show
 from tools.backup import KEYS
 from tools.database import FORESEEABLE, add_database, database, reason_of, say
 
 MAY_BE_THERE = {"landworld.lock"}  # in a directory that counts as empty
-KEY_MODE = 0o600
-DIRECTORY_MODE = 0o700
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -85,14 +83,8 @@ def _keys_in(directory: Path, keys: Mapping[str, bytes]) -> Iterator[None]:
         for name in keys.keys() & set(KEYS):
             path = directory / name
             if not _is_there(path, keys[name]):
-                directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, KEY_MODE), "wb") as key:
-                    written.append(path)
-                    key.write(keys[name])
-        if not keys:
-            say(
-                "  There are no keys in the archive: tokens and tickets of before are not good here, new receipts have another key."
-            )
+                write_new(path, keys[name])
+                written.append(path)
         yield
     except BaseException:
         for path in written:

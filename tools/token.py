@@ -7,8 +7,9 @@ import argparse
 import sys
 
 from protocol.messages import Role
-from server.auth import Signer, load_key, now_s
+from server.auth import Signer, now_s
 from server.config import TOKEN_DAYS_MAX, TOKEN_DAYS_MIN, ConfigError, load_config
+from server.keys import load_signing
 
 COUNT_MAX = 1_000_000
 
@@ -43,7 +44,6 @@ def token(arguments: argparse.Namespace) -> int:
 def sign(name: str, count: int | None, days: float, role: Role = Role.USER) -> list[str]:
     """Tokens for NAME, or for NAME-1 to NAME-N, signed with the key of the configured data directory."""
     config = load_config()
-    given = config.signing_key.get_secret_value() if config.signing_key else None
-    signer = Signer(load_key(config.data, given))
+    signer = Signer(load_signing(config))
     names = [name] if count is None else [f"{name}-{number}" for number in range(1, count + 1)]
     return [signer.access(one, now_s(), days, role) for one in names]

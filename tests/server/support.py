@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.frames import Frame, Opcode
 
 from persistence.journal import Journal
+from persistence.keyring import Key
 from persistence.store import PlayerRow, StoredAnswer
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
@@ -334,7 +335,7 @@ class House:
         self.questions = Questions(stored, self.actions, notary, self.world, config.limits.question_queue_max)
         self.hub = Hub(config, self.inbox, elsewhere, elsewhere, self.actions, self.questions, Counts())
         line = self.hub.attach(lambda message: self.gate.take(message), lambda: self.gate.tally())  # noqa: PLW0108
-        premises = Premises(1, 8080, "ground", "built", b"k" * 32)
+        premises = Premises(1, 8080, "ground", "built", [Key(b"k" * 32)])
         self.gate = Gate(
             config, premises, line.first_number, self.inbox.steer, partial(self.hub.take, line), 0
         )

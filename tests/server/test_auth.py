@@ -1,34 +1,28 @@
-"""Tokens and tickets: only what this server signed, for this purpose, in time; and the key they are signed with."""
+"""Tokens and tickets: only what this server signed, for this purpose, in time, with a key of its ring that has not retired."""
 
 import base64
 import json
-import stat
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
+from persistence.keyring import RIPE_MS, Key, Ring
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
 from server.auth import (
     ALGORITHM,
     ISSUER,
-    KEY_BYTES,
-    KEY_FILE,
     BadToken,
     Identity,
     Signer,
     check_name,
-    load_key,
 )
-from server.config import SIGNING_KEY_BYTES_MIN
 
 KEY = b"k" * 32
 THEIRS = b"t" * 32
-NOW_S = 4_000_000_000.0  # in 2096: tokens of the tests do not run out while they run
-SIGNER = Signer(KEY)
+OLD, NEW = Key(b"o" * 32, 1), Key(b"n" * 32, 2)
+NOW_S = 4_000_000_000  # in 2096: tokens of the tests do not run out while they run
+SIGNER = Signer(Ring.of(KEY))
 ADA = Identity("name:ada", "Ada", None)
 GOOD = {"sub": "Ada", "role": "user", "iss": ISSUER, "aud": "access", "typ": "access", "iat": 1, "exp": NOW_S}
 
@@ -139,67 +133,53 @@ def test_names_are_kept_in_composed_form() -> None:
     assert check_name("Ame\u0301lie") == "Am\u00e9lie"
 
 
-# --- the key -----------------------------------------------------------------------------------------------
+# --- the ring ----------------------------------------------------------------------------------------------
 
 
-def test_the_key_is_made_once_and_is_for_its_owner_only(tmp_path: Path) -> None:
-    data = tmp_path / "not" / "there"
-    key = load_key(data, None)
-    assert len(key) == KEY_BYTES
-    assert stat.S_IMODE((data / KEY_FILE).stat().st_mode) == 0o600
-    assert load_key(data, None) == key
-    assert [path.name for path in data.iterdir()] == [KEY_FILE]  # nothing half-made is left
+def test_the_newest_key_signs_and_older_ones_are_believed_until_they_retire() -> None:
+    """Guard: `is_retired` in Signer._check."""
+    before = Signer(Ring((OLD,))).access("Ada", NOW_S, 1)
+    signer = Signer(Ring((OLD, NEW)))
+    after = signer.access("Ada", NOW_S, 1)
+    assert jwt.get_unverified_header(after) == {"alg": "HS256", "typ": "JWT", "kid": NEW.id}
+    assert signer.read_access(before) == signer.read_access(after) == ("Ada", Role.USER)
+    signer.ring = Ring((Key(OLD.secret, 1, retires_at_ms=3), NEW))
+    assert signer.read_access(after) == ("Ada", Role.USER)
+    with pytest.raises(BadToken):
+        signer.read_access(before)
+    signer.ring = Ring((NEW,))
+    with pytest.raises(BadToken):
+        signer.read_access(before)
 
 
-def test_a_key_that_is_given_is_taken_and_nothing_is_written(tmp_path: Path) -> None:
-    assert load_key(tmp_path, "g" * 32) == b"g" * 32
-    assert not list(tmp_path.iterdir())
+def test_tokens_that_name_no_key_are_those_of_before_there_were_rings() -> None:
+    """Guard: `made_at_ms` in Signer.ring: where the first key knows of ids, a token without one is none of ours."""
+    nameless = signed(OLD.secret)
+    assert Signer(Ring((Key(OLD.secret), NEW))).read_access(nameless) == ("Ada", Role.USER)
+    for ring in (Ring((OLD, NEW)), Ring((Key(NEW.secret), OLD))):
+        with pytest.raises(BadToken):
+            Signer(ring).read_access(nameless)
 
 
-def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
-    """Guard: os.link in load_key, which never replaces a key that somebody else made meanwhile."""
-    program = (
-        "import sys; from pathlib import Path; from server.auth import load_key;"
-        "sys.stdin.read(); print(load_key(Path(sys.argv[1]), None).hex())"
-    )
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, tmp_path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for racer in racers:  # all have imported what they need; the end of their input is the start
-        assert racer.stdin is not None
-        racer.stdin.close()
-        racer.stdin = None
-    keys = [racer.communicate()[0] for racer in racers]
-    assert len(set(keys)) == 1
-    assert keys[0].strip() == (tmp_path / KEY_FILE).read_bytes().hex()
+def test_a_new_key_signs_when_all_who_look_know_it() -> None:
+    made_at_ms = NOW_S * 1_000
+    signer = Signer(Ring((OLD, Key(NEW.secret, made_at_ms))))
+
+    def signed_with(after_ms: int) -> str:
+        token = signer.access("Ada", (made_at_ms + after_ms) / 1_000, 1)
+        return str(jwt.get_unverified_header(token)["kid"])
+
+    assert signed_with(RIPE_MS - 1_000) == OLD.id
+    assert signed_with(RIPE_MS) == NEW.id
 
 
-def test_a_key_made_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The race above, made certain: another process makes the key between our look and our link."""
-    looks = iter([FileNotFoundError(), None])
-    real = Path.read_bytes
-
-    def read_bytes(path: Path) -> bytes:
-        trouble = next(looks)
-        if trouble:
-            path.write_bytes(THEIRS)
-            raise trouble
-        return real(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    assert load_key(tmp_path, None) == THEIRS
-    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
-
-
-@pytest.mark.parametrize("size", [0, SIGNING_KEY_BYTES_MIN - 1])
-def test_a_key_file_that_is_cut_short_is_named_at_the_start(tmp_path: Path, size: int) -> None:
-    """Guard: _read_key. PyJWT refuses to sign with an empty key, which would be in the tick that welcomes the first player."""
-    (tmp_path / KEY_FILE).write_bytes(bytes(size))
-    with pytest.raises(OSError, match=f"{KEY_FILE} holds {size} bytes"):
-        load_key(tmp_path, None)
+def test_one_signature_is_written_in_one_way() -> None:
+    """Guard: SHAPE. What only looks different would pass beside a list of tokens that are revoked."""
+    token = signed()
+    last = "AEIMQUYcgkosw048".index(token[-1])
+    twins = [token[:-1] + "ABCD"[1], token + "=", token + "\n", token.replace(".", ".!", 1), token[:-1] + "-"]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    twins.append(token[:-1] + alphabet[last * 4 + 1])  # the same 32 bytes to a lenient reader
+    for twin in twins:
+        with pytest.raises(BadToken):
+            SIGNER.read_access(twin)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from persistence.keyring import Ring
 from persistence.store import Entrant, PlayerRow, account_key
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PROTOCOL_VERSION, Hello, PlayerFind
@@ -14,7 +15,7 @@ from server.directory import FORGET_ROWS, RETRY_AFTER_MS, Directory, Newcomer
 from server.spawn import MIDDLE
 
 QUEUE_MAX = 2
-SIGNER = Signer(b"k" * 32)
+SIGNER = Signer(Ring.of(b"k" * 32))
 GUEST = Hello(PROTOCOL_VERSION, "tests")
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from persistence.keyring import Key
 from server import gateways as module
 from server.config import Config
 from server.frames import whole
@@ -31,7 +32,7 @@ from tests.world.support import RULES
 from world.commands import Inbox
 from world.state import State
 
-PREMISES = Premises(1, 8080, "ground", "built", b"k" * 32)
+PREMISES = Premises(1, 8080, "ground", "built", [Key(b"k" * 32)])
 SILENT_TICKS = round(SILENT_S * RULES.tick_hz)
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from persistence.keyring import Key
 from protocol import codec
 from protocol.errors import CloseCode
 from protocol.messages import (
@@ -37,7 +38,7 @@ from world.state import State as World
 from world.tick import step
 
 CLOSE_FRAME = 8
-PREMISES = Premises(1, 8080, "ground", "built", b"k" * 32)
+PREMISES = Premises(1, 8080, "ground", "built", [Key(b"k" * 32)])
 
 
 class Side:

@@ -10,7 +10,8 @@ import pytest
 
 from persistence.embedded import DataDirectory, EmbeddedPostgres, running_dsn
 from persistence.migrations import current_revision, migrate
-from server import auth, receipts
+from server import keys, receipts
+from server.config import Config
 from tests.conftest import START_S
 from tests.tools.test_audit import store_history
 from tools import audit, backup, restore
@@ -32,7 +33,7 @@ async def world(data: Path, *meanwhile: str) -> int:
         dsn = await postgres.start()
         await migrate(dsn, print)
         await store_history(dsn)
-        auth.load_key(data, None)
+        keys.load_keys(Config(data=data))
         receipts.Notary.of(data)
         code = await asyncio.to_thread(call, *meanwhile) if meanwhile else 0
         await postgres.stop()
@@ -51,7 +52,7 @@ def test_a_running_world_is_saved_and_restored_with_its_keys(
     assert (told["seq"], told["bytes"]) == (3, file.stat().st_size)
     assert call("restore", str(file), "--data", str(there)) == 0
     assert "Entries 1 to 3: all is well" in capsys.readouterr().out
-    for key in (auth.KEY_FILE, receipts.KEY_FILE):
+    for key in (*keys.KEY_FILES, receipts.KEY_FILE):
         assert (there / key).read_bytes() == (source / key).read_bytes()
         assert (there / key).stat().st_mode & 0o077 == 0
     assert running_dsn(there) is None
@@ -78,7 +79,7 @@ def test_without_keys_it_says_so(data: Path, tmp_path: Path, capsys: pytest.Capt
     assert call("backup", str(file), "--data", str(data / "source")) == 0
     assert call("restore", str(file), "--data", str(there)) == 0
     assert "There are no keys in the archive" in capsys.readouterr().err
-    assert not (there / auth.KEY_FILE).exists()
+    assert not (there / keys.SIGNING_FILE).exists()
 
 
 def test_a_directory_that_is_not_empty_and_a_bad_file_are_refused(
@@ -103,23 +104,23 @@ def test_a_key_that_is_there_is_found_before_the_database_is_touched(
     data: Path, tmp_path: Path, empty_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guard: _keys_in comes first. Written last, an existing key made a world that was restored "Not restored"."""
-    file, keys = tmp_path / "world.zip", data / "keys"
+    file, other = tmp_path / "world.zip", data / "keys"
     source = data / "source"
     asyncio.run(world(source))
     assert call("backup", str(file), "--data", str(source), "--with-keys") == 0
-    keys.mkdir()
-    (keys / receipts.KEY_FILE).write_bytes(b"another")
-    to_another_database = ("restore", str(file), "--dsn", empty_dsn, "--data", str(keys))
+    other.mkdir()
+    (other / receipts.KEY_FILE).write_bytes(b"another")
+    to_another_database = ("restore", str(file), "--dsn", empty_dsn, "--data", str(other))
     assert call(*to_another_database) == 1
     assert "Not restored: " in (said := capsys.readouterr().err)
     assert "with another key than the archive's" in said
     assert asyncio.run(current_revision(empty_dsn)) is None
-    assert {path.name for path in keys.iterdir()} == {receipts.KEY_FILE}
-    (keys / receipts.KEY_FILE).write_bytes((source / receipts.KEY_FILE).read_bytes())
+    assert {path.name for path in other.iterdir()} == {receipts.KEY_FILE}
+    (other / receipts.KEY_FILE).write_bytes((source / receipts.KEY_FILE).read_bytes())
     assert call(*to_another_database) == 0
-    assert (keys / auth.KEY_FILE).read_bytes() == (source / auth.KEY_FILE).read_bytes()
+    assert (other / keys.SIGNING_FILE).read_bytes() == (source / keys.SIGNING_FILE).read_bytes()
     assert call(*to_another_database) == 1  # the database is not empty now
-    assert {path.name for path in keys.iterdir()} == {receipts.KEY_FILE, auth.KEY_FILE}
+    assert {path.name for path in other.iterdir()} == set(backup.KEYS)
 
 
 def test_what_cannot_be_finished_is_taken_away_again(

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from persistence.keyring import Key
 from server.config import Config
 from server.gate import Gate
 from server.interest import LADDER
@@ -85,7 +86,7 @@ def test_the_document_names_every_message_code_and_setting() -> None:
 
 
 def test_the_settings_in_welcome_are_those_described() -> None:
-    gate = SimpleNamespace(config=Config(), chunk_radius_max=6, _premises=Premises(1, 0, "", "", b""))
+    gate = SimpleNamespace(config=Config(), chunk_radius_max=6, _premises=Premises(1, 0, "", "", [Key(b"k")]))
     assert list(Gate._settings(cast(Gate, gate))) == list(DESCRIPTION["welcome_settings"])
 
 

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from persistence.flusher import Flusher
 from persistence.journal import Journal
+from persistence.keyring import Ring
 from persistence.store import Entrant, PlayerRow
 from protocol.snapshot import CELL_TILES, RECORD
 from server.actions import Actions
@@ -59,8 +60,8 @@ STOP_S = 5.0
 PER_CELL = 4  # 36 in a square of 3 x 3 cells
 JOINS_PER_TICK = 256
 SIGN_INS_MAX = 1_024
-KEY = b"k" * 32
-SIGNER = Signer(KEY)
+RING = Ring.of(b"k" * 32)
+SIGNER = Signer(RING)
 PROGRAM = "tools.bench.synthetic"
 TARGETS = (
     Target("ticks a second", "tick_hz", least=19.8),
@@ -201,7 +202,7 @@ class _Simulation:
     async def measure(self, seconds: int) -> dict[str, Any]:
         """Everybody comes in, then so long. Raises BenchError."""
         held = await hold(self._config.server)
-        premises = Premises(1, 0, "", "", KEY)
+        premises = Premises(1, 0, "", "", list(RING.keys))
         gateways = Gateways(self._config, self._hub, premises, self._whole, held, PROGRAM)
         self._hub.spread = gateways.publish
         for task in (self._flusher.start(), *self._directory.start(), self._chunks.start()):

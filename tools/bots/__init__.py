@@ -19,8 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from server.auth import Signer, load_key
+from server.auth import Signer
 from server.config import ConfigError, load_config
+from server.keys import load_signing
 from tools.bots import report
 from tools.bots.behaviour import BEHAVIOURS
 from tools.bots.fleet import Bot, Fleet, FleetError, Plan, Target, check_sources, parse_target
@@ -169,8 +170,7 @@ def _signed(prefix: str, count: int) -> tuple[str, ...]:
     """Tokens as `landworld token` makes them."""
     try:
         config = load_config()
-        given = config.signing_key.get_secret_value() if config.signing_key else None
-        signer = Signer(load_key(config.data, given))
+        signer = Signer(load_signing(config))
         names = [prefix] if count == 1 else [f"{prefix}-{number}" for number in range(1, count + 1)]
         return tuple(signer.access(name, time.time(), config.session.token_days) for name in names)
     except (ConfigError, ValueError, OSError) as error:

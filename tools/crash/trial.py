@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from persistence.keyring import Ring
 from persistence.store import wait_until_reachable
 from protocol.messages import LandMine, Ok, Refused, Wallet
 from server.auth import Signer
@@ -40,7 +41,7 @@ class Trial:
         self.oracle = Oracle()
         self.audit = Audit()
         self.memory = Memory()
-        signer = Signer(KEY.encode())
+        signer = Signer(Ring.of(KEY.encode()))
         tokens = [signer.access(f"crash {number}", time.time(), days=1) for number in range(PLAYERS)]
         self.players = [
             Player(token, lambda: self.host.url, self.oracle, self.memory, Random(random.random()))  # noqa: S311 (a test run)

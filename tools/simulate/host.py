@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from persistence.flusher import Flusher
 from persistence.journal import Journal
+from persistence.keyring import Ring
 from persistence.store import Fenced, Store, StoreError, WorldRow
 from server.actions import Actions
 from server.auth import Signer
@@ -220,7 +221,7 @@ class Host:
             store,
             self.flusher,
             chunks,
-            Signer(SIGNING_KEY),
+            Signer(Ring.of(SIGNING_KEY)),
             row.epoch,
             SPAWN_RADIUS,
             False,

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from persistence.keyring import Ring
 from protocol import codec
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -458,4 +459,4 @@ def _sees(connection: Connection, places: Iterable[Place]) -> bool:
 
 @cache
 def _token(name: str) -> str:
-    return Signer(SIGNING_KEY).access(name, WALL_MS / 1_000, TOKEN_DAYS, Role.USER)
+    return Signer(Ring.of(SIGNING_KEY)).access(name, WALL_MS / 1_000, TOKEN_DAYS, Role.USER)

@@ -1,0 +1,100 @@
+"""The keys of a server: which there are, where they come from, and how a server that runs takes in a rotation.
+
+    signing   a ring; tokens and tickets
+    sealing   a ring; private values in the database (persistence/sealing.py)
+    lookup    one key, which never changes: private values are found by what it makes of them
+
+Each is given in the environment (LANDWORLD_SIGNING_KEY and so on), or lies in a file of the data directory, made at the first start.
+`landworld keys` changes the files; the keeper looks at them now and then, off the loop, and hands on what changed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from pydantic import SecretStr
+
+from persistence.keyring import RIPE_MS, Ring, load_ring, load_secret, read_ring
+from server.config import Config, given_keys
+
+SIGNING_FILE, SEALING_FILE, LOOKUP_FILE = "signing.key", "sealing.key", "lookup.key"
+KEY_FILES = (SIGNING_FILE, SEALING_FILE, LOOKUP_FILE)
+LOOK_S = 2.0  # well under RIPE_MS: who uses a new key finds everybody informed
+assert LOOK_S * 2_000 < RIPE_MS
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All of them."""
+
+    signing: Ring
+    sealing: Ring
+    lookup: bytes
+
+
+def load_keys(config: Config) -> Keys:
+    """The keys as they are now; what is not there is made. Reads files. Raises BadRing, OSError."""
+    given = given_keys(config.lookup_key)
+    return Keys(
+        load_signing(config),
+        _ring_of(config.sealing_key) or load_ring(config.data / SEALING_FILE, now_ms()),
+        given[0] if given else load_secret(config.data / LOOKUP_FILE),
+    )
+
+
+def load_signing(config: Config) -> Ring:
+    """The ring of signing keys alone, for who only signs. Raises BadRing, OSError."""
+    return _ring_of(config.signing_key) or load_ring(config.data / SIGNING_FILE, now_ms())
+
+
+def _ring_of(given: SecretStr | None) -> Ring | None:
+    return Ring.of(*reversed(given_keys(given))) if given else None
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, for keys."""
+    return time.time_ns() // 1_000_000
+
+
+class Keeper:
+    """Looks at the key files."""
+
+    def __init__(self, config: Config, keys: Keys) -> None:
+        self.keys = keys
+        self._config = config
+        self._trouble = ""
+
+    def start(self, on_change: Callable[[Keys], None]) -> asyncio.Task[None]:
+        """Begins to look; `on_change` runs on the loop, with all keys as they are then. Returns the work, to be supervised."""
+        return asyncio.create_task(self._look(on_change), name="keys")
+
+    async def _look(self, on_change: Callable[[Keys], None]) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                keys = await asyncio.to_thread(self._read)
+            except (
+                OSError
+            ) as error:  # those it has are still good; a person must mend the file before the next start
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    log.error("keys_unreadable", error=self._trouble)
+                continue
+            self._trouble = ""
+            if keys != self.keys:
+                self.keys = keys
+                log.info("keys_changed", signing=keys.signing, sealing=keys.sealing)
+                on_change(keys)
+
+    def _read(self) -> Keys:
+        """In a thread. Nothing is made: a file that is gone is trouble, too."""
+        data = self._config.data
+        return Keys(
+            _ring_of(self._config.signing_key) or read_ring(data / SIGNING_FILE),
+            _ring_of(self._config.sealing_key) or read_ring(data / SEALING_FILE),
+            self.keys.lookup,
+        )
