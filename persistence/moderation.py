@@ -173,9 +173,7 @@ _AUDIT_PAGE = """
 SELECT audit_id, at_ms, act, via, actor_id, actor_name, address_sealed, subject_id, subject_name, reason, before, after
 FROM moderation_audit WHERE audit_id < $1 AND ($2::bigint IS NULL OR subject_id = $2) ORDER BY audit_id DESC LIMIT $3
 """
-_REPORT_COLUMNS = (
-    "report_id, reporter_id, player_id, offence, content_sealed, reported_ms, closed_ms, closed_by, note_sealed"
-)
+_REPORT_COLUMNS = "report_id, reporter_id, player_id, offence, content_sealed, reported_ms, closed_ms, closed_by, note_sealed"
 _OPEN_REPORTS = f"""
 SELECT {_REPORT_COLUMNS} FROM reports WHERE closed_ms IS NULL AND report_id > $1 ORDER BY report_id LIMIT $2
 """  # noqa: S608
@@ -243,10 +241,12 @@ class ModerationStore:
                 "SELECT player_id FROM reports WHERE reporter_id = $1 AND closed_ms IS NULL", action.player_id
             )
             if any(row["player_id"] == player_id for row in waiting):
-                raise Refusal(RefusalCode.TAKEN, "You have reported them already; the moderators will look at it.")
+                raise Refusal(
+                    RefusalCode.TAKEN, "You have reported them already; the moderators will look at it."
+                )
             if len(waiting) >= open_max:
-                text = f"{open_max} of your reports wait for a moderator; report again when they have looked at one."
-                raise Refusal(RefusalCode.LIMIT_REACHED, text)
+                why = f"{open_max} of your reports wait for a moderator; report again when they have looked at one."
+                raise Refusal(RefusalCode.LIMIT_REACHED, why)
             subject = await self._subject(connection, player_id)
             content = ReportContent(actor.name, subject.name, text, lines)
             report_id = await connection.fetchval(_NEXT_ID, "reports", "report_id")
@@ -274,14 +274,19 @@ class ModerationStore:
             if row is None or row["closed_ms"] is not None:
                 raise Refusal(RefusalCode.NOT_FOUND, "No report of that number waits for a moderator.")
             if row["player_id"] == actor.player_id:
-                raise Refusal(RefusalCode.NOT_ALLOWED, "This report is about you; another moderator must look at it.")
+                raise Refusal(
+                    RefusalCode.NOT_ALLOWED, "This report is about you; another moderator must look at it."
+                )
             await connection.execute(
                 "UPDATE reports SET closed_ms = $2, closed_by = $3, note_sealed = $4 WHERE report_id = $1",
                 *(report_id, now_ms, actor.name, self._sealer.seal(REPORT_NOTE, report_id, note)),
             )
             subject = await self._find_subject(connection, row["player_id"])
             told = now_ms, "moderation_close", actor, ""
-            open_, closed = {"report_id": report_id, "closed": False}, {"report_id": report_id, "closed": True}
+            open_, closed = (
+                {"report_id": report_id, "closed": False},
+                {"report_id": report_id, "closed": True},
+            )
             await self._note(connection, *told, subject, open_, closed)
             return {"report_id": report_id}
 
@@ -295,7 +300,9 @@ class ModerationStore:
         async def work(connection: "type_connection") -> dict[str, Any]:
             me = action.player_id
             if not blocked:
-                await connection.execute("DELETE FROM blocks WHERE player_id = $1 AND other_id = $2", me, other_id)
+                await connection.execute(
+                    "DELETE FROM blocks WHERE player_id = $1 AND other_id = $2", me, other_id
+                )
             else:
                 await self._subject(connection, other_id)
                 await self._subject(connection, me)
@@ -303,10 +310,14 @@ class ModerationStore:
                     "SELECT count(*) FROM blocks WHERE player_id = $1 AND other_id <> $2", me, other_id
                 )
                 if many >= blocks_max:
-                    text = f"You have blocked {blocks_max} people, which is all one may; unblock somebody first."
+                    text = (
+                        f"You have blocked {blocks_max} people, which is all one may; unblock somebody first."
+                    )
                     raise Refusal(RefusalCode.LIMIT_REACHED, text)
                 await connection.execute(
-                    "INSERT INTO blocks (player_id, other_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", me, other_id
+                    "INSERT INTO blocks (player_id, other_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                    me,
+                    other_id,
                 )
             return {"player_id": other_id, "blocked": blocked}
 
@@ -399,7 +410,9 @@ class ModerationStore:
     async def _subject(self, connection: "type_connection", player_id: int) -> Subject:
         subject = await self._find_subject(connection, player_id)
         if subject is None:
-            raise Refusal(RefusalCode.NOT_FOUND, "There is no player of that id; look them up with player_find.")
+            raise Refusal(
+                RefusalCode.NOT_FOUND, "There is no player of that id; look them up with player_find."
+            )
         return subject
 
     async def _make(self, connection: "type_connection", player_id: int, change: Change) -> None:
@@ -464,12 +477,17 @@ class ModerationStore:
     def _audit_row(self, row: "asyncpg.Record") -> AuditRow:
         values = dict(row)
         sealed = values.pop("address_sealed")
-        values["address"] = "" if sealed is None else self._sealer.open(AUDIT_ADDRESS, row["audit_id"], sealed)
+        values["address"] = (
+            "" if sealed is None else self._sealer.open(AUDIT_ADDRESS, row["audit_id"], sealed)
+        )
         values |= {"before": json.loads(row["before"]), "after": json.loads(row["after"])}
         return AuditRow(**values)
 
 
 def _until(act: str, subject: Subject) -> int | None:
     """Until when what was done holds."""
-    kinds = {"moderation_mute": {Sanction.MUTE}, "moderation_ban": {Sanction.BAN, ADDRESS}}.get(act, set())
-    return next((row.until_ms for row in subject.sanctions if row.kind in kinds), None)
+    kinds: dict[str, tuple[int, ...]] = {
+        "moderation_mute": (Sanction.MUTE,),
+        "moderation_ban": (Sanction.BAN, ADDRESS),
+    }
+    return next((row.until_ms for row in subject.sanctions if row.kind in kinds.get(act, ())), None)

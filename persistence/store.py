@@ -250,7 +250,9 @@ SELECT {_PLAYER_COLUMNS} FROM new_player
 """  # noqa: S608 - the only thing put in is the column list above
 
 _KNOWN_KEYS = "SELECT key FROM players WHERE key = ANY($1::text[])"
-_BLOCKED_BY = "SELECT player_id, other_id FROM blocks WHERE player_id = ANY($1::bigint[]) ORDER BY player_id, other_id"
+_BLOCKED_BY = (
+    "SELECT player_id, other_id FROM blocks WHERE player_id = ANY($1::bigint[]) ORDER BY player_id, other_id"
+)
 _FIND_PLAYER = f"""
 SELECT {_PLAYER_COLUMNS} FROM players WHERE name_fold = $1
 ORDER BY (role = 'guest'), last_seen_at DESC, player_id LIMIT 1

@@ -71,7 +71,10 @@ class CloseCode(MeaningInt):
     TOO_SLOW = 4004, "never reads what it is sent"
     REFUSED = 4005, "the hello was refused; the `refused` message before says why"
     BANNED = 4010, "a moderator keeps this player out; the `closing` message before says why and until when"
-    KICKED = 4011, "a moderator sent this player away, who may come back; the `closing` message before says why"
+    KICKED = (
+        4011,
+        "a moderator sent this player away, who may come back; the `closing` message before says why",
+    )
 
 
 class Refusal(Exception):  # noqa: N818 (a refusal is an answer, no error)

@@ -79,9 +79,7 @@ Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
 Reason = Annotated[
     str, Meta(min_length=1, max_length=REASON_CHARS_MAX, description="told to whom it is done, and kept")
 ]
-Minutes = Annotated[
-    int | None, Meta(ge=1, le=SANCTION_MINUTES_MAX, description="for so long, by the clock; nil: until it is lifted")
-]
+Minutes = Annotated[int, Meta(ge=1, le=SANCTION_MINUTES_MAX)]
 UntilMs = Annotated[U64 | None, Meta(description="ms since 1970, by the clock; nil: until it is lifted")]
 
 
@@ -176,7 +174,10 @@ class BanScope(MeaningInt):
     """Whom a ban keeps out."""
 
     PLAYER = 0, "the player, from wherever they come"
-    ADDRESS = 1, "whoever comes from the address that the player was last seen at, but for moderators and admins"
+    ADDRESS = (
+        1,
+        "whoever comes from the address that the player was last seen at, but for moderators and admins",
+    )
     BOTH = 2, "both"
 
 
@@ -458,7 +459,9 @@ class Report(Result):
     player_name: Name
     offence: Offence
     text: Annotated[str, Meta(max_length=REPORT_CHARS_MAX)]
-    lines: Annotated[list[Evidence], Meta(description="the last that the reporter could hear, oldest first; at most 20")]
+    lines: Annotated[
+        list[Evidence], Meta(description="the last that the reporter could hear, oldest first; at most 20")
+    ]
     reported_ms: Annotated[U64, Meta(description="ms since 1970")]
     closed_ms: Annotated[U64 | None, Meta(description="ms since 1970; nil: it waits for a moderator")] = None
     closed_by: Annotated[str | None, Meta(description="who closed it")] = None
@@ -825,7 +828,9 @@ class ModerationMute(ClientMessage, tag=48):
     action_id: ActionId
     player_id: PlayerId
     reason: Reason
-    minutes: Minutes = None
+    minutes: Annotated[
+        Minutes | None, Meta(description="for so long, by the clock; nil: until it is lifted")
+    ] = None
     rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
 
 
@@ -847,7 +852,9 @@ class ModerationBan(ClientMessage, tag=50):
     player_id: PlayerId
     scope: BanScope
     reason: Reason
-    minutes: Minutes = None
+    minutes: Annotated[
+        Minutes | None, Meta(description="for so long, by the clock; nil: until it is lifted")
+    ] = None
     rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
 
 

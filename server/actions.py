@@ -303,7 +303,6 @@ class Actions:
             waiting.act.other_name = None if other is None else names.get(other)
             waiting.missing -= 1
 
-
     def _unseemly(self, request: AnyDurable) -> Refusal | None:
         """Why a name is not wanted."""
         if self._words is None or not isinstance(request, LandDescribe):

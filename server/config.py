@@ -16,7 +16,6 @@ Sources, the later wins:
 
 import difflib
 import os
-import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -41,13 +40,12 @@ from persistence.keyring import KEY_BYTES_MIN, KEYS_MAX
 from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
+from server.origins import SAME_HOST, check_origin
 from server.words import words_of
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
 CONFIG_FILE_ENV = "LANDWORLD_CONFIG"
-SAME_HOST = "same-host"
-ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d{1,5})?")
 CHAT_ENVELOPE_BYTES = 64  # what a chat message carries besides its text, rounded up
 ENV_NESTED = "__"
 NEAR_CHUNKS = 9  # 3 x 3: less than this, and somebody stands at the edge of the known world
@@ -90,9 +88,10 @@ class ServerConfig(Section):
     port: Annotated[int, span("", 0, 65535)] = 8765
     """Port of the game socket. 0 takes a free one and prints it."""
     origins: Annotated[tuple[str, ...], NoDecode] = (SAME_HOST,)
-    """Web pages that may open the socket, each as "https://example.org" (scheme, host, port if unusual).
-    "same-host" is a page from http.port of the host name that the socket was reached by. Programs that
-    are no browser send no origin and are let in. In the environment: divided by commas.
+    """Web pages that may open the socket, each as a browser writes it: "https://example.org" (scheme, host, port
+    if unusual), names of other scripts as "https://xn--mnchen-3ya.example". Each is one page; there are no patterns.
+    "same-host" is a page that came by plain HTTP from http.port of the host name that the socket was reached by.
+    Programs that are no browser send no origin and are let in. In the environment: divided by commas.
     """
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Reverse proxies in front of the game socket, each an address or a network, as "10.0.0.0/8". From these, and
@@ -121,11 +120,8 @@ class ServerConfig(Section):
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            if origin != SAME_HOST and not ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f'"{origin}" is no origin: write "{SAME_HOST}" or like "https://example.org:8443", '
-                    "in small letters and without a path"
-                )
+            if origin != SAME_HOST:
+                check_origin(origin)
         return value
 
     @field_validator("trusted_proxies")

@@ -45,8 +45,8 @@ from protocol.messages import (
     name_of,
 )
 from server.auth import Identity
-from server.config import SAME_HOST
 from server.framing import Border, small_message
+from server.origins import SAME_HOST
 from server.outbox import Outbox, frame
 from server.seam import TRY_AGAIN, Acting, Asking, Finding, Moderating, Saying, SignIn
 from server.session import Session
@@ -265,10 +265,10 @@ class Connection(asyncio.Protocol):
     def _why_not(self, request: Request) -> tuple[int, str] | None:
         if request.path.partition("?")[0] != PATH:
             return 404, f"The game socket is at {PATH}\n"
-        origins, host = request.headers.get_all("Origin"), request.headers.get("Host", "")
-        if not origins:
-            return None
-        if len(origins) == 1 and self._gate.allows_origin(origins[0], host):
+        hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
+        if len(hosts) != 1:
+            return 400, "Name one host\n"  # RFC 9112 section 3.2
+        if not origins or (len(origins) == 1 and self._gate.origins.allow(origins[0], hosts[0])):
             return None
         return (
             403,

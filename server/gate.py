@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,14 +19,14 @@ from protocol.errors import CloseCode, Refusal
 from protocol.messages import PLOT_TILES, Closing, State, Welcome
 from protocol.snapshot import CELL_TILES
 from server.auth import Identity, Signer, now_s
-from server.config import SAME_HOST, Config
+from server.config import Config
 from server.connection import Connection
 from server.frames import Arrival, TickFrame
 from server.ground import Ground
 from server.interest import Interest
+from server.origins import Origins
 from server.outbox import frame
 from server.proxies import Proxies
-from server.words import words_of
 from server.seam import (
     HTTP_NO_ROOM,
     HTTP_TOO_MANY,
@@ -55,6 +54,7 @@ from server.seam import (
     Wanted,
     Whole,
 )
+from server.words import words_of
 
 CHUNK_RADIUS_MAX = 6  # chunks around one's own that may be asked for
 SLOW_RETRY_MS = 5_000  # when who was cut off for not reading may come back
@@ -65,7 +65,6 @@ NO_ROOM = (
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 REJECTIONS = {HTTP_TOO_MANY: TOO_MANY, HTTP_NO_ROOM: NO_ROOM}
 BACKLOG = 1_024  # connections the kernel holds while the loop is busy
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 log = structlog.get_logger()
 
@@ -104,6 +103,7 @@ class Gate:
         self._premises = premises
         self._first_number = first_number
         self._signer = Signer(Ring(tuple(premises.keys)))
+        self.origins = Origins(config.server.origins, premises.http_port)
         self._proxies = Proxies(config.server.trusted_proxies)
         self._connections: dict[int, Connection] = {}  # by number
         # Looked through one a tick, so that time-outs cost the same every tick.
@@ -161,21 +161,6 @@ class Gate:
         if self.players.get(player_id) is connection:
             self.interest.unwatch(player_id)
 
-    def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may open the socket that was reached as `host`."""
-        allowed = self.config.server.origins
-        if origin in allowed:
-            return True
-        if SAME_HOST not in allowed:
-            return False
-        try:
-            page, here = urlsplit(origin), urlsplit(f"//{host}")
-            port = page.port or DEFAULT_PORTS.get(page.scheme)
-        except ValueError:  # half an IPv6 address, a port that is no number
-            return False
-        same = page.hostname is not None and page.hostname == here.hostname
-        return same and port == self._premises.http_port
-
     # --- what the hub says ---------------------------------------------------------------------------------------------------
 
     def take(self, message: AnyDown) -> None:
@@ -224,6 +209,7 @@ class Gate:
         if connection is not None:
             last = Closing(message.code, message.text, message.retry_after_ms)
             connection.close(message.code, message.text, last)
+
     def _rekey(self, message: Rekeyed) -> None:
         self._signer.ring = Ring(tuple(message.keys))
 

@@ -3,7 +3,7 @@
 There is one hub and, for each connection side (gate.py), a `Line` to it. What a line brings is settled here at once, or waited for in
 the directory, the builder or the maker of ground, or handed to the world's inbox; the tick's frame goes to all lines alike.
 
-    address -> connections   bounded per address and in all
+    address -> connections   bounded per address (of IPv6: per /64) and in all
     address -> hellos        a bucket for each; WORLD_FULL counts who is in the world, connected or not
     player_id -> caller      one live connection a player; the newer wins and the older is told why
     talk to the whole world  one bucket for all
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from persistence.keyring import Key
-from protocol import codec
 from persistence.moderation import Actor, Subject
+from protocol import codec
 from protocol.errors import CloseCode, Refusal, RefusalCode
 from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Result, Role, RoleChanged, ServerMessage
 from server.actions import Actions
@@ -102,6 +102,7 @@ class Caller:
     line: Line
     number: int
     address: str
+    network: str  # that it is counted under
     player_id: int = 0
     key: str = ""
     name: str = ""
@@ -147,7 +148,7 @@ class Hub:
         self._open = True
         self._empty = asyncio.Event()
         self._callers: dict[int, Caller] = {}
-        self._addresses: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
         self._proxies = Proxies(config.server.trusted_proxies)
         self._hellos = Buckets(config.limits.hellos_per_address, config.limits.connections_max)
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
@@ -199,9 +200,9 @@ class Hub:
     # --- connections come and go -----------------------------------------------------------------------------------------------
 
     def _opened(self, line: Line, message: Opened) -> None:
-        caller = Caller(line, message.number, message.address)
+        caller = Caller(line, message.number, message.address, counted_as(message.address))
         self._callers[caller.number] = line.callers[caller.number] = caller
-        self._addresses[caller.address] += 1
+        self._networks[caller.network] += 1
         if not self._open or len(self._callers) > self._limits.connections_max:
             line.send(Rejected(caller.number, HTTP_NO_ROOM))
         else:
@@ -209,23 +210,23 @@ class Hub:
 
     def _forwarded(self, line: Line, message: Forwarded) -> None:
         caller = self._callers[message.number]
-        self._forget_address(caller.address)
-        caller.address = message.address
-        self._addresses[caller.address] += 1
+        self._forget_network(caller.network)
+        caller.address, caller.network = message.address, counted_as(message.address)
+        self._networks[caller.network] += 1
         self._admit(caller)
 
     def _admit(self, caller: Caller) -> None:
         """A proxy may have any number; whom they are for comes with the handshake."""
-        over = self._addresses[caller.address] > self._limits.connections_per_address
+        over = self._networks[caller.network] > self._limits.connections_per_address
         if over and not self._proxies.holds(caller.address):
             caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
         else:
             caller.line.send(Admitted(caller.number))
 
-    def _forget_address(self, address: str) -> None:
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+    def _forget_network(self, network: str) -> None:
+        self._networks[network] -= 1
+        if not self._networks[network]:
+            del self._networks[network]
 
     def _ending(self, line: Line, message: Ending) -> None:
         caller = self._callers[message.number]
@@ -240,7 +241,7 @@ class Hub:
         del self._callers[caller.number], caller.line.callers[caller.number]
         if not self._callers:
             self._empty.set()
-        self._forget_address(caller.address)
+        self._forget_network(caller.network)
         player_id = caller.player_id
         caller.line.heard_last_of(caller)
         if self.players.get(player_id) is caller:
@@ -256,7 +257,7 @@ class Hub:
         try:
             if not self._open:
                 raise CLOSING
-            wait_ms = self._hellos.take(caller.address, self.now_s())
+            wait_ms = self._hellos.take(caller.network, self.now_s())
             if wait_ms:
                 text = "Many are coming in from your address just now; try again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
@@ -279,9 +280,7 @@ class Hub:
         elif row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
             full = Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
             self._turn_away(caller, full)
-        elif not self.inbox.put(
-            Join(row.player_id, row.name, role, row.look, outcome.x, outcome.y, blocked)
-        ):
+        elif not self.inbox.put(Join(row.player_id, row.name, role, row.look, outcome.x, outcome.y, blocked)):
             self._turn_away(caller, BUSY)
         else:
             caller.role = role
@@ -426,7 +425,7 @@ class Hub:
     def expel_network(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
         """The same for whoever is connected from there, but for these roles."""
         for player_id, caller in list(self.players.items()):
-            if counted_as(caller.address) == network and caller.role not in spared:
+            if caller.network == network and caller.role not in spared:
                 self.expel(player_id, code, text)
 
     def tell(self, player_id: int, message: ServerMessage) -> None:

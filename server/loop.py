@@ -76,8 +76,7 @@ class Overload:
         return True
 
 
-def wall_ms() -> int:
-    """Milliseconds since 1970."""
+def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
@@ -86,7 +85,7 @@ class Clocks:
     """What the loop asks besides the event loop's clock, which gives the deadlines."""
 
     work_s: Callable[[], float] = time.perf_counter  # measures how long a tick takes
-    wall_ms: Callable[[], int] = wall_ms  # since 1970: dates what is said
+    wall_ms: Callable[[], int] = _wall_ms  # since 1970: dates what is said
 
 
 class Loop:

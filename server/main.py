@@ -31,6 +31,7 @@ from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
 from persistence.moderation import ModerationStore
+from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
 from server.actions import Actions
@@ -44,10 +45,9 @@ from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
 from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
-from server.loop import Loop, wall_ms
+from server.keys import Keeper, Keys, load_keys, now_ms
+from server.loop import Loop
 from server.moderation import Moderation
-from server.keys import Keeper, Keys, load_keys
-
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
@@ -196,6 +196,7 @@ class Server:
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
         keeper = Keeper(config, await asyncio.to_thread(load_keys, config))
         signer = Signer(keeper.keys.signing)
+        sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         directory = Directory(
             store,
             flusher,
@@ -218,7 +219,7 @@ class Server:
             state,
             config.moderation,
             config.limits.moderation_queue_max,
-            wall_ms,
+            now_ms,
         )
         await moderation.recall()
         hub = Hub(config, inbox, chunks, directory, actions, questions, moderation, self.counts)
@@ -236,7 +237,7 @@ class Server:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
-        looking = keeper.start(partial(_take_keys, signer, hub))
+        looking = keeper.start(partial(_take_keys, signer, sealer, hub))
         supervise(looking, self._broken)
         stack.callback(looking.cancel)
         return world
@@ -398,9 +399,9 @@ def _compile() -> None:
     Terrain.warm_up()
 
 
-def _take_keys(signer: Signer, hub: Hub, keys: Keys) -> None:
+def _take_keys(signer: Signer, sealer: Sealer, hub: Hub, keys: Keys) -> None:
     """A rotation, while the server runs."""
-    signer.ring = keys.signing
+    signer.ring, sealer.ring = keys.signing, keys.sealing
     hub.rekey(list(keys.signing.keys))
 
 

@@ -1,17 +1,17 @@
 """Peace among players: mutes, bans, reports, blocks, roles; what moderators and the console do, and what holds because of it.
 
-None of it is in the journal, which is for ever and is read by whoever has part in it: reasons, reports and addresses are private. An act is
-a transaction of its own (persistence/moderation.py), with its row of the audit, and is answered after the commit. One task does one after
-the other. What is not begun after OVERDUE_S is refused and was not done; what is begun is tried until its outcome is known, whatever
-becomes of the database, and then all that holds for whom it was done to is taken from the database, not from what was meant to be.
+None of it is in the journal, which is for ever and read by whoever has part in it: reasons, reports and addresses are private. An act
+is a transaction of its own (persistence/moderation.py), with its row of the audit, and is answered after the commit. One task does one
+after the other. What is not begun after OVERDUE_S is refused and was not done; what is begun is tried until its outcome is known,
+whatever becomes of the database. Then all that holds for whom it was done to is taken from there, not from what was meant to be.
 
 What is in force lies in memory, for only this server changes it:
 
-    a ban     is looked at when a hello is answered, not in the handshake: a browser could not show its reason to a person. It goes by the
-              wall clock, as people count days, and the world does not know of it: whoever is banned leaves the world
-    a mute    likewise: whether somebody may speak is settled before their line becomes a command, as rates are. So the world, which has no
-              clock, needs none, and a recording holds only what was said
-    a block   is a rule of the world (world/chat.py), since who hears a line is; it comes in with `Join` and changes with `SetBlocked`
+    a ban     is looked at when a hello is answered, not in the handshake: a browser could not show its reason to a person. It goes by
+              the wall clock, as people count days, and the world does not know of it: whoever is banned leaves the world
+    a mute    likewise: whether somebody may speak is settled before their line becomes a command, as rates are. So the world, which
+              has no clock, needs none, and a recording holds only what was said
+    a block   is a rule of the world (world/chat.py), since who hears a line is; it comes in with `Join`, and with `SetBlocked`
     a role    is the session's, the hub's and the world's; all three are told
 """
 
@@ -38,6 +38,7 @@ from protocol.messages import (
     BlocksFound,
     ChatChannel,
     Evidence,
+    Moderated,
     ModerationBan,
     ModerationClose,
     ModerationKick,
@@ -45,7 +46,6 @@ from protocol.messages import (
     ModerationMute,
     ModerationReports,
     MuteChanged,
-    Moderated,
     Offence,
     PlayerBlock,
     PlayerBlocks,
@@ -220,7 +220,10 @@ class Moderation:
         """Why somebody may not come in."""
         row = self._in_force(self._bans, player_id)
         if row is None and role not in PASSES_ADDRESS_BANS:
-            rows = (self._in_force(self._address_bans, one) for one in [*self._networks.get(counted_as(address), ())])
+            rows = (
+                self._in_force(self._address_bans, one)
+                for one in [*self._networks.get(counted_as(address), ())]
+            )
             row = next((one for one in rows if one is not None), None)
         if row is None:
             return None
@@ -346,7 +349,9 @@ class Moderation:
             nonlocal attempts
             attempts += 1
             done = await self._store.act(action, *told, checked)
-            return replace(done, new=done.new or attempts > 1)  # what was done before may have been by the first of them
+            return replace(
+                done, new=done.new or attempts > 1
+            )  # what was done before may have been by the first of them
 
         done = await self._known(attempt)
         self.acts[act] += done.new
@@ -371,7 +376,9 @@ class Moderation:
         if (ban := self._bans.get(player_id)) is not None:
             self.effects.expel(player_id, CloseCode.BANNED, _banned(ban))
         if (ban := self._address_bans.get(player_id)) is not None:
-            self.effects.expel_network(counted_as(ban.address), PASSES_ADDRESS_BANS, CloseCode.BANNED, _banned(ban))
+            self.effects.expel_network(
+                counted_as(ban.address), PASSES_ADDRESS_BANS, CloseCode.BANNED, _banned(ban)
+            )
 
     def _change(self, player_id: int) -> Changed:
         changed = self._changed.setdefault(player_id, Changed())
@@ -433,7 +440,10 @@ class Moderation:
 
         def rule(subject: Subject) -> Change:
             if subject.role == Role.GUEST:
-                raise Refusal(RefusalCode.NOT_ALLOWED, f"{subject.name} is a guest; only who has an account can have a role.")
+                raise Refusal(
+                    RefusalCode.NOT_ALLOWED,
+                    f"{subject.name} is a guest; only who has an account can have a role.",
+                )
             return Change(role=request.role.value)
 
         done = await self._act(asked, rule)
@@ -451,7 +461,9 @@ class Moderation:
         assert me is not None
         if request.player_id == me:
             raise Refusal(RefusalCode.BAD_REQUEST, "This is you. Report somebody else, or nobody.")
-        lines = evidence(await self._said(me, request.player_id), me, request.player_id, self._place(me), self._radius)
+        lines = evidence(
+            await self._said(me, request.player_id), me, request.player_id, self._place(me), self._radius
+        )
         action, now_ms = _action(asked), self.wall_ms()
         limit = self._settings.reports_open_max
         told = request.player_id, request.offence, request.text, lines, now_ms, limit
@@ -561,7 +573,8 @@ def evidence(
 
     last = [line for line in lines if heard(line)][-EVIDENCE_LINES_MAX:]
     return [
-        Evidence(ChatChannel(one.channel), one.sender_id, one.sender_name, one.text, one.said_at_ms) for one in last
+        Evidence(ChatChannel(one.channel), one.sender_id, one.sender_name, one.text, one.said_at_ms)
+        for one in last
     ]
 
 

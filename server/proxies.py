@@ -7,6 +7,8 @@ The list is read from its end, where the nearest hop has written; what stands be
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+SUBSCRIBER_BITS = 64  # of an IPv6 address: who gets one gets at least all that begin with these (RFC 6177)
+
 Address = IPv4Address | IPv6Address
 
 
@@ -31,6 +33,14 @@ class Proxies:
                 break
             address = str(parsed)
         return address
+
+
+def counted_as(address: str) -> str:
+    """Under which name limits per address count it: an IPv6 address is one of 2**64 that the same subscriber may use by turns."""
+    parsed = _parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed.packed, SUBSCRIBER_BITS), strict=False))
+    return address if parsed is None else str(parsed)
 
 
 def _parse(text: str) -> Address | None:

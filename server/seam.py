@@ -25,9 +25,8 @@ from uuid import UUID
 
 import msgspec
 
-from protocol.errors import CloseCode, RefusalCode
 from persistence.keyring import Key
-
+from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     Hello,
     LandAt,
@@ -337,7 +336,7 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
-class Known(Down, tag=14):
+class Known(Down, tag=15):
     """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
 
     number: int
@@ -347,7 +346,7 @@ class Known(Down, tag=14):
     session_id: UUID | None
 
 
-class Expelled(Down, tag=15):
+class Expelled(Down, tag=16):
     """This connection is to be closed, with a word. Answered Ending."""
 
     number: int

@@ -3,11 +3,11 @@
 A list is text, a word a line; `*` at an end of it stands for any letters there, `!` before it names an innocent word that is never
 found, `#` begins a comment. Without a `*` a word is found by itself only, so the name of a town may hold whatever it holds.
 
-    fold       each character becomes one character: letters without case, accent or font, those of other scripts that look like Latin
-               ones as these; a space for white space, a dot for whatever else divides. So places in the folded text are places in the text
-    find       one compiled expression over all words. For each letter the figures and signs that are written for it, any number of them in
-               a row; between letters dots, or a divider after each one ("f u c k"): a space between only some of them divides words
-    look       what was found is let go if the word around it is an innocent one
+    fold    each character becomes one character: letters without case, accent or font, those of other scripts that look like Latin
+            ones as these; a space for white space, a dot for whatever else divides. So places in it are places in the text
+    find    one compiled expression over all words. For each letter the figures and signs that are written for it, any number in a
+            row; between letters dots, or a divider after each one ("f u c k"): a space between only some of them divides words
+    look    what was found is let go if the word around it is an innocent one
 
 Marks that are no accent of a Latin letter stay as they are: Bengali vowels are such marks. Nothing here waits or knows the time.
 """
@@ -68,12 +68,12 @@ ALIKE = {
 SIGNS = "@$!|+"  # those of them that divide where they stand for nothing
 # Letters of other scripts, and some of Latin, that look like a plain one: itself and the other.
 FOREIGN = (
-    "аa еe оo рp сc уy хx іi ѕs јj кk мm тt вb нh ԁd ԛq ԝw һh",
-    "αa οo νv ρp τt υu κk ιi χx εe",
-    "ıi øo łl đd ɡg ɑa",
+    "аa еe оo рp сc уy хx іi ѕs јj кk мm тt вb нh ԁd ԛq ԝw һh",  # noqa: RUF001 (which is what they are here for)
+    "αa οo νv ρp τt υu κk ιi χx εe",  # noqa: RUF001
+    "ıi øo łl đd ɡg ɑa",  # noqa: RUF001
 )
 
-_PLAIN = str.maketrans(dict(map(tuple, " ".join(FOREIGN).split())))
+_PLAIN = str.maketrans({pair[0]: pair[1] for pair in " ".join(FOREIGN).split()})
 _DIVIDES = "."
 _ACCENTS = range(0x300, 0x370)  # combining marks of Latin
 _LETTER = rf"[^ .\d{re.escape(SIGNS)}]"
@@ -118,7 +118,9 @@ class Words:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._innocent: set[str] = set()
-        patterns: dict[str, list[str]] = {}  # by how they begin: the others are not looked at where none of these can
+        patterns: dict[
+            str, list[str]
+        ] = {}  # by how they begin: the others are not looked at where none of these can
         for line in lines:
             word = unicodedata.normalize("NFC", line.partition("#")[0].strip())
             if word.startswith("!"):

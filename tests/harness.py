@@ -41,6 +41,7 @@ from protocol.messages import (
     Moved,
     Ok,
     Refused,
+    Role,
     ServerMessage,
     Snapshot,
     View,
@@ -180,9 +181,9 @@ class ServerProcess:
         )
         return done.stdout
 
-    def token(self, name: str) -> str:
+    def token(self, name: str, role: Role = Role.USER) -> str:
         """An access token that this server takes."""
-        return Signer(read_ring(self.data / SIGNING_FILE)).access(name, time.time(), days=1)
+        return Signer(read_ring(self.data / SIGNING_FILE)).access(name, time.time(), 1, role)
 
 
 @contextmanager
@@ -322,9 +323,12 @@ class Raw:
         self.writer = writer
 
     @classmethod
-    async def open(cls, server: ServerProcess, *sent: bytes) -> Self:
-        """Connects and sends. What is not read waits at the server, not in a kernel's large buffer."""
+    async def open(cls, server: ServerProcess, *sent: bytes, source: str = "") -> Self:
+        """Connects, from a `source` address of this machine, and sends. What is not read waits at the server, not in a kernel's
+        large buffer."""
         line = socket.socket()
+        if source:
+            line.bind((source, 0))
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         line.setblocking(False)
         await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", server.port))

@@ -68,7 +68,9 @@ def say(state: State, command: Say, slot: int, tick: int) -> tuple[Line, list[in
     line = Line(command.channel, command.player_id, players.names[slot], text, tick, x, y, None)
     deaf = state.deafness.deaf_to(command.player_id)
     if command.channel == ChatChannel.WORLD:
-        everyone = None if deaf.isdisjoint(players.slot_of) else [one for one in players.slot_of if one not in deaf]
+        everyone = (
+            None if deaf.isdisjoint(players.slot_of) else [one for one in players.slot_of if one not in deaf]
+        )
         return line, everyone, len(players) - 1
     if command.channel == ChatChannel.DIRECT:
         if command.to is None or command.to not in players.slot_of or command.to in deaf:

@@ -164,6 +164,12 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
             '[server]\norigins = ["https://Example.org/"]',
             ["server.origins", "is no origin", "without a path"],
         ),
+        ('[server]\norigins = ["https://example.org:443"]', ["server.origins", "browsers leave it out"]),
+        ('[server]\norigins = ["https://example.org:70000"]', ["server.origins", "a port over 65535"]),
+        ('[server]\norigins = ["http://[2001:db8:0::1]"]', ["server.origins", "write [2001:db8::1]"]),
+        ('[server]\norigins = ["http://[::1::1]"]', ["server.origins", "::1::1"]),
+        ('[server]\norigins = ["null"]', ["server.origins", "is no origin"]),
+        ('[server]\norigins = ["https://*.example.org"]', ["server.origins", "is no origin"]),
         ('[persistence]\nurl = "mysql://h/d"', ["persistence.url = (hidden)", "postgresql://user@host"]),
         ("[limits.rates]\nping = 3", ["limits.rates.ping = 3", "per_s"]),
         (

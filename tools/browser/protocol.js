@@ -62,6 +62,16 @@ export const MESSAGES = {
   land_rent: { code: 29, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "rent", "term_ms", "deposit"] },
   land_leave: { code: 30, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
   land_ease: { code: 31, direction: "client", required: 7, fields: ["request_id", "action_id", "parcel_id", "x", "y", "width", "height"] },
+  moderation_mute: { code: 48, direction: "client", required: 4, fields: ["request_id", "action_id", "player_id", "reason", "minutes"] },
+  moderation_kick: { code: 49, direction: "client", required: 4, fields: ["request_id", "action_id", "player_id", "reason"] },
+  moderation_ban: { code: 50, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "scope", "reason", "minutes"] },
+  moderation_lift: { code: 51, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "sanction", "reason"] },
+  player_report: { code: 52, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "offence", "text"] },
+  moderation_reports: { code: 53, direction: "client", required: 2, fields: ["request_id", "closed", "after"] },
+  moderation_close: { code: 54, direction: "client", required: 4, fields: ["request_id", "action_id", "report_id", "note"] },
+  player_block: { code: 55, direction: "client", required: 3, fields: ["request_id", "action_id", "player_id"] },
+  player_unblock: { code: 56, direction: "client", required: 3, fields: ["request_id", "action_id", "player_id"] },
+  player_blocks: { code: 57, direction: "client", required: 1, fields: ["request_id"] },
   welcome: { code: 64, direction: "server", required: 11, fields: ["player_id", "name", "role", "x", "y", "tick", "tick_hz", "epoch", "durable_seq", "resume", "settings"] },
   refused: { code: 65, direction: "server", required: 3, fields: ["request_id", "code", "message", "retry_after_ms"] },
   ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
@@ -82,6 +92,8 @@ export const MESSAGES = {
   wallet_changed: { code: 81, direction: "server", required: 3, fields: ["balance", "held", "seq"] },
   lease_ended: { code: 82, direction: "server", required: 2, fields: ["parcel_id", "tenant_id"] },
   upkeep_missed: { code: 83, direction: "server", required: 3, fields: ["parcel_id", "owed", "freed_ms"] },
+  mute_changed: { code: 84, direction: "server", required: 2, fields: ["muted", "reason", "until_ms"] },
+  role_changed: { code: 85, direction: "server", required: 1, fields: ["role"] },
 };
 
 export const RefusalCode = Object.freeze({
@@ -101,6 +113,9 @@ export const RefusalCode = Object.freeze({
   LIMIT_REACHED: 14, // more than one player, or one parcel, may have
   CHANGED: 15, // no longer as you saw it; look again
   CUT_OFF: 16, // open land would not be one piece any more, or not beside every parcel; water counts as open land
+  BANNED: 28, // kept out by a moderator; the message says why and until when
+  MUTED: 29, // a moderator took your voice; the message says why, retry_after_ms until when
+  UNSEEMLY: 30, // a word in it is not wanted here: say it otherwise
 });
 
 export const CloseCode = Object.freeze({
@@ -118,6 +133,8 @@ export const CloseCode = Object.freeze({
   FLOODING: 4003, // rates passed again and again, after refusals
   TOO_SLOW: 4004, // never reads what it is sent
   REFUSED: 4005, // the hello was refused; the `refused` message before says why
+  BANNED: 4010, // a moderator keeps this player out; the `closing` message before says why and until when
+  KICKED: 4011, // a moderator sent this player away, who may come back; the `closing` message before says why
 });
 
 export const Role = Object.freeze({
@@ -140,6 +157,7 @@ export const Rate = Object.freeze({
   REQUEST: "request", // questions
   CHUNK: "chunk", // ground
   ACTION: "action", // what is stored: land, money, building
+  MODERATION: "moderation", // reports, blocks, and what moderators do
   PING: "ping", // measuring the line
 });
 

@@ -35,7 +35,7 @@ from protocol.messages import (
     name_of,
 )
 from protocol.snapshot import RECORD, UNITS_PER_TILE, write_block
-from world.chat import NOBODY
+from world.chat import UNREACHABLE
 
 HEX_BYTES_PER_LINE = 32
 LINE_CHARS = 120
@@ -664,7 +664,7 @@ def _session() -> str:
         (
             "server",
             "Refused; the connection lives on.",
-            [Refused(2, RefusalCode.NOT_FOUND, NOBODY)],
+            [Refused(2, RefusalCode.NOT_FOUND, UNREACHABLE)],
         ),
         (
             "server",

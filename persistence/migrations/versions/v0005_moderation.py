@@ -1,7 +1,8 @@
 """What moderators do, what players report, and whom they do not hear.
 
 `sanctions` is what is in force: kind is a Sanction of protocol/messages.py, or 2 for the address that is kept out because of a player.
-Addresses, reports and where an act came from are sealed; the keys are not in the database. `moderation_audit` has a row for each act, written in its transaction, and is never changed.
+Addresses, reports and where an act came from are sealed; the keys are not in the database. `moderation_audit` has a row for each act,
+written in its transaction, and is never changed.
 `moderation_answers` makes an act happen once, as `answers` does for what the journal holds. Times in `_ms` are since 1970.
 A role that was set here stays whatever a token says.
 """
