@@ -15,8 +15,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
-from persistence.sealing import AUDIT_ADDRESS, REPORT_CONTENT, REPORT_NOTE, SANCTION_ADDRESS, Sealer
+from persistence.sealing import (
+    AUDIT_ADDRESS,
+    REPORT_CONTENT,
+    REPORT_NOTE,
+    SANCTION_ADDRESS,
+    CannotOpen,
+    Column,
+    Sealer,
+)
 from persistence.store import ChatLine, Store
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import Evidence, Sanction
@@ -38,7 +47,7 @@ ANOTHER_ACTION = "This action_id was used for another action; make a new one for
 
 @dataclass(frozen=True, slots=True)
 class SanctionRow:
-    """One sanction in force. `until_ms` None: for good."""
+    """One sanction in force. `until_ms` None: for good. An ADDRESS whose key is lost has none, and keeps nobody out."""
 
     kind: int
     player_id: int
@@ -153,6 +162,8 @@ class ReportContent(msgspec.Struct, frozen=True):
     lines: list[Evidence]
 
 
+LOST = ReportContent("?", "?", "This report stays shut: the key that it was sealed with is not here.", [])
+
 # --- SQL ---
 
 _NEXT_ID = "SELECT nextval(pg_get_serial_sequence($1, $2))"  # of a row that is sealed for its place before it is there
@@ -187,6 +198,8 @@ FROM (
     ORDER BY id DESC LIMIT $3
 ) AS latest ORDER BY id
 """
+
+_log = structlog.get_logger(__name__)
 
 Rule = Callable[[Subject], Change]
 Work = Callable[["type_connection"], Awaitable[dict[str, Any]]]
@@ -454,32 +467,38 @@ class ModerationStore:
 
     # -- rows
 
+    def _opened(self, column: Column, row_id: int, sealed: bytes | None) -> str | None:
+        """What is sealed there; None where it stays shut, for its key is lost, or where nothing is."""
+        if sealed is None:
+            return None
+        try:
+            return self._sealer.open(column, row_id, sealed)
+        except CannotOpen as error:
+            _log.warning("sealed", table=column.table, row=row_id, error=str(error))
+            return None
+
     def _sanction(self, row: "asyncpg.Record") -> SanctionRow:
-        sealed = row["address_sealed"]
-        address = "" if sealed is None else self._sealer.open(SANCTION_ADDRESS, row["sanction_id"], sealed)
+        address = self._opened(SANCTION_ADDRESS, row["sanction_id"], row["address_sealed"]) or ""
         return SanctionRow(row["kind"], row["player_id"], row["reason"], row["until_ms"], address)
 
     def _report(self, row: "asyncpg.Record") -> ReportRow:
-        report_id, sealed = row["report_id"], row["note_sealed"]
-        content = self._sealer.open(REPORT_CONTENT, report_id, row["content_sealed"])
+        report_id = row["report_id"]
+        content = self._opened(REPORT_CONTENT, report_id, row["content_sealed"])
         return ReportRow(
             report_id,
             row["reporter_id"],
             row["player_id"],
             row["offence"],
-            msgspec.json.decode(content, type=ReportContent),
+            LOST if content is None else msgspec.json.decode(content, type=ReportContent),
             row["reported_ms"],
             row["closed_ms"],
             row["closed_by"],
-            None if sealed is None else self._sealer.open(REPORT_NOTE, report_id, sealed),
+            self._opened(REPORT_NOTE, report_id, row["note_sealed"]),
         )
 
     def _audit_row(self, row: "asyncpg.Record") -> AuditRow:
         values = dict(row)
-        sealed = values.pop("address_sealed")
-        values["address"] = (
-            "" if sealed is None else self._sealer.open(AUDIT_ADDRESS, row["audit_id"], sealed)
-        )
+        values["address"] = self._opened(AUDIT_ADDRESS, row["audit_id"], values.pop("address_sealed")) or ""
         values |= {"before": json.loads(row["before"]), "after": json.loads(row["after"])}
         return AuditRow(**values)
 

@@ -10,8 +10,9 @@ Each is given in the environment (LANDWORLD_SIGNING_KEY and so on), or lies in a
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from pydantic import SecretStr
@@ -49,6 +50,26 @@ def load_keys(config: Config) -> Keys:
 def load_signing(config: Config) -> Ring:
     """The ring of signing keys alone, for who only signs. Raises BadRing, OSError."""
     return _ring_of(config.signing_key) or load_ring(config.data / SIGNING_FILE, now_ms())
+
+
+def read_sealing(config: Config, data: Path) -> Ring | None:
+    """The ring of sealing keys, if there is one. Raises BadRing, OSError."""
+    try:
+        return _ring_of(config.sealing_key) or read_ring(data / SEALING_FILE)
+    except FileNotFoundError:
+        return None
+
+
+def lost_values(in_use: Mapping[str, int], ring: Ring | None) -> str:
+    """What to tell a person of sealed values whose keys are not here; nothing where all are."""
+    lost = {key_id: count for key_id, count in in_use.items() if ring is None or key_id not in ring}
+    if not lost:
+        return ""
+    return (
+        f"{sum(lost.values()):,} private values (e-mail, addresses, reports) cannot be opened: the keys they were sealed with are "
+        f"not here ({', '.join(sorted(lost))}). Put {SEALING_FILE} and {LOOKUP_FILE} of their world into the data directory, or "
+        "give the keys as LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY. Without them the values are lost; all else goes on."
+    )
 
 
 def _ring_of(given: SecretStr | None) -> Ring | None:

@@ -16,6 +16,7 @@ import resource
 import secrets
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
@@ -31,6 +32,7 @@ from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
 from persistence.moderation import ModerationStore
+from persistence.reseal import keys_in_use
 from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
@@ -45,7 +47,7 @@ from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
 from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
-from server.keys import Keeper, Keys, load_keys, now_ms
+from server.keys import Keeper, Keys, load_keys, lost_values, now_ms
 from server.loop import Loop
 from server.moderation import Moderation
 from server.numbers import World, show
@@ -175,7 +177,7 @@ class Server:
     async def _build(self, stack: AsyncExitStack, http_port: int) -> "World":
         config = self.config
         compiling = asyncio.create_task(asyncio.to_thread(_compile), name="compile")
-        store, row = await self._database(stack)
+        store, row, sealed_with = await self._database(stack)
         journal = Journal(row.last_seq)
         flusher = Flusher(
             store,
@@ -195,6 +197,8 @@ class Server:
         recorder = self._recorder(stack, state)
         inbox.put(Recall(await _last_talk(store, config.chat.history_messages_max)))
         keeper = Keeper(config, await asyncio.to_thread(load_keys, config))
+        if lost := lost_values(sealed_with, keeper.keys.sealing):
+            log.error("private_values_lost", advice=lost)
         signer = Signer(keeper.keys.signing)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         directory = Directory(
@@ -272,8 +276,8 @@ class Server:
         await gateways.start(self._broken)
         self.game_port = gateways.port
 
-    async def _database(self, stack: AsyncExitStack) -> tuple[Store, WorldRow]:
-        """The database with all its tables, and the world taken over."""
+    async def _database(self, stack: AsyncExitStack) -> tuple[Store, WorldRow, Counter[str]]:
+        """The database with all its tables, the world taken over, and with which keys private values are sealed."""
         config = self.config
         dsn = config.persistence.url or await self._embedded(stack)
         await wait_until_reachable(dsn, self._wait_for, config.persistence.startup_timeout_s)
@@ -281,7 +285,7 @@ class Server:
         await migrate(dsn, self._wait_for)
         store = await Store.open(dsn, config.persistence.pool_size)
         stack.push_async_callback(self._close_within, store.close, STORE_SHARE)
-        return store, await store.open_world(config.world.seed)
+        return store, await store.open_world(config.world.seed), await keys_in_use(dsn)
 
     async def _embedded(self, stack: AsyncExitStack) -> str:
         self._wait_for("starting the database")

@@ -271,12 +271,12 @@ class Moderation:
 
     def _put(self, row: SanctionRow) -> None:
         self._rows(row.kind)[row.player_id] = row
-        if row.kind == ADDRESS:
+        if row.address:
             self._networks.setdefault(counted_as(row.address), set()).add(row.player_id)
 
     def _drop(self, row: SanctionRow) -> None:
         self._rows(row.kind).pop(row.player_id, None)
-        if row.kind == ADDRESS:
+        if row.address:
             network = counted_as(row.address)
             self._networks[network].discard(row.player_id)
             if not self._networks[network]:
@@ -375,7 +375,7 @@ class Moderation:
         self.effects.give_role(subject)
         if (ban := self._bans.get(player_id)) is not None:
             self.effects.expel(player_id, CloseCode.BANNED, _banned(ban))
-        if (ban := self._address_bans.get(player_id)) is not None:
+        if (ban := self._address_bans.get(player_id)) is not None and ban.address:
             self.effects.expel_network(
                 counted_as(ban.address), PASSES_ADDRESS_BANS, CloseCode.BANNED, _banned(ban)
             )

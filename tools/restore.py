@@ -15,7 +15,9 @@ from pathlib import Path
 from persistence.archive import NotEmpty, examine, keys_of, restore
 from persistence.audit import Findings, audit
 from persistence.files import write_new
+from persistence.reseal import keys_in_use
 from server.config import ConfigError, load_config
+from server.keys import lost_values, read_sealing
 from tools.audit import Progress, show
 from tools.backup import KEYS
 from tools.database import FORESEEABLE, add_database, database, reason_of, say
@@ -52,15 +54,23 @@ async def _run(arguments: argparse.Namespace) -> Findings:
     inside = not (arguments.dsn or (config.persistence.url and not arguments.data))
     if inside:
         _check_empty(directory)
-    with _keys_in(directory, keys_of(arguments.file, manifest)):
+    keys = keys_of(arguments.file, manifest)
+    with _keys_in(directory, keys):
         try:
             async with database(arguments, alone=True) as dsn:
                 await restore(dsn, arguments.file, manifest, lambda text: say(f"  {text} ..."))
                 found = await audit(dsn, Progress())
+                lost = lost_values(await keys_in_use(dsn), read_sealing(config, directory))
         except BaseException:
             if inside:
                 shutil.rmtree(directory / "postgres", ignore_errors=True)  # we made it
             raise
+    if not keys:
+        say(
+            "  There are no keys in the archive: tokens and tickets of before are not good here, new receipts have another key."
+        )
+    if lost:
+        say(f"  {lost}")
     if (found.last_seq, found.digest.hex()) != (manifest.seq, manifest.digest) and not found.troubles:
         found.add([f"the archive says that it ends with entry {manifest.seq} and digest {manifest.digest}"])
     return found
