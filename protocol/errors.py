@@ -48,9 +48,21 @@ class RefusalCode(MeaningInt):
         16,
         "open land would not be one piece any more, or not beside every parcel; water counts as open land",
     )
-    BANNED = 28, "kept out by a moderator; the message says why and until when"
-    MUTED = 29, "a moderator took your voice; the message says why, retry_after_ms until when"
-    UNSEEMLY = 30, "a word in it is not wanted here: say it otherwise"
+    BAD_CREDENTIALS = 17, "no such name with this password"
+    LOCKED = (
+        18,
+        "too many wrong passwords for this name; retry_after_ms says when again. Who is signed in is not touched",
+    )
+    NAME_TAKEN = 19, "somebody is called so already"
+    WEAK_PASSWORD = 20, "too easily guessed; the message says what would do"
+    TOKEN_REUSED = (
+        21,
+        "this refresh token was used before, so the session has ended everywhere: sign in again",
+    )
+    FORBIDDEN = 22, "not with how you are signed in; the message says what it takes"
+    BANNED = 23, "kept out by a moderator; the message says why and until when"
+    MUTED = 24, "a moderator took your voice; the message says why, retry_after_ms until when"
+    UNSEEMLY = 25, "a word in it is not wanted here: say it otherwise"
 
 
 class CloseCode(MeaningInt):

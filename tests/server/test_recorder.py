@@ -21,6 +21,7 @@ from tests.world.support import RULES, join, plain
 from world.commands import (
     Act,
     AnyCommand,
+    Become,
     Detach,
     Join,
     Leave,
@@ -31,6 +32,7 @@ from world.commands import (
     RecallParcels,
     RecallTiles,
     Say,
+    SetBlocked,
     Settle,
     UnloadChunk,
     steer,
@@ -43,6 +45,8 @@ from world.tick import step
 
 CLOSE_S = 120.0
 EVERY_COMMAND: list[AnyCommand] = [
+    Become(1, "Ada", Role.MODERATOR, 7),
+    SetBlocked(1, [2, 3]),
     Join(2**32 - 1, "নদী", Role.MODERATOR, 2**32 - 1, -0.0, 1e-300),
     Leave(1),
     Detach(2),

@@ -27,6 +27,8 @@ export const LIMITS = Object.freeze({
   money_max: 1000000000000000,
   look_tiles_max: 512,
   edits_max: 64,
+  reason_chars_max: 200,
+  report_chars_max: 500,
 });
 
 /** Every message by name; `required` is how many of the fields, from the first, may not be left out. */
@@ -113,9 +115,15 @@ export const RefusalCode = Object.freeze({
   LIMIT_REACHED: 14, // more than one player, or one parcel, may have
   CHANGED: 15, // no longer as you saw it; look again
   CUT_OFF: 16, // open land would not be one piece any more, or not beside every parcel; water counts as open land
-  BANNED: 28, // kept out by a moderator; the message says why and until when
-  MUTED: 29, // a moderator took your voice; the message says why, retry_after_ms until when
-  UNSEEMLY: 30, // a word in it is not wanted here: say it otherwise
+  BAD_CREDENTIALS: 17, // no such name with this password
+  LOCKED: 18, // too many wrong passwords for this name; retry_after_ms says when again. Who is signed in is not touched
+  NAME_TAKEN: 19, // somebody is called so already
+  WEAK_PASSWORD: 20, // too easily guessed; the message says what would do
+  TOKEN_REUSED: 21, // this refresh token was used before, so the session has ended everywhere: sign in again
+  FORBIDDEN: 22, // not with how you are signed in; the message says what it takes
+  BANNED: 23, // kept out by a moderator; the message says why and until when
+  MUTED: 24, // a moderator took your voice; the message says why, retry_after_ms until when
+  UNSEEMLY: 25, // a word in it is not wanted here: say it otherwise
 });
 
 export const CloseCode = Object.freeze({
@@ -189,6 +197,25 @@ export const Cut = Object.freeze({
 
 export const Trouble = Object.freeze({
   CLOSED: 0, // only those whom the owner lets in may enter
+});
+
+export const Sanction = Object.freeze({
+  MUTE: 0, // may not speak
+  BAN: 1, // may not come in; lifting it frees the address, too, where that was banned with them
+});
+
+export const BanScope = Object.freeze({
+  PLAYER: 0, // the player, from wherever they come
+  ADDRESS: 1, // whoever comes from the address that the player was last seen at, but for moderators and admins
+  BOTH: 2, // both
+});
+
+export const Offence = Object.freeze({
+  INSULT: 0, // insults, threats, hate
+  SPAM: 1, // floods the talk, or advertises
+  INDECENT: 2, // indecent words, names or buildings
+  CHEATING: 3, // cheats, or uses a fault of the server
+  OTHER: 4, // something else, as the text says
 });
 
 export const Ground = Object.freeze({

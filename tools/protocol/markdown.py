@@ -141,7 +141,8 @@ closing, 408 when the handshake takes too long, and another 4xx for what is no W
    answered; a second one closes with {CloseCode.POLICY_VIOLATION}. An empty `token` or `resume` counts as none.
 2. The server answers [`welcome`](#welcome), or [`refused`](#refused) with `request_id` 0 and a close with
    {CloseCode.REFUSED}.
-3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), an
+3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), a
+   [`mute_changed`](#mute_changed) for who may not speak, an
    [`appeared`](#appeared) for everyone in sight, and a [`snapshot`](#snapshot) of the cells in sight. One's own record is
    among them.
 4. From then on the server sends, at each tick ({settings["world.tick_hz"]} a second), first what is meant for this client
@@ -280,7 +281,8 @@ def _codes(protocol: Mapping[str, Any]) -> str:
 Three kinds of trouble are never mixed. A *refusal* is a normal answer: nothing changed, the connection lives on. A
 *close* ends a connection that broke the protocol or has no place any more; the WebSocket close frame carries the code and
 a reason. Where there is more to say than that, the server sends [`closing`](#closing) before: when it stops
-({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), and when you do not read ({CloseCode.TOO_SLOW}).
+({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), when you do not read ({CloseCode.TOO_SLOW}), and
+when a moderator sends you away ({CloseCode.BANNED}, {CloseCode.KICKED}).
 All other closes are the close frame alone.
 """
     tables = [
