@@ -437,10 +437,9 @@ class Hub:
     def give_role(self, subject: Subject) -> None:
         """A player has this role from now on."""
         caller, role = self.players.get(subject.player_id), Role(subject.role)
-        if subject.player_id in self._bodies:
-            self.inbox.put_always([Become(subject.player_id, subject.name, role, subject.look)])
         if caller is not None and caller.role is not role:
             caller.role = role
+            self.inbox.put_always([Become(subject.player_id, subject.name, role, subject.look)])
             caller.line.send(Known(caller.number, caller.key, caller.name, role, None))
             self.tell(subject.player_id, RoleChanged(role))
 

@@ -410,6 +410,7 @@ def _evict(state: State, events: Events, touched: list[int]) -> None:
 def _sum_up(events: Events, here: dict[int, int]) -> None:
     """Of those who came and went more than once in this tick, only how it ended is told."""
     events.left = [left for left in events.left if left[0] not in here]
+    events.crossed = [crossed for crossed in events.crossed if crossed[0] in here]
     events.joined = list({one.player_id: one for one in events.joined if one.player_id in here}.values())
 
 
