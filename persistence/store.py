@@ -220,7 +220,7 @@ _LOCK_EPOCH_AND_SET_TICK = """
 UPDATE world SET tick = greatest(tick, $2) WHERE id = 1 AND epoch = $1 RETURNING last_seq
 """
 
-_PLAYER_COLUMNS = """player_id, key, name, role, look, x, y,
+PLAYER_COLUMNS = """player_id, key, name, role, look, x, y,
     (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
     (extract(epoch FROM last_seen_at) * 1000)::bigint AS last_seen_at_ms"""
 
@@ -244,9 +244,9 @@ WITH entrant AS (
     ORDER BY place
     RETURNING *
 )
-SELECT {_PLAYER_COLUMNS} FROM returning_player
+SELECT {PLAYER_COLUMNS} FROM returning_player
 UNION ALL
-SELECT {_PLAYER_COLUMNS} FROM new_player
+SELECT {PLAYER_COLUMNS} FROM new_player
 """  # noqa: S608 - the only thing put in is the column list above
 
 _KNOWN_KEYS = "SELECT key FROM players WHERE key = ANY($1::text[])"
@@ -254,7 +254,7 @@ _BLOCKED_BY = (
     "SELECT player_id, other_id FROM blocks WHERE player_id = ANY($1::bigint[]) ORDER BY player_id, other_id"
 )
 _FIND_PLAYER = f"""
-SELECT {_PLAYER_COLUMNS} FROM players WHERE name_fold = $1
+SELECT {PLAYER_COLUMNS} FROM players WHERE name_fold = $1
 ORDER BY (role = 'guest'), last_seen_at DESC, player_id LIMIT 1
 """  # noqa: S608
 
@@ -421,7 +421,7 @@ class Store:
 
         `seed` fits a signed 64-bit integer. Raises WorldMismatch when the stored world has another one.
         """
-        async with self._connection() as connection, connection.transaction():
+        async with self.reading() as connection, connection.transaction():
             await connection.execute(_OPEN_WORLD, seed)
             stored = await connection.fetchval(_READ_WORLD)
             if stored != seed:
@@ -452,15 +452,14 @@ class Store:
             [e.x for e in entrants],
             [e.y for e in entrants],
         )
-        async with self._connection() as connection, connection.transaction():
-            _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+        async with self.writing(epoch) as connection:
             rows = await connection.fetch(_ENTER_PLAYERS, *columns)
         by_key = {row["key"]: PlayerRow(**dict(row)) for row in rows}
         return [by_key[e.key] for e in entrants]
 
     async def known_keys(self, keys: Sequence[str]) -> set[str]:
         """Those of these keys that have a row."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             rows = await connection.fetch(_KNOWN_KEYS, list(keys))
         return {row["key"] for row in rows}
 
@@ -470,13 +469,13 @@ class Store:
         Names are no identity (that is `key`): an account's name is unique because its key holds it, guests'
         names are the server's choice.
         """
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             row = await connection.fetchrow(_FIND_PLAYER, fold_name(name))
         return PlayerRow(**dict(row)) if row else None
 
     async def blocked_by(self, player_ids: Sequence[int]) -> dict[int, list[int]]:
         """Whom each of these players does not hear; who hears everybody is left out."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             rows = await connection.fetch(_BLOCKED_BY, list(player_ids))
         found: dict[int, list[int]] = {}
         for row in rows:
@@ -490,7 +489,7 @@ class Store:
         """
         if not all(map(math.isfinite, batch.xs)) or not all(map(math.isfinite, batch.ys)):
             raise ValueError("a position is not a finite number")
-        async with self._connection() as connection, connection.transaction():
+        async with self.reading() as connection, connection.transaction():
             stored_seq = await connection.fetchval(_LOCK_EPOCH_AND_SET_TICK, epoch, batch.tick)
             _check_epoch(stored_seq, epoch)
             if batch.player_ids:
@@ -524,14 +523,13 @@ class Store:
 
     async def recent_chat(self, limit: int) -> list[ChatLine]:
         """The last lines of every channel, oldest first; those with a recipient are for two players only."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             rows = await connection.fetch(_RECENT_CHAT, limit)
         return [ChatLine(**dict(row)) for row in rows]
 
     async def prune_chat(self, epoch: int, days_max: float, rows_max: int = CHAT_ROWS_MAX) -> None:
         """Delete the lines beyond the newest `rows_max` and those older than `days_max` days."""
-        async with self._connection() as connection, connection.transaction():
-            _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+        async with self.writing(epoch) as connection:
             await connection.execute(_PRUNE_CHAT, rows_max, days_max)
 
     async def prune_guests(self, epoch: int, days_max: float, here: Sequence[int], rows_max: int) -> int:
@@ -539,14 +537,13 @@ class Store:
 
         No player_id is given out again, so what they said and built keeps meaning them.
         """
-        async with self._connection() as connection, connection.transaction():
-            _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
+        async with self.writing(epoch) as connection:
             status = await connection.execute(_PRUNE_GUESTS, days_max, here, rows_max)
         return int(status.removeprefix("DELETE "))
 
     async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """Those of these actions that were done, by action_id."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             rows = await connection.fetch(_FIND_ANSWERS, list(action_ids))
         return {
             row["action_id"]: StoredAnswer(row["player_id"], row["content_digest"], row["seq"], row["result"])
@@ -555,7 +552,7 @@ class Store:
 
     async def player_names(self, player_ids: Sequence[int]) -> dict[int, str]:
         """The names of those of these players that there are."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             rows = await connection.fetch(
                 "SELECT player_id, name FROM players WHERE player_id = ANY($1::bigint[])", list(player_ids)
             )
@@ -563,23 +560,23 @@ class Store:
 
     async def statement(self, account: int, before: int, limit: int) -> list[dict[str, Any]]:
         """The newest postings of an account below a seq: seq, tick, kind, amount, balance."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             return [dict(row) for row in await connection.fetch(_PAGE_OF_POSTINGS, account, before, limit)]
 
     async def first_seq(self) -> int:
         """The oldest entry that the journal may still have: what was before is pruned."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             return int(await connection.fetchval("SELECT seq + 1 FROM journal_pruned"))
 
     async def entry(self, seq: int) -> tuple[str, bytes, bytes] | None:
         """The record of an entry, its digest, and the digest before it."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             row = await connection.fetchrow(_READ_ENTRY, seq)
         return None if row is None else (row["record"], row["digest"], row["before"])
 
     async def books(self) -> Books:
         """The journal's end and the ledger. Nobody else may be writing."""
-        async with self._connection() as connection:
+        async with self.reading() as connection:
             end = await connection.fetchrow(
                 "SELECT last_seq, last_digest, last_parcel_id FROM world WHERE id = 1"
             )
@@ -600,7 +597,7 @@ class Store:
         balances: list[tuple[int, int]] = []
         after = ACCOUNT_BEFORE_ALL
         while True:
-            async with self._connection() as connection:
+            async with self.reading() as connection:
                 rows = await connection.fetch(_PAGE_OF_ACCOUNTS, after, ACCOUNTS_READ)
             if not rows:
                 return balances
@@ -611,7 +608,7 @@ class Store:
         """All parcels by id, page by page; `progress` is told how many were read."""
         after = read = 0
         while True:
-            async with self._connection() as connection:
+            async with self.reading() as connection:
                 rows = await connection.fetch(_PAGE_OF_PARCELS, after, PARCELS_READ)
             if not rows:
                 return
@@ -624,7 +621,7 @@ class Store:
         built: list[tuple[int, int, int, bytes]] = []
         after = (CHUNK_BEFORE_ALL, CHUNK_BEFORE_ALL)
         while True:
-            async with self._connection() as connection:
+            async with self.reading() as connection:
                 rows = await connection.fetch(_PAGE_OF_SURFACES, *after, SURFACES_READ)
             if not rows:
                 self.surfaces = Surfaces(built)
@@ -634,20 +631,15 @@ class Store:
             progress(len(built))
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator["type_connection"]:
-        """A connection for statements that change nothing, for the files beside this one."""
-        async with self._connection() as connection:
-            yield connection
-
-    @asynccontextmanager
     async def writing(self, epoch: int) -> AsyncIterator["type_connection"]:
-        """A transaction under the epoch, for the files beside this one. Raises Fenced."""
-        async with self._connection() as connection, connection.transaction():
+        """A transaction of who holds the world. Raises Fenced."""
+        async with self.reading() as connection, connection.transaction():
             _check_epoch(await connection.fetchval(_LOCK_EPOCH, epoch), epoch)
             yield connection
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator["type_connection"]:
+    async def reading(self) -> AsyncIterator["type_connection"]:
+        """A connection for statements that change nothing."""
         with translated():
             connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS_MAX)
             cut = asyncio.get_running_loop().call_later(CUT_SECONDS_MAX, connection.terminate)

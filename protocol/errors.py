@@ -82,6 +82,10 @@ class CloseCode(MeaningInt):
     FLOODING = 4003, "rates passed again and again, after refusals"
     TOO_SLOW = 4004, "never reads what it is sent"
     REFUSED = 4005, "the hello was refused; the `refused` message before says why"
+    REVOKED = (
+        4006,
+        "the session of this connection has ended: signed out, revoked, or the account is gone; sign in again",
+    )
     BANNED = 4010, "a moderator keeps this player out; the `closing` message before says why and until when"
     KICKED = (
         4011,

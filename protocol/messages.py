@@ -2,7 +2,7 @@
 
 A message is one class here. Its code is the tag, its name is the class name in snake_case, its fields travel in the order they
 stand, its docstring is its documentation, as a field's `description` is the field's. What a client sends carries a `rule` as
-well: in which state of the connection, from which role, and from which rate bucket it is paid. The codec, the session,
+well: in which states of the connection, from which role, and from which rate bucket it is paid. The codec, the session,
 PROTOCOL.md, the JSON description and the browser's codec all read this file; nothing about a message is written down a second
 time.
 
@@ -45,6 +45,12 @@ REPORT_CHARS_MAX = 500
 SANCTION_MINUTES_MAX = 100 * 366 * 1_440  # longer is for good
 REPORTS_PAGE = 8  # each may carry EVIDENCE_LINES_MAX lines
 EVIDENCE_LINES_MAX = 20
+PASSWORD_CHARS_MIN = 12
+PASSWORD_CHARS_MAX = 128
+EMAIL_CHARS_MAX = 254  # RFC 5321 has no room for a longer one
+BIO_CHARS_MAX = 400
+SESSION_ID_BYTES = 16
+SESSIONS_MAX = 32  # of one account; a further login ends the one that was used longest ago
 
 U8 = Annotated[int, Meta(ge=0, le=2**8 - 1)]
 U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
@@ -81,6 +87,19 @@ Reason = Annotated[
 ]
 Minutes = Annotated[int, Meta(ge=1, le=SANCTION_MINUTES_MAX)]
 UntilMs = Annotated[U64 | None, Meta(description="ms since 1970, by the clock; nil: until it is lifted")]
+# Twice what is allowed, so that who passes the limit is told so in words.
+Password = Annotated[
+    str,
+    Meta(
+        max_length=2 * PASSWORD_CHARS_MAX, description="12 to 128 characters, and none that many people have"
+    ),
+]
+Email = Annotated[str, Meta(max_length=EMAIL_CHARS_MAX)]
+Bio = Annotated[str, Meta(max_length=BIO_CHARS_MAX, description="what somebody says of themselves")]
+Look = Annotated[U32, Meta(description="32 bits that a client turns into an appearance")]
+SessionId = Annotated[
+    bytes, Meta(min_length=SESSION_ID_BYTES, max_length=SESSION_ID_BYTES, description="which session")
+]
 
 
 class MeaningStr(StrEnum):
@@ -108,7 +127,7 @@ class Role(MeaningStr):
 class State(MeaningStr):
     """Where a connection stands. `hello` moves it from the first to the second, `welcome` to the third."""
 
-    NEW = "new", "connected; only `hello` is understood"
+    NEW = "new", "connected; `hello` is understood, and what makes a token for it"
     JOINING = "joining", "`hello` is being checked; the answer is `welcome`, or `refused` and a close"
     PLAYING = "playing", "in the world"
 
@@ -123,7 +142,13 @@ class Rate(MeaningStr):
     CHUNK = "chunk", "ground"
     ACTION = "action", "what is stored: land, money, building"
     MODERATION = "moderation", "reports, blocks, and what moderators do"
+    ACCOUNT = "account", "accounts: passwords, sessions, profiles"
     PING = "ping", "measuring the line"
+
+
+NEW = frozenset({State.NEW})
+PLAYING = frozenset({State.PLAYING})
+NEW_OR_PLAYING = NEW | PLAYING
 
 
 class ChatChannel(MeaningInt):
@@ -201,7 +226,7 @@ class Trouble(MeaningInt):
 class Rule:
     """Who may send a message, and when."""
 
-    state: State
+    states: frozenset[State]
     rate: Rate
     role: Role = Role.GUEST
     result: type[msgspec.Struct] | None = None  # the shape of `ok.result`; None for what is no request
@@ -424,6 +449,57 @@ class ReceiptFound(Result):
     receipt: Annotated[bytes, Meta(description="JSON: entry, hash of the one before, signature, public key")]
 
 
+class SignedIn(Result):
+    """A session. `hello` with the access token comes in as this player, until the session ends."""
+
+    player_id: PlayerId
+    name: Name
+    access_token: Annotated[Token, Meta(description="for `hello`")]
+    refresh_token: Annotated[
+        Token, Meta(description="for `account_refresh`, once; keep it as you would keep the password")
+    ]
+    expires_in_ms: Annotated[
+        U32, Meta(description="how long the access token is good; ask for another before")
+    ]
+
+
+class SessionsEnded(Result):
+    """These sessions are over, and whatever was connected with them is closed."""
+
+    ended: Annotated[U32, Meta(description="how many; your own lives on unless you ended it")]
+
+
+class AccountSession(Result):
+    """Somewhere you are signed in."""
+
+    session_id: SessionId
+    client: Annotated[str, Meta(description="the program that signed in, as far as it said")]
+    address: Annotated[str, Meta(description="where it signed in from")]
+    created_ms: Annotated[U64, Meta(description="when, in milliseconds since 1970")]
+    used_ms: Annotated[U64, Meta(description="when it was last heard of, likewise")]
+    expires_ms: Annotated[U64, Meta(description="when it ends if it is not used, likewise")]
+    current: Annotated[bool, Meta(description="the one you ask from")]
+
+
+class SessionsFound(Result):
+    """Your sessions."""
+
+    sessions: Annotated[list[AccountSession], Meta(description="the newest first; at most 32")]
+
+
+class ProfileFound(Result):
+    """Who a player is; what is only for themselves is absent for others."""
+
+    player_id: PlayerId
+    name: Name
+    look: Look
+    role: Role
+    bio: Bio
+    online: bool
+    email: Annotated[Email | None, Meta(description="your own; empty where there is none")] = None
+    email_verified: Annotated[bool | None, Meta(description="whether you gave the code sent there")] = None
+
+
 class Moderated(Result):
     """It is done, and stored with who did it."""
 
@@ -511,14 +587,14 @@ class Hello(ClientMessage, tag=1):
     client: Annotated[str, Meta(max_length=64, description="name and version of the program")]
     token: Annotated[Token | None, Meta(description="a signed access token")] = None
     resume: Annotated[Token | None, Meta(description="ticket of an earlier `welcome` or `closing`")] = None
-    rule = Rule(State.NEW, Rate.HELLO)
+    rule = Rule(NEW, Rate.HELLO)
 
 
 class Ping(ClientMessage, tag=2):
     """Answered by `pong` at once; measures the line and keeps it alive."""
 
     nonce: Annotated[U32, Meta(description="comes back in `pong`")]
-    rule = Rule(State.PLAYING, Rate.PING)
+    rule = Rule(PLAYING, Rate.PING)
 
 
 class Move(ClientMessage, tag=3):
@@ -527,7 +603,7 @@ class Move(ClientMessage, tag=3):
     seq: Annotated[U32, Meta(description="grows with each input; comes back in `moved`")]
     dx: Direction
     dy: Direction
-    rule = Rule(State.PLAYING, Rate.MOVEMENT)
+    rule = Rule(PLAYING, Rate.MOVEMENT)
 
 
 class ChunkGet(ClientMessage, tag=4):
@@ -537,7 +613,7 @@ class ChunkGet(ClientMessage, tag=4):
     cx: ChunkIndex
     cy: ChunkIndex
     version: Annotated[U32 | None, Meta(description="absent: holds none")] = None
-    rule = Rule(State.PLAYING, Rate.CHUNK, result=ChunkResult)
+    rule = Rule(PLAYING, Rate.CHUNK, result=ChunkResult)
 
 
 class ChatSay(ClientMessage, tag=5):
@@ -549,7 +625,7 @@ class ChatSay(ClientMessage, tag=5):
     to: Annotated[U32 | None, Meta(description="player_id; for a direct line, ignored on other channels")] = (
         None
     )
-    rule = Rule(State.PLAYING, Rate.CHAT, result=Said)
+    rule = Rule(PLAYING, Rate.CHAT, result=Said)
 
 
 class PlayerFind(ClientMessage, tag=6):
@@ -557,7 +633,7 @@ class PlayerFind(ClientMessage, tag=6):
 
     request_id: RequestId
     name: Name
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=PlayerFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=PlayerFound)
 
 
 class TileEdit(ClientMessage, tag=7):
@@ -573,7 +649,7 @@ class TileEdit(ClientMessage, tag=7):
             description="packed records, see what is built",
         ),
     ]
-    rule = Rule(State.PLAYING, Rate.ACTION, result=TilesEdited)
+    rule = Rule(PLAYING, Rate.ACTION, result=TilesEdited)
 
 
 class TileUndo(ClientMessage, tag=8):
@@ -581,7 +657,7 @@ class TileUndo(ClientMessage, tag=8):
 
     request_id: RequestId
     action_id: ActionId
-    rule = Rule(State.PLAYING, Rate.ACTION, result=TilesEdited)
+    rule = Rule(PLAYING, Rate.ACTION, result=TilesEdited)
 
 
 class LandAt(ClientMessage, tag=9):
@@ -590,7 +666,7 @@ class LandAt(ClientMessage, tag=9):
     request_id: RequestId
     x: Tiles
     y: Tiles
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=ParcelFound)
 
 
 class LandIn(ClientMessage, tag=10):
@@ -602,7 +678,7 @@ class LandIn(ClientMessage, tag=10):
     width: Annotated[int, Meta(ge=1, le=LOOK_TILES_MAX, description="in whole tiles")]
     height: Annotated[int, Meta(ge=1, le=LOOK_TILES_MAX, description="in whole tiles")]
     after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=ParcelsFound)
 
 
 class LandMine(ClientMessage, tag=11):
@@ -610,7 +686,7 @@ class LandMine(ClientMessage, tag=11):
 
     request_id: RequestId
     after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=ParcelsFound)
 
 
 class LandForSale(ClientMessage, tag=12):
@@ -618,7 +694,7 @@ class LandForSale(ClientMessage, tag=12):
 
     request_id: RequestId
     skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=ParcelsFound)
 
 
 class LandQuote(ClientMessage, tag=13):
@@ -629,7 +705,7 @@ class LandQuote(ClientMessage, tag=13):
     y: TileIndex
     width: Side
     height: Side
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=Quoted)
+    rule = Rule(PLAYING, Rate.REQUEST, result=Quoted)
 
 
 class LandClaim(ClientMessage, tag=14):
@@ -641,7 +717,7 @@ class LandClaim(ClientMessage, tag=14):
     y: TileIndex
     width: Side
     height: Side
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandClaimResult)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandClaimResult)
 
 
 class LandDescribe(ClientMessage, tag=15):
@@ -652,7 +728,7 @@ class LandDescribe(ClientMessage, tag=15):
     parcel_id: ParcelId
     name: ParcelName
     description: Description
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandOpen(ClientMessage, tag=16):
@@ -663,7 +739,7 @@ class LandOpen(ClientMessage, tag=16):
     parcel_id: ParcelId
     enter: Annotated[bool, Meta(description="everybody may enter")]
     build: Annotated[bool, Meta(description="everybody may build")]
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandPermit(ClientMessage, tag=17):
@@ -674,7 +750,7 @@ class LandPermit(ClientMessage, tag=17):
     parcel_id: ParcelId
     player_id: PlayerId
     standing: Standing
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandPermits(ClientMessage, tag=18):
@@ -682,7 +758,7 @@ class LandPermits(ClientMessage, tag=18):
 
     request_id: RequestId
     parcel_id: ParcelId
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=PermitsFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=PermitsFound)
 
 
 class LandTransfer(ClientMessage, tag=19):
@@ -692,7 +768,7 @@ class LandTransfer(ClientMessage, tag=19):
     action_id: ActionId
     parcel_id: ParcelId
     to: Annotated[U32, Meta(description="player_id of whose it may be")]
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandSplit(ClientMessage, tag=20):
@@ -707,7 +783,7 @@ class LandSplit(ClientMessage, tag=20):
         bool | None,
         Meta(description="a part without open land beside it gets the smallest way through the other"),
     ] = None
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandDivided)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandDivided)
 
 
 class LandMerge(ClientMessage, tag=21):
@@ -717,7 +793,7 @@ class LandMerge(ClientMessage, tag=21):
     action_id: ActionId
     parcel_id: ParcelId
     other_id: Annotated[U32, Meta(description="parcel_id of the neighbour")]
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandAbandon(ClientMessage, tag=22):
@@ -726,7 +802,7 @@ class LandAbandon(ClientMessage, tag=22):
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandOffer(ClientMessage, tag=23):
@@ -736,7 +812,7 @@ class LandOffer(ClientMessage, tag=23):
     action_id: ActionId
     parcel_id: ParcelId
     price: Annotated[Money | None, Meta(description="nil: not for sale any more")] = None
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandBuy(ClientMessage, tag=24):
@@ -746,14 +822,14 @@ class LandBuy(ClientMessage, tag=24):
     action_id: ActionId
     parcel_id: ParcelId
     price: Money
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class Wallet(ClientMessage, tag=25):
     """How much money have I?"""
 
     request_id: RequestId
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=WalletFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=WalletFound)
 
 
 class WalletStatement(ClientMessage, tag=26):
@@ -761,7 +837,7 @@ class WalletStatement(ClientMessage, tag=26):
 
     request_id: RequestId
     before: Annotated[U64 | None, Meta(description="seq of the last of the page before")] = None
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=StatementFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=StatementFound)
 
 
 class ReceiptGet(ClientMessage, tag=27):
@@ -769,7 +845,7 @@ class ReceiptGet(ClientMessage, tag=27):
 
     request_id: RequestId
     seq: Annotated[U64, Meta(description="the entry's place in the journal")]
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=ReceiptFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=ReceiptFound)
 
 
 class LandLet(ClientMessage, tag=28):
@@ -782,7 +858,7 @@ class LandLet(ClientMessage, tag=28):
     term_ms: Annotated[Term | None, Meta(description="how long a term runs; needed with a rent")] = None
     deposit: Annotated[Money | None, Meta(description="set aside while the lease runs; nil: none")] = None
     renewable: Annotated[bool | None, Meta(description="whether terms follow each other; nil: no")] = None
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandRent(ClientMessage, tag=29):
@@ -794,7 +870,7 @@ class LandRent(ClientMessage, tag=29):
     rent: Money
     term_ms: Annotated[Term | None, Meta(description="as seen; nil: whatever it is")] = None
     deposit: Annotated[Money | None, Meta(description="as seen; nil: whatever it is")] = None
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandLeave(ClientMessage, tag=30):
@@ -803,7 +879,7 @@ class LandLeave(ClientMessage, tag=30):
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
 class LandEase(ClientMessage, tag=31):
@@ -818,7 +894,86 @@ class LandEase(ClientMessage, tag=31):
         int, Meta(ge=0, le=2 * WORLD_TILES_MAX, description="in whole tiles; 0 takes the way back")
     ]
     height: Annotated[int, Meta(ge=0, le=2 * WORLD_TILES_MAX, description="in whole tiles")]
-    rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
+
+
+class AccountRegister(ClientMessage, tag=32):
+    """Makes an account and signs in. A guest who asks in the world stays who they are, with all they have, and has an account now;
+    tickets of the guest are worth nothing then. Sent again, it signs in again.
+    """
+
+    request_id: RequestId
+    action_id: ActionId
+    name: Annotated[Name, Meta(description="to sign in with, and as others see it")]
+    email: Annotated[Email, Meta(description="for a forgotten password, once it is verified; empty: none")]
+    password: Password
+    rule = Rule(NEW_OR_PLAYING, Rate.ACCOUNT, result=SignedIn)
+
+
+class AccountLogin(ClientMessage, tag=33):
+    """Signs in. The connection stays who it is: say `hello` with the access token."""
+
+    request_id: RequestId
+    name: Name
+    password: Password
+    rule = Rule(NEW_OR_PLAYING, Rate.ACCOUNT, result=SignedIn)
+
+
+class AccountRefresh(ClientMessage, tag=34):
+    """New tokens for old: a refresh token is good once. If one comes again, the session ends, for somebody else has it."""
+
+    request_id: RequestId
+    refresh_token: Token
+    rule = Rule(NEW_OR_PLAYING, Rate.ACCOUNT, result=SignedIn)
+
+
+class AccountLogout(ClientMessage, tag=35):
+    """Ends the session one plays in, and the connection with it."""
+
+    request_id: RequestId
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=SessionsEnded)
+
+
+class AccountChangePassword(ClientMessage, tag=36):
+    """Another password; all other sessions end."""
+
+    request_id: RequestId
+    password: Annotated[Password, Meta(description="the one of now")]
+    new_password: Password
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=SessionsEnded)
+
+
+class AccountSessions(ClientMessage, tag=37):
+    """Where am I signed in?"""
+
+    request_id: RequestId
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=SessionsFound)
+
+
+class AccountRevoke(ClientMessage, tag=38):
+    """Ends a session of one's own, or all but the one one plays in."""
+
+    request_id: RequestId
+    session_id: Annotated[SessionId | None, Meta(description="nil: all others")] = None
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=SessionsEnded)
+
+
+class AccountProfile(ClientMessage, tag=39):
+    """Who is this?"""
+
+    request_id: RequestId
+    player_id: Annotated[U32 | None, Meta(description="whose; nil: one's own")] = None
+    rule = Rule(PLAYING, Rate.ACCOUNT, result=ProfileFound)
+
+
+class AccountEditProfile(ClientMessage, tag=40):
+    """Changes what others see; what is nil stays. With another name one signs in by that one from then on."""
+
+    request_id: RequestId
+    name: Annotated[Name | None, Meta(description="as others see it")] = None
+    look: Look | None = None
+    bio: Bio | None = None
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=ProfileFound)
 
 
 class ModerationMute(ClientMessage, tag=48):
@@ -831,7 +986,7 @@ class ModerationMute(ClientMessage, tag=48):
     minutes: Annotated[
         Minutes | None, Meta(description="for so long, by the clock; nil: until it is lifted")
     ] = None
-    rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
 
 
 class ModerationKick(ClientMessage, tag=49):
@@ -841,7 +996,7 @@ class ModerationKick(ClientMessage, tag=49):
     action_id: ActionId
     player_id: PlayerId
     reason: Reason
-    rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
 
 
 class ModerationBan(ClientMessage, tag=50):
@@ -855,7 +1010,7 @@ class ModerationBan(ClientMessage, tag=50):
     minutes: Annotated[
         Minutes | None, Meta(description="for so long, by the clock; nil: until it is lifted")
     ] = None
-    rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
 
 
 class ModerationLift(ClientMessage, tag=51):
@@ -866,7 +1021,7 @@ class ModerationLift(ClientMessage, tag=51):
     player_id: PlayerId
     sanction: Sanction
     reason: Reason
-    rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
 
 
 class PlayerReport(ClientMessage, tag=52):
@@ -877,7 +1032,7 @@ class PlayerReport(ClientMessage, tag=52):
     player_id: PlayerId
     offence: Offence
     text: Annotated[str, Meta(max_length=REPORT_CHARS_MAX, description="what a moderator should know")]
-    rule = Rule(State.PLAYING, Rate.MODERATION, result=PlayerReported)
+    rule = Rule(PLAYING, Rate.MODERATION, result=PlayerReported)
 
 
 class ModerationReports(ClientMessage, tag=53):
@@ -886,7 +1041,7 @@ class ModerationReports(ClientMessage, tag=53):
     request_id: RequestId
     closed: Annotated[bool, Meta(description="those that were closed instead of those that wait")]
     after: Annotated[U32 | None, Meta(description="report_id of the last of the page before")] = None
-    rule = Rule(State.PLAYING, Rate.REQUEST, Role.MODERATOR, result=ReportsFound)
+    rule = Rule(PLAYING, Rate.REQUEST, Role.MODERATOR, result=ReportsFound)
 
 
 class ModerationClose(ClientMessage, tag=54):
@@ -896,7 +1051,7 @@ class ModerationClose(ClientMessage, tag=54):
     action_id: ActionId
     report_id: U32
     note: Annotated[str, Meta(max_length=REASON_CHARS_MAX, description="what was made of it; kept with it")]
-    rule = Rule(State.PLAYING, Rate.MODERATION, Role.MODERATOR, result=ReportClosed)
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=ReportClosed)
 
 
 class PlayerBlock(ClientMessage, tag=55):
@@ -905,7 +1060,7 @@ class PlayerBlock(ClientMessage, tag=55):
     request_id: RequestId
     action_id: ActionId
     player_id: PlayerId
-    rule = Rule(State.PLAYING, Rate.MODERATION, result=BlockHeld)
+    rule = Rule(PLAYING, Rate.MODERATION, result=BlockHeld)
 
 
 class PlayerUnblock(ClientMessage, tag=56):
@@ -914,14 +1069,14 @@ class PlayerUnblock(ClientMessage, tag=56):
     request_id: RequestId
     action_id: ActionId
     player_id: PlayerId
-    rule = Rule(State.PLAYING, Rate.MODERATION, result=BlockHeld)
+    rule = Rule(PLAYING, Rate.MODERATION, result=BlockHeld)
 
 
 class PlayerBlocks(ClientMessage, tag=57):
     """Whom do I not hear?"""
 
     request_id: RequestId
-    rule = Rule(State.PLAYING, Rate.REQUEST, result=BlocksFound)
+    rule = Rule(PLAYING, Rate.REQUEST, result=BlocksFound)
 
 
 # --- from the server ---------------------------------------------------------------------------------------
@@ -996,7 +1151,7 @@ class Appeared(ServerMessage, tag=70):
 
     player_id: PlayerId
     name: Name
-    look: Annotated[U32, Meta(description="32 bits that a client turns into an appearance")]
+    look: Look
 
 
 class ChatSaid(ServerMessage, tag=71):
@@ -1164,6 +1319,15 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     LandRent,
     LandLeave,
     LandEase,
+    AccountRegister,
+    AccountLogin,
+    AccountRefresh,
+    AccountLogout,
+    AccountChangePassword,
+    AccountSessions,
+    AccountRevoke,
+    AccountProfile,
+    AccountEditProfile,
     ModerationMute,
     ModerationKick,
     ModerationBan,
@@ -1211,9 +1375,10 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     MuteChanged,
     RoleChanged,
 )
-# What becomes an entry of the journal. What moderators do is stored, too, but is no part of the world (server/moderation.py).
+ACCOUNT_MESSAGES = tuple(message for message in CLIENT_MESSAGES if message.rule.rate is Rate.ACCOUNT)
+# What goes through the journal. Accounts and moderation do not: a person must be able to go, and the journal is for ever.
 DURABLE_MESSAGES = tuple(
     message
     for message in CLIENT_MESSAGES
-    if "action_id" in message.__struct_fields__ and message not in MODERATION_MESSAGES
+    if "action_id" in message.__struct_fields__ and message not in (*ACCOUNT_MESSAGES, *MODERATION_MESSAGES)
 )

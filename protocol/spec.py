@@ -51,6 +51,7 @@ SHAPES: tuple[type[msgspec.Struct], ...] = (
     messages.Way,
     messages.Permit,
     messages.Posting,
+    messages.AccountSession,
 )
 
 _RECORD_TYPES = {"<u4": "u32", "<u2": "u16", "|u1": "u8", "<i4": "i32"}
@@ -131,7 +132,11 @@ def _message(message: type[msgspec.Struct], direction: str) -> dict[str, Any]:
     }
     if issubclass(message, ClientMessage):
         rule = message.rule
-        row |= {"state": rule.state.value, "role": rule.role.value, "rate": rule.rate.value}
+        row |= {
+            "states": [state.value for state in messages.State if state in rule.states],
+            "role": rule.role.value,
+            "rate": rule.rate.value,
+        }
         if rule.result is not None:
             row["result"] = _fields(rule.result)
     return row

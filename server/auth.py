@@ -2,10 +2,12 @@
 
 Both are JWTs with one pinned algorithm (HS256), told apart by `typ`; a token for one purpose is worth nothing for another.
 
-    access   signed offline by `landworld token` (or, later, by a login); `sub` is the name, which is the player
+    access   signed offline by `landworld token`: `sub` is the name, which is the player, and the role is given with it, up or down.
+             Or made by a login: `sub` is the player_id and `sid` the session, which must not have ended; the role is the row's
+    refresh  makes new tokens of a session, once: `gen` counts them (server/accounts.py)
     resume   given out with every `welcome`; `sub` is the player's key. While the player still stands in the world it goes
              on there; afterwards it signs the same player in again, which is how a guest is the same guest tomorrow.
-             It says nothing of a role: that is the player's row's, and only access tokens change it, up or down
+             It says nothing of a role, and of an account's connection it is worth nothing once the session, its `sid`, has ended
 
 They are signed with the current key of a ring (persistence/keyring.py), and `kid` in the header names it. Nothing of a token is
 believed, or even parsed, before its signature is seen to be right: the header must be, letter by letter, one that this server writes
@@ -16,18 +18,23 @@ may run in the loop.
 import base64
 import json
 import re
+import secrets
 import time
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 import jwt
 
 from persistence.keyring import Ring
+from persistence.store import account_key
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
 
 ALGORITHM = "HS256"
 ISSUER = "landworld"
 DAY_S = 86_400
+GENERATION_MAX = 2**62
 # Three parts of base64url without padding, the last exactly 32 bytes in the one way to write them: no two texts are the same token.
 SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 CLAIMS: dict[str, type] = {
@@ -51,11 +58,15 @@ class BadToken(Exception):  # noqa: N818 (an answer to a client, not a fault of 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token or ticket speaks for: the key of the players' table, and what a new row of it would hold."""
+    """Who a token or ticket speaks for: the key of the players' table, and what a new row of it would hold.
+
+    Where there is a session, that alone says who it is.
+    """
 
     key: str
     name: str
-    role: Role | None  # None for a ticket: whatever the player's row says
+    role: Role | None  # None: whatever the player's row says
+    session_id: UUID | None = None
 
 
 def check_name(name: str) -> str:
@@ -95,25 +106,46 @@ class Signer:
     def resume(self, identity: Identity, now_s: float, days: float) -> str:
         """A ticket with which the same player goes on."""
         claims = {"sub": identity.key, "name": identity.name}
+        if identity.session_id is not None:
+            claims["sid"] = identity.session_id.hex
         return self._sign("resume", claims, now_s, days)
 
-    def read_access(self, token: str) -> tuple[str, Role]:
-        """The name and role of an access token. Raises BadToken."""
+    def session(
+        self, player_id: int, session_id: UUID, generation: int, now_s: float, access_s: float, days: float
+    ) -> tuple[str, str]:
+        """An access token and the refresh token of a session's generation."""
+        claims = {"sub": str(player_id), "sid": session_id.hex, "jti": secrets.token_hex(8)}
+        access = self._sign("access", claims, now_s, access_s / DAY_S)
+        return access, self._sign("refresh", {**claims, "gen": generation}, now_s, days)
+
+    def read_access(self, token: str) -> Identity:
+        """Who an access token speaks for. Raises BadToken."""
         claims = self._check("access", token)
         try:
-            return check_name(str(claims["sub"])), Role(str(claims.get("role")))
+            if "sid" in claims:
+                return Identity("", "", None, _session_of(claims))
+            name = check_name(str(claims["sub"]))
+            return Identity(account_key(name), name, Role(str(claims.get("role"))))
         except ValueError as error:
             raise BadToken(f"The token is not usable: {error}.") from None
+
+    def read_refresh(self, token: str) -> tuple[UUID, int]:
+        """The session and the generation of a refresh token. Raises BadToken."""
+        claims = self._check("refresh", token)
+        session_id, generation = _session_of(claims), claims.get("gen")
+        if session_id is None or type(generation) is not int or not 0 < generation < GENERATION_MAX:
+            raise BadToken("The token is not usable; sign in again.")
+        return session_id, generation
 
     def read_resume(self, ticket: str) -> Identity:
         """Who a resume ticket speaks for. Raises BadToken."""
         claims = self._check("resume", ticket)
         try:
-            return Identity(str(claims["sub"]), str(claims["name"]), None)
+            return Identity(str(claims["sub"]), str(claims["name"]), None, _session_of(claims))
         except KeyError:
             raise BadToken("The ticket is not usable; sign in again.") from None
 
-    def _sign(self, kind: str, claims: dict[str, str], now_s: float, days: float) -> str:
+    def _sign(self, kind: str, claims: Mapping[str, str | int], now_s: float, days: float) -> str:
         now = int(now_s)
         stamps = {"iss": ISSUER, "aud": kind, "typ": kind, "iat": now, "exp": now + int(days * DAY_S)}
         key = self._ring.current(int(now_s * 1_000))
@@ -147,6 +179,16 @@ class Signer:
         if claims["typ"] != kind:
             raise BadToken("The token is for another purpose; sign in again.")
         return claims
+
+
+def _session_of(claims: dict[str, object]) -> UUID | None:
+    """The session that a token belongs to, if it belongs to one. Raises BadToken."""
+    if "sid" not in claims:
+        return None
+    try:
+        return UUID(hex=str(claims["sid"]))
+    except ValueError:
+        raise BadToken("The token is not usable; sign in again.") from None
 
 
 def _header(kid: str | None) -> str:

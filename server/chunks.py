@@ -88,7 +88,7 @@ class Chunks:
         self._near: OrderedDict[int, None] = OrderedDict()
         self._ahead: OrderedDict[int, None] = OrderedDict()
         self._work = asyncio.Event()
-        self.thread = ThreadPoolExecutor(1, "terrain", _lowest_priority)
+        self.thread = ThreadPoolExecutor(1, "terrain", lowest_priority)
         self._task: asyncio.Task[None] | None = None
         self.spawn_places = SpawnPlaces(terrain, kind_at, SystemRandom())
 
@@ -272,7 +272,7 @@ def _exists(key: int) -> bool:
     return -CHUNKS_MAX <= cx < CHUNKS_MAX and -CHUNKS_MAX <= cy < CHUNKS_MAX
 
 
-def _lowest_priority() -> None:
+def lowest_priority() -> None:
     """On Linux a thread has a niceness of its own: making ground gives way to the tick even on one core."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE_LOWEST)

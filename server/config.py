@@ -209,7 +209,7 @@ class RateConfig(Section):
 
 
 class RatesConfig(Section):
-    """Messages that one client may send, by class; over it they are refused with RATE_LIMITED."""
+    """Messages that one player may send, by class, over however many connections; over it they are refused with RATE_LIMITED."""
 
     movement: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=30, burst=60)
     """Changes of direction."""
@@ -221,6 +221,8 @@ class RatesConfig(Section):
     """Chunks of ground asked for."""
     action: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=20, burst=60)
     """What is stored: land, money, building."""
+    account: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
+    """Accounts: signing in, passwords, sessions, profiles."""
     moderation: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
     """Reports, blocks, and what moderators do."""
     ping: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=5, burst=10)
@@ -240,6 +242,20 @@ class LimitsConfig(Section):
     """Attempts to sign in from one address, whoever makes them; over it they are refused with RATE_LIMITED.
     The burst is one of everybody who comes back at once.
     """
+    connects_per_address: Annotated[RateConfig, span("connections a second")] = RateConfig(
+        per_s=1_000, burst=8_192
+    )
+    """New connections from one address, whatever becomes of them; over it they are answered 429."""
+    requests_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=5_000, burst=40_000
+    )
+    """Questions, talk and what else is asked from one address, by all who play there; over it they are refused with
+    RATE_LIMITED. Each player has limits.rates besides, which to come back does not refill.
+    """
+    actions_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=2_000, burst=20_000
+    )
+    """The same for what is stored: land, money, building."""
     handshake_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
     """From connecting to the end of the WebSocket handshake."""
     hello_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
@@ -292,6 +308,35 @@ class SessionConfig(Section):
     """
     token_days: Annotated[float, span("days", TOKEN_DAYS_MIN, TOKEN_DAYS_MAX)] = 30.0
     """How long a token of `landworld token` is good by default."""
+
+
+class AccountsConfig(Section):
+    """Passwords and sessions."""
+
+    access_s: Annotated[int, span("seconds", 60, 86_400)] = 3_600
+    """How long an access token lets its holder come in; a refresh token makes another."""
+    refresh_days: Annotated[float, span("days", 0.01, 365)] = 7.0
+    """A session that was not refreshed for so long is over."""
+    failures_max: Annotated[int, span("tries", 1, 1_000)] = 5
+    """So many wrong passwords lock a name."""
+    lock_s: Annotated[float, span("seconds", 1, 86_400)] = 900.0
+    """For so long. Who is signed in is not touched by it."""
+    failures_per_address: Annotated[RateConfig, span("tries a second")] = RateConfig(per_s=0.5, burst=60)
+    """Wrong passwords from one address, for whatever names; over it RATE_LIMITED. A right one costs nothing."""
+    requests_max: Annotated[int, span("requests", 1, 65_536)] = 512
+    """Requests about accounts that are being worked at, of everybody; over it they are refused with RATE_LIMITED."""
+    requests_per_address_max: Annotated[int, span("requests", 1, 65_536)] = 64
+    """And of one address."""
+    hash_threads: Annotated[int, span("threads", 1, 64)] = 2
+    """Passwords hashed at once, at the lowest priority."""
+    argon2_passes: Annotated[int, span("passes", 1, 100)] = 1
+    """Argon2id: passes over the memory. This and the next two are what OWASP names first; hashes made with others
+    are made anew when their owner signs in.
+    """
+    argon2_memory_kib: Annotated[int, span("KiB", 8, 4_194_304)] = 47_104
+    """Argon2id: memory for each hash that is being made."""
+    argon2_lanes: Annotated[int, span("lanes", 1, 64)] = 1
+    """Argon2id: lanes, each a thread more while a hash is made."""
 
 
 class ChatConfig(Section):
@@ -426,6 +471,7 @@ class Config(Section):
     interest: InterestConfig = InterestConfig()
     limits: LimitsConfig = LimitsConfig()
     session: SessionConfig = SessionConfig()
+    accounts: AccountsConfig = AccountsConfig()
     chat: ChatConfig = ChatConfig()
     moderation: ModerationConfig = ModerationConfig()
     land: LandConfig = LandConfig()
@@ -521,6 +567,18 @@ RELATIONS = (
         "limits.rates.chunk.burst",
         lambda c: c.limits.rates.chunk.burst < c.limits.chunk_queue_max,
         "the burst of one client must not fill the queue that all share",
+    ),
+    Relation(
+        "accounts.requests_per_address_max",
+        "accounts.requests_max",
+        lambda c: c.accounts.requests_per_address_max < c.accounts.requests_max,
+        "the requests of one address must leave room for those of others",
+    ),
+    Relation(
+        "accounts.argon2_lanes",
+        "accounts.argon2_memory_kib",
+        lambda c: 8 * c.accounts.argon2_lanes <= c.accounts.argon2_memory_kib,
+        "each lane of Argon2id needs 8 KiB",
     ),
     Relation(
         "chat.text_chars_max",

@@ -24,6 +24,7 @@ from websockets.typing import Subprotocol
 from protocol import codec
 from protocol.errors import CloseCode, ProtocolError, Refusal, RefusalCode
 from protocol.messages import (
+    ACCOUNT_MESSAGES,
     CLIENT_MESSAGES,
     DURABLE_MESSAGES,
     MODERATION_MESSAGES,
@@ -48,7 +49,7 @@ from server.auth import Identity
 from server.framing import Border, small_message
 from server.origins import SAME_HOST
 from server.outbox import Outbox, frame
-from server.seam import TRY_AGAIN, Acting, Asking, Finding, Moderating, Saying, SignIn
+from server.seam import TRY_AGAIN, Accounting, Acting, Asking, Finding, Moderating, Saying, SignIn
 from server.session import Session
 from server.words import BAD_WORDS
 from world.commands import Say
@@ -373,6 +374,9 @@ class Connection(asyncio.Protocol):
             case Hello():
                 self.session.joining()
                 self._gate.up(SignIn(number, message))
+            case _ if isinstance(message, ACCOUNT_MESSAGES):
+                self.turns = 0  # who is signing in has something to say
+                self._gate.up(Accounting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _ if isinstance(message, MODERATION_MESSAGES):
                 self._gate.up(Moderating(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _ if isinstance(message, DURABLE_MESSAGES):

@@ -34,6 +34,7 @@ from server.seam import (
     Admitted,
     AnyDown,
     AnyUp,
+    Charged,
     CloseAll,
     Closed,
     Cut,
@@ -142,7 +143,7 @@ class Gate:
     def ending(self, connection: Connection) -> None:
         """Nothing more is to be written to this connection, or heard from it; its player may stay, or be played by a newer one."""
         self._unwatch(connection)
-        self.up(Ending(connection.session.number))
+        self.up(Ending(connection.session.number, connection.session.spent(self.now_s())))
 
     def closed(self, connection: Connection, code: int, for_good: bool) -> None:
         """A socket is gone."""
@@ -153,7 +154,7 @@ class Gate:
         self._unwatch(connection)
         if self.players.get(player_id) is connection:
             del self.players[player_id]
-        self.up(Closed(number, for_good))
+        self.up(Closed(number, for_good, connection.session.spent(self.now_s())))
         log.debug("connection_closed", address=connection.address, player_id=player_id, code=code)
 
     def _unwatch(self, connection: Connection) -> None:
@@ -180,9 +181,14 @@ class Gate:
     def _enter(self, message: Entering) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
-            connection.identity = Identity(message.key, message.name, None)
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
             connection.session.player_id = message.player_id
             self.players[message.player_id] = connection
+
+    def _charge(self, message: Charged) -> None:
+        connection = self._connections.get(message.number)
+        if connection is not None:
+            connection.session.charge(message.spent, self.now_s())
 
     def _turn_away(self, message: TurnedAway) -> None:
         connection = self._connections.get(message.number)
@@ -201,8 +207,8 @@ class Gate:
     def _know(self, message: Known) -> None:
         connection = self._connections.get(message.number)
         if connection is not None:
-            connection.identity = Identity(message.key, message.name, None)
-            connection.session.role = message.role
+            connection.identity = Identity(message.key, message.name, None, message.session_id)
+            connection.session.become(message.role)
 
     def _expel(self, message: Expelled) -> None:
         connection = self._connections.get(message.number)
@@ -217,6 +223,8 @@ class Gate:
         connection = self._connections.get(message.number)
         if connection is not None:
             connection.send_framed(frame(message.message))
+            if connection.session.state is not State.PLAYING:
+                connection.outbox.flush()  # no tick does it
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -362,16 +370,17 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Admitted: Gate._admit,
     Rejected: Gate._reject,
     Entering: Gate._enter,
+    Charged: Gate._charge,
     TurnedAway: Gate._turn_away,
     Replaced: Gate._replace,
+    Known: Gate._know,
+    Expelled: Gate._expel,
     Rekeyed: Gate._rekey,
     Told: Gate._tell,
     Made: Gate._made,
     CloseAll: Gate._close_all,
     Cut: Gate._cut,
     Whole: Gate._begin,
-    Known: Gate._know,
-    Expelled: Gate._expel,
 }
 
 

@@ -4,7 +4,8 @@ There is one hub and, for each connection side (gate.py), a `Line` to it. What a
 the directory, the builder or the maker of ground, or handed to the world's inbox; the tick's frame goes to all lines alike.
 
     address -> connections   bounded per address (of IPv6: per /64) and in all
-    address -> hellos        a bucket for each; WORLD_FULL counts who is in the world, connected or not
+    address -> what costs    buckets for new connections, hellos, requests and actions; WORLD_FULL counts who is in the world
+    player_id -> debts       what was missing in the buckets of their last connection, for the next one
     player_id -> caller      one live connection a player; the newer wins and the older is told why
     talk to the whole world  one bucket for all
 
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -25,7 +27,18 @@ from persistence.keyring import Key
 from persistence.moderation import Actor, Subject
 from protocol import codec
 from protocol.errors import CloseCode, Refusal, RefusalCode
-from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Result, Role, RoleChanged, ServerMessage
+from protocol.messages import (
+    ChatChannel,
+    Ok,
+    PlayerFound,
+    ProfileFound,
+    Refused,
+    Result,
+    Role,
+    RoleChanged,
+    ServerMessage,
+)
+from server.accounts import Accounts, Asker, Became, Done
 from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
@@ -39,11 +52,13 @@ from server.seam import (
     HTTP_TOO_MANY,
     RESTART_RETRY_MS,
     TRY_AGAIN,
+    Accounting,
     Acting,
     Admitted,
     AnyDown,
     AnyUp,
     Asking,
+    Charged,
     CloseAll,
     Closed,
     Cut,
@@ -66,7 +81,7 @@ from server.seam import (
     TurnedAway,
     Wanted,
 )
-from server.session import ROLES, Bucket, Buckets
+from server.session import ROLES, Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
 from world.commands import STEER, Become, Detach, Inbox, Join, Leave, SetBlocked, Steers
@@ -74,6 +89,8 @@ from world.commands import STEER, Become, Detach, Inbox, Join, Leave, SetBlocked
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
 BUSY = Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000)
+NO_ACCOUNTS = Refusal(RefusalCode.UNAVAILABLE, "This server has no accounts.")
+ENDED = "The session that you signed in with has ended; sign in again."
 CLOSING = Refusal(RefusalCode.UNAVAILABLE, "The server is closing.", RESTART_RETRY_MS)
 
 
@@ -104,10 +121,12 @@ class Caller:
     address: str
     network: str  # that it is counted under
     player_id: int = 0
-    key: str = ""
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+    client: str = ""  # the program, as it said in its hello
+    key: str = ""  # of the player
+    session_id: UUID | None = None  # that was signed in with, if it was an account's
 
     @property
     def rank(self) -> int:
@@ -137,6 +156,7 @@ class Hub:
         self.questions = questions
         self.moderation = moderation
         moderation.effects = self
+        self.accounts: Accounts | None = None  # a world that is only simulated has none
         self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
@@ -150,7 +170,16 @@ class Hub:
         self._callers: dict[int, Caller] = {}
         self._networks: Counter[str] = Counter()
         self._proxies = Proxies(config.server.trusted_proxies)
-        self._hellos = Buckets(config.limits.hellos_per_address, config.limits.connections_max)
+        self._debts = Debts(config.limits.rates, config.limits.connections_max)
+        self._connects, self._hellos, self._requests, self._doings = (
+            Buckets(rate, config.limits.connections_max)  # by address
+            for rate in (
+                config.limits.connects_per_address,
+                config.limits.hellos_per_address,
+                config.limits.requests_per_address,
+                config.limits.actions_per_address,
+            )
+        )
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
         # Who is in the world, or will be with the next tick; a line may be lost.
         self._bodies: set[int] = set()
@@ -217,11 +246,12 @@ class Hub:
 
     def _admit(self, caller: Caller) -> None:
         """A proxy may have any number; whom they are for comes with the handshake."""
-        over = self._networks[caller.network] > self._limits.connections_per_address
-        if over and not self._proxies.holds(caller.address):
-            caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
-        else:
-            caller.line.send(Admitted(caller.number))
+        if not self._proxies.holds(caller.address):
+            over = self._networks[caller.network] > self._limits.connections_per_address
+            if over or self._connects.take(caller.network, self.now_s()):
+                caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
+                return
+        caller.line.send(Admitted(caller.number))
 
     def _forget_network(self, network: str) -> None:
         self._networks[network] -= 1
@@ -230,11 +260,24 @@ class Hub:
 
     def _ending(self, line: Line, message: Ending) -> None:
         caller = self._callers[message.number]
+        self._settle(caller, message.spent)
         caller.ending = True
         line.heard_last_of(caller)
 
     def _closed(self, line: Line, message: Closed) -> None:
-        self._lose(self._callers[message.number], message.for_good)
+        caller = self._callers[message.number]
+        self._settle(caller, message.spent)
+        self._lose(caller, message.for_good)
+
+    def _settle(self, caller: Caller, spent: Spent) -> None:
+        """What a connection that ends has spent is charged to the one in its place, or kept for the next."""
+        if not caller.player_id or caller.ending:
+            return
+        newer = self.players.get(caller.player_id, caller)
+        if newer is caller:
+            self._debts.put(caller.player_id, spent, self.now_s())
+        elif spent:
+            newer.line.send(Charged(newer.number, spent))
 
     def _lose(self, caller: Caller, for_good: bool) -> None:
         """A connection is no more."""
@@ -261,6 +304,7 @@ class Hub:
             if wait_ms:
                 text = "Many are coming in from your address just now; try again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
+            caller.client = message.hello.client
             self.directory.sign_in(message.hello, lambda outcome: self._entered(caller, outcome))
         except Refusal as refusal:
             self._turn_away(caller, refusal)
@@ -275,7 +319,9 @@ class Hub:
         row = outcome.row
         role, blocked = self.moderation.as_of_now(row.player_id, row.role, outcome.blocked)
         barred = self.moderation.bars(row.player_id, caller.address, role)
-        if barred is not None:
+        if self.accounts is not None and self.accounts.lapsed(row.key, outcome.session_id):
+            self._turn_away(caller, Refusal(RefusalCode.BAD_TOKEN, ENDED))
+        elif barred is not None:
             self._turn_away(caller, barred)
         elif row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
             full = Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
@@ -283,20 +329,24 @@ class Hub:
         elif not self.inbox.put(Join(row.player_id, row.name, role, row.look, outcome.x, outcome.y, blocked)):
             self._turn_away(caller, BUSY)
         else:
-            caller.role = role
-            self._enter(caller, row.player_id, row.key, row.name)
+            caller.role, caller.key, caller.name = role, row.key, row.name
+            caller.session_id = outcome.session_id
+            self._enter(caller, row.player_id)
 
-    def _enter(self, caller: Caller, player_id: int, key: str, name: str) -> None:
+    def _enter(self, caller: Caller, player_id: int) -> None:
         """A player comes into the world, in place of an older connection of theirs."""
         older = self.players.get(player_id)
         if older is not None:
             self._outdate(older)
             older.line.send(Replaced(older.number))
-        caller.player_id, caller.key, caller.name = player_id, key, name
+        caller.player_id = player_id
         self.moderation.entered(player_id, caller.address)
         self.players[player_id] = caller
         self._bodies.add(player_id)
-        caller.line.send(Entering(caller.number, player_id, key, name))
+        caller.line.send(Entering(caller.number, player_id, caller.key, caller.name, caller.session_id))
+        spent = self._debts.take(player_id, self.now_s())
+        if spent:
+            caller.line.send(Charged(caller.number, spent))
 
     def _outdate(self, caller: Caller) -> None:
         """What this connection still has on its way is not obeyed."""
@@ -305,6 +355,74 @@ class Hub:
 
     def _turn_away(self, caller: Caller, refusal: Refusal) -> None:
         caller.line.send(TurnedAway(caller.number, refusal.code, refusal.message, refusal.retry_after_ms))
+
+    # --- accounts --------------------------------------------------------------------------------------------------------------
+
+    def _account(self, _: Line, message: Accounting) -> None:
+        caller, request = self._callers[message.number], message.request
+        if caller.ending:
+            return
+        asker = Asker(
+            caller.number,
+            caller.address,
+            caller.network,
+            caller.client,
+            caller.player_id,
+            caller.key,
+            caller.role,
+            caller.session_id,
+        )
+        try:
+            if self.accounts is None:
+                raise NO_ACCOUNTS
+            if not self._open:
+                raise CLOSING
+            self.accounts.ask(asker, request, lambda done: self._accounted(caller, request.request_id, done))
+        except Refusal as refusal:
+            self._answer(caller, request.request_id, refusal)
+
+    def _accounted(self, caller: Caller, request_id: int, done: Done) -> None:
+        """What was done is in the database: now the connections follow. The asker may be gone by now."""
+        if done.became is not None:
+            self._become(caller, done.became)
+        if isinstance(done.answer, ProfileFound):
+            done.answer.online = self._shown_online(done.answer.player_id, caller)
+        if caller.number in self._callers:
+            self._answer(caller, request_id, done.answer)
+        if done.ended:
+            self.end_sessions(set(done.ended))
+
+    def _become(self, caller: Caller, became: Became) -> None:
+        """A player has another name, role or look; a guest has an account now."""
+        role = became.role
+        self.inbox.put_always([Become(became.player_id, became.name, role, became.look)])
+        playing = self.players.get(became.player_id)
+        if playing is None:
+            return
+        if playing is not caller and playing.session_id is None and playing.key != became.key:
+            self.expel(playing, CloseCode.REVOKED, ENDED)  # it came with the ticket of the guest meanwhile
+            return
+        playing.key, playing.name, playing.role = became.key, became.name, role
+        if playing is caller and became.session_id is not None:
+            playing.session_id = became.session_id
+        playing.line.send(Known(playing.number, playing.key, playing.name, role, playing.session_id))
+
+    def end_sessions(self, ended: set[UUID]) -> None:
+        """Closes whatever is connected with one of these sessions."""
+        for caller in list(self._callers.values()):
+            if caller.session_id in ended:
+                self.expel(caller, CloseCode.REVOKED, ENDED)
+
+    def expel(self, caller: Caller, code: CloseCode, text: str, retry_after_ms: int | None = None) -> None:
+        """Closes a connection, with a word. Its player is gone from the world at once."""
+        player_id = caller.player_id
+        if self.players.get(player_id) is caller:
+            del self.players[player_id]
+            self._bodies.discard(player_id)
+            self.inbox.put_always([Leave(player_id)])
+            self._outdate(caller)
+        caller.ending = True  # what it still asks for is not done
+        caller.line.send(Expelled(caller.number, code, text, retry_after_ms))
 
     # --- what players want -----------------------------------------------------------------------------------------------------
 
@@ -328,6 +446,8 @@ class Hub:
         if muted is not None:
             self._answer(caller, say.request_id, muted)
             return
+        if self._over_rate(caller, self._requests, say.request_id):
+            return
         wait_ms = 0
         if say.channel == ChatChannel.WORLD:
             wait_ms = self._world_talk.take(self.now_s())
@@ -339,11 +459,12 @@ class Hub:
 
     def _find(self, _: Line, message: Finding) -> None:
         caller, request = self._callers[message.number], message.request
+        if self._over_rate(caller, self._requests, request.request_id):
+            return
 
         def found(answer: PlayerFound | Refusal) -> None:
             if isinstance(answer, PlayerFound):
-                here = answer.player_id in self.players
-                answer.online = here and not self.moderation.hides(answer.player_id, caller.player_id)
+                answer.online = self._shown_online(answer.player_id, caller)
             self._answer(caller, request.request_id, answer)
 
         try:
@@ -351,8 +472,14 @@ class Hub:
         except Refusal as refusal:
             self._answer(caller, request.request_id, refusal)
 
+    def _shown_online(self, player_id: int, asker: Caller) -> bool:
+        """Whether somebody is here, as far as another may know: whom they have blocked may not."""
+        return player_id in self.players and not self.moderation.hides(player_id, asker.player_id)
+
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
+        if caller.ending or self._over_rate(caller, self._doings, request.request_id):
+            return
 
         def answer(outcome: Ok | Refusal) -> None:
             self._answer(caller, request.request_id, outcome)
@@ -364,6 +491,8 @@ class Hub:
 
     def _ask(self, _: Line, message: Asking) -> None:
         caller, request = self._callers[message.number], message.request
+        if self._over_rate(caller, self._requests, request.request_id):
+            return
 
         def answer(outcome: object, seq: int) -> Later | None:
             if not seq:
@@ -391,6 +520,14 @@ class Hub:
         except Refusal as refusal:
             answer(refusal)
 
+    def _over_rate(self, caller: Caller, buckets: Buckets, request_id: int) -> bool:
+        """Whether more comes from their address than may; then it is refused. No sign of flooding: others there may have asked it."""
+        wait_ms = buckets.take(caller.network, self.now_s())
+        if wait_ms:
+            text = "Much is asked from your address just now; try again in a moment."
+            self._answer(caller, request_id, Refusal(RefusalCode.RATE_LIMITED, text, wait_ms))
+        return bool(wait_ms)
+
     def _want(self, line: Line, message: Wanted) -> None:
         key = message.key
         if not self.chunks.get(key, lambda framed: line.send(Made(key, framed))):
@@ -411,22 +548,20 @@ class Hub:
         """Whether somebody is in the world, with a line or without."""
         return player_id in self._bodies
 
-    def expel(self, player_id: int, code: CloseCode, text: str) -> None:
+    def send_away(self, player_id: int, code: CloseCode, text: str) -> None:
         """Closes a player's connection with a word, and takes them out of the world at once."""
-        if player_id not in self._bodies:
-            return
-        self._bodies.discard(player_id)
-        self.inbox.put_always([Leave(player_id)])
-        caller = self.players.pop(player_id, None)
+        caller = self.players.get(player_id)
         if caller is not None:
-            self._outdate(caller)
-            caller.line.send(Expelled(caller.number, code, text))
+            self.expel(caller, code, text)
+        elif player_id in self._bodies:  # their line was lost
+            self._bodies.discard(player_id)
+            self.inbox.put_always([Leave(player_id)])
 
-    def expel_network(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
+    def send_network_away(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
         """The same for whoever is connected from there, but for these roles."""
-        for player_id, caller in list(self.players.items()):
+        for caller in list(self.players.values()):
             if caller.network == network and caller.role not in spared:
-                self.expel(player_id, code, text)
+                self.expel(caller, code, text)
 
     def tell(self, player_id: int, message: ServerMessage) -> None:
         """A message for a player, if they are connected."""
@@ -440,7 +575,7 @@ class Hub:
         if caller is not None and caller.role is not role:
             caller.role = role
             self.inbox.put_always([Become(subject.player_id, subject.name, role, subject.look)])
-            caller.line.send(Known(caller.number, caller.key, caller.name, role, None))
+            caller.line.send(Known(caller.number, caller.key, caller.name, role, caller.session_id))
             self.tell(subject.player_id, RoleChanged(role))
 
     def deafen(self, command: SetBlocked) -> None:
@@ -460,6 +595,8 @@ class Hub:
         if tick_frame.tick % (FORGET_GUESTS_S * self.config.world.tick_hz) == 0:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
             self.moderation.forget()
+            if self.accounts is not None:
+                self.accounts.forget_ended()
 
     def _bring_up_to_date(self, arrival: Arrival) -> None:
         """What moderators did since they asked to come in, and what holds for them."""
@@ -504,6 +641,7 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     Finding: Hub._find,
     Acting: Hub._act,
     Asking: Hub._ask,
+    Accounting: Hub._account,
     Moderating: Hub._moderate,
     Wanted: Hub._want,
 }

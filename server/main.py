@@ -27,6 +27,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from persistence.accounts import AccountStore
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
@@ -36,6 +37,7 @@ from persistence.reseal import keys_in_use
 from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
+from server.accounts import Accounts
 from server.actions import Actions
 from server.auth import Signer
 from server.chunks import Chunks
@@ -201,6 +203,7 @@ class Server:
             log.error("private_values_lost", advice=lost)
         signer = Signer(keeper.keys.signing)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
+        account_rows = AccountStore(store, sealer, row.epoch)
         directory = Directory(
             store,
             flusher,
@@ -210,6 +213,7 @@ class Server:
             config.world.spawn_radius,
             config.server.guests_allowed,
             config.limits.sign_in_queue_max,
+            account_rows,
         )
         survey = Survey(chunks.terrain, chunks.thread)
         words = None if config.chat.words == "off" else words_of(config.chat.words_file)
@@ -227,6 +231,9 @@ class Server:
         )
         await moderation.recall()
         hub = Hub(config, inbox, chunks, directory, actions, questions, moderation, self.counts)
+        accounts = hub.accounts = Accounts(
+            config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken, words
+        )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
@@ -234,7 +241,7 @@ class Server:
         for task in works:
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts)
         signing = list(keeper.keys.signing.keys)
         premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:
@@ -346,8 +353,13 @@ class Server:
         self._left_s(0)  # the time runs
         say("Stopping: telling clients, saving the world ...")
         world.hub.close_all("The server restarts; your client comes back by itself.")
-        hub = world.hub
-        for stop in (hub.directory.stop, hub.actions.stop, hub.questions.stop, hub.moderation.stop):
+        for stop in (
+            world.accounts.stop,
+            world.hub.directory.stop,
+            world.hub.actions.stop,
+            world.hub.questions.stop,
+            world.hub.moderation.stop,
+        ):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
         if not world.hub.actions.books.balance(world.state):

@@ -113,10 +113,10 @@ class Effects(Protocol):
     def is_here(self, player_id: int) -> bool:
         """Whether somebody is in the world."""
 
-    def expel(self, player_id: int, code: CloseCode, text: str) -> None:
+    def send_away(self, player_id: int, code: CloseCode, text: str) -> None:
         """Closes a player's connection with a word, and takes them out of the world."""
 
-    def expel_network(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
+    def send_network_away(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
         """The same for whoever is connected from there, but for these roles."""
 
     def tell(self, player_id: int, message: ServerMessage) -> None:
@@ -374,9 +374,9 @@ class Moderation:
             self.effects.tell(player_id, self.mute_of(player_id) or MuteChanged(False, ""))
         self.effects.give_role(subject)
         if (ban := self._bans.get(player_id)) is not None:
-            self.effects.expel(player_id, CloseCode.BANNED, _banned(ban))
+            self.effects.send_away(player_id, CloseCode.BANNED, _banned(ban))
         if (ban := self._address_bans.get(player_id)) is not None and ban.address:
-            self.effects.expel_network(
+            self.effects.send_network_away(
                 counted_as(ban.address), PASSES_ADDRESS_BANS, CloseCode.BANNED, _banned(ban)
             )
 
@@ -419,7 +419,7 @@ class Moderation:
         done = await self._act(asked, rule)
         if done.new:
             text = f"A moderator sent you away. The reason: {request.reason}"
-            self.effects.expel(request.player_id, CloseCode.KICKED, text)
+            self.effects.send_away(request.player_id, CloseCode.KICKED, text)
         return _moderated(done)
 
     async def _lift(self, asked: Asked) -> Result:

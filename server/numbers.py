@@ -7,6 +7,7 @@ from functools import partial
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.store import WorldRow
+from server.accounts import Accounts
 from server.chunks import Chunks
 from server.gateways import Gateways
 from server.hub import Hub
@@ -29,6 +30,7 @@ class World:
     hub: Hub
     loop: Loop
     inbox: Inbox
+    accounts: Accounts
     gateways: Gateways | None = None  # in whose processes the connections live, if not in this one
 
 
@@ -70,6 +72,12 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_mutes", "Players who may not speak.", lambda w: w.hub.moderation.muted),
     ("landworld_bans", "Players who are kept out.", lambda w: w.hub.moderation.banned),
     ("landworld_reports_open", "Reports that wait for a moderator.", lambda w: w.hub.moderation.reports_open),
+    (
+        "landworld_account_requests",
+        "Requests about accounts that are worked at.",
+        lambda w: w.accounts.working,
+    ),
+    ("landworld_hashes_waiting", "Passwords that wait to be hashed.", lambda w: w.accounts.hasher.waiting),
     ("landworld_journal_entries", "Entries of the journal not known to be stored.", lambda w: len(w.journal)),
     ("landworld_journal_bytes", "Bytes of those entries.", lambda w: w.journal.bytes),
     (
@@ -123,6 +131,8 @@ TOTALS: tuple[Row, ...] = (
         "How often everything in the ledger was added up anew.",
         lambda w: w.hub.actions.books.checks_total,
     ),
+    ("landworld_hashes", "Passwords that were hashed.", lambda w: w.accounts.hasher.hashed_total),
+    ("landworld_locked_names", "Times a name was locked.", lambda w: w.accounts.lockouts.locked_total),
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
     ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),
     ("landworld_flush_failures", "Saves that failed.", lambda w: w.flusher.failures_total),
@@ -144,6 +154,11 @@ def show(telemetry: Telemetry, world: World) -> None:
         "What moderators, players and the console did since the start.",
         "act",
         lambda: list(world.hub.moderation.acts.items()),
+    )
+    telemetry.by_label["landworld_sign_ins"] = (
+        "Requests to sign in, by how they ended.",
+        "outcome",
+        lambda: list(world.accounts.sign_ins.items()),
     )
     telemetry.by_label["landworld_viewers"] = (
         "Clients on each step of the ladder.",

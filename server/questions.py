@@ -79,7 +79,7 @@ class Questions:
         self._state = state
         self._open: deque[Asked] = deque()  # in the order they were asked; those behind the first may be over
         self._queue: asyncio.Queue[Asked] = asyncio.Queue(queue_max)  # for the database
-        self._quotes: Turns[tuple[Asked, int]] = Turns(QUOTES_PER_PLAYER_MAX)  # with their dry plots
+        self._quotes: Turns[int, tuple[Asked, int]] = Turns(QUOTES_PER_PLAYER_MAX)  # with their dry plots
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:

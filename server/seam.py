@@ -8,8 +8,9 @@ A connection is known by its number, which no other connection of this server ev
 
     up                                              down
     Opened, Forwarded   may they?                   Admitted, Rejected
-    SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
+    SignIn              who is this?                Entering and Charged, or TurnedAway; Replaced to an older connection of theirs
     Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
+    Accounting                                      Told; Known, if they are somebody else now; Expelled, if their session has ended
     Moderating                                      Told; and to whom it is done Known or Expelled
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
@@ -28,6 +29,15 @@ import msgspec
 from persistence.keyring import Key
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
+    AccountChangePassword,
+    AccountEditProfile,
+    AccountLogin,
+    AccountLogout,
+    AccountProfile,
+    AccountRefresh,
+    AccountRegister,
+    AccountRevoke,
+    AccountSessions,
     Hello,
     LandAt,
     LandForSale,
@@ -68,6 +78,17 @@ AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to 
     Wallet,
     WalletStatement,
     ReceiptGet,
+]
+AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it to ACCOUNT_MESSAGES
+    AccountRegister,
+    AccountLogin,
+    AccountRefresh,
+    AccountLogout,
+    AccountChangePassword,
+    AccountSessions,
+    AccountRevoke,
+    AccountProfile,
+    AccountEditProfile,
 ]
 AnyModeration = Union[  # noqa: UP007 (also read at run time); a test holds it to MODERATION_MESSAGES
     ModerationMute,
@@ -190,6 +211,7 @@ class Ending(Up, tag=9):
     """The connection is being closed: nothing more comes from it, and no answer reaches it."""
 
     number: int
+    spent: dict[str, float]  # Session.spent
 
 
 class Closed(Up, tag=10):
@@ -197,6 +219,7 @@ class Closed(Up, tag=10):
 
     number: int
     for_good: bool
+    spent: dict[str, float]  # Session.spent
 
 
 class Warm(Up, tag=11):
@@ -225,6 +248,13 @@ class Asking(Up, tag=15):
 
 class Listening(Up, tag=14):
     """It takes connections."""
+
+
+class Accounting(Up, tag=30):
+    """Somebody asks for something of an account, perhaps before the hello."""
+
+    number: int
+    request: AnyAccounting
 
 
 class Moderating(Up, tag=17):
@@ -261,6 +291,7 @@ class Entering(Down, tag=3):
     player_id: int
     key: str
     name: str
+    session_id: UUID | None = None
 
 
 class TurnedAway(Down, tag=4):
@@ -316,6 +347,13 @@ class Begin(Down, tag=10):
     first_number: int  # of its connections; the next is one higher
 
 
+class Charged(Down, tag=20):
+    """What an older connection of the same player had spent."""
+
+    number: int
+    spent: dict[str, float]
+
+
 class Whole(Down, tag=11):
     """The world as it is now, for a connection side that begins anew."""
 
@@ -336,7 +374,7 @@ class Carried(Down, tag=13):
     tick_frame: TickFrame
 
 
-class Known(Down, tag=15):
+class Known(Down, tag=30):
     """Whoever plays this connection has another name or role from now on, or is signed in by another session."""
 
     number: int
@@ -346,7 +384,7 @@ class Known(Down, tag=15):
     session_id: UUID | None
 
 
-class Expelled(Down, tag=16):
+class Expelled(Down, tag=31):
     """This connection is to be closed, with a word. Answered Ending."""
 
     number: int
@@ -371,12 +409,14 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Progress,
     Counted,
     Listening,
+    Accounting,
     Moderating,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,
     Rejected,
     Entering,
+    Charged,
     TurnedAway,
     Replaced,
     Rekeyed,

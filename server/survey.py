@@ -45,7 +45,7 @@ class Survey:
         self._executor = executor
         self._terrain = terrain
         self._known: dict[int, Dry] = {}
-        self._turns: Turns[Look] = Turns(LOOKS_PER_PLAYER_MAX)
+        self._turns: Turns[int, Look] = Turns(LOOKS_PER_PLAYER_MAX)
         self._work = asyncio.Event()
 
     def start(self) -> asyncio.Task[None]:

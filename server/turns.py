@@ -1,38 +1,39 @@
-"""A bounded queue in which players take turns: whoever asks for much waits behind their own, and nobody behind theirs."""
+"""A bounded queue in which players or addresses take turns: whoever asks for much waits behind their own, nobody behind theirs."""
 
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
+K = TypeVar("K")  # names whose turn it is
 T = TypeVar("T")
 
 
-class Turns(Generic[T]):
-    """What each player waits for, in order."""
+class Turns(Generic[K, T]):
+    """What each of them waits for, in order."""
 
-    def __init__(self, per_player_max: int) -> None:
-        self._per_player_max = per_player_max
-        self._of: OrderedDict[int, deque[T]] = OrderedDict()  # whose turn is next, first
+    def __init__(self, each_max: int) -> None:
+        self._each_max = each_max
+        self._of: OrderedDict[K, deque[T]] = OrderedDict()  # whose turn is next, first
 
     def __len__(self) -> int:
-        """Players who wait."""
+        """Of those who wait, how many there are."""
         return len(self._of)
 
-    def put(self, player_id: int, item: T) -> bool:
-        """Behind what the player waits for already; False where that is too much."""
-        mine = self._of.setdefault(player_id, deque())
-        if len(mine) >= self._per_player_max:
+    def put(self, key: K, item: T) -> bool:
+        """Behind what they wait for already; False where that is too much."""
+        mine = self._of.setdefault(key, deque())
+        if len(mine) >= self._each_max:
             return False
         mine.append(item)
         return True
 
-    def take(self) -> tuple[int, T]:
-        """The first of the player whose turn it is; their next turn comes after everybody else's."""
-        player_id, mine = self._of.popitem(last=False)
+    def take(self) -> tuple[K, T]:
+        """The first of whose turn it is; their next turn comes after everybody else's."""
+        key, mine = self._of.popitem(last=False)
         item = mine.popleft()
         if mine:
-            self._of[player_id] = mine
-        return player_id, item
+            self._of[key] = mine
+        return key, item
 
-    def put_back(self, player_id: int, item: T) -> None:
-        """What was taken and is not done: the player's first again."""
-        self._of.setdefault(player_id, deque()).appendleft(item)
+    def put_back(self, key: K, item: T) -> None:
+        """What was taken and is not done: their first again."""
+        self._of.setdefault(key, deque()).appendleft(item)

@@ -219,16 +219,21 @@ class Client:
 
     @classmethod
     async def open(cls, server: ServerProcess, **options: Any) -> Self:
-        """A socket after the handshake, nothing said yet. It answers pings also while nobody reads what else came."""
+        """A socket after the handshake, nothing said yet. It answers pings also while nobody reads what else came. `source`: the
+        address of this machine that it comes from."""
+        source = options.pop("source", "")
+        options |= {"local_addr": (source, 0)} if source else {}
         options = {"open_timeout": WAIT_S, "ping_interval": None, "max_queue": None} | options
         return cls(
             await connect(server.url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, **options)
         )
 
     @classmethod
-    async def join(cls, server: ServerProcess, token: str | None = None, resume: str | None = None) -> Self:
+    async def join(
+        cls, server: ServerProcess, token: str | None = None, resume: str | None = None, source: str = ""
+    ) -> Self:
         """A player in the world, welcomed and told its view."""
-        client = await cls.open(server)
+        client = await cls.open(server, source=source)
         await client.send(Hello(PROTOCOL_VERSION, "tests", token, resume))
         client.welcome = await client.wait(Welcome)
         await client.wait(View)

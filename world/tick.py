@@ -222,6 +222,9 @@ def _become(state: State, command: Become, events: Events, touched: list[int], _
     key = int(players.grid.keys[slot])
     touched.append(key)
     events.crossed.append((command.player_id, key))  # those who see the cell are told anew who this is
+    for joined in events.joined:
+        if joined.player_id == command.player_id:
+            joined.name, joined.role, joined.look = command.name, command.role, command.look
 
 
 def _set_blocked(state: State, command: SetBlocked, *_: Any) -> None:

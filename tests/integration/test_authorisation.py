@@ -23,9 +23,19 @@ from persistence.keyring import Ring, read_ring
 from protocol.edits import TILE_EDIT, pack
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
+    ACCOUNT_MESSAGES,
     CLIENT_MESSAGES,
     PLOT_TILES,
     PROTOCOL_VERSION,
+    AccountChangePassword,
+    AccountEditProfile,
+    AccountLogin,
+    AccountLogout,
+    AccountProfile,
+    AccountRefresh,
+    AccountRegister,
+    AccountRevoke,
+    AccountSessions,
     BanScope,
     ChatChannel,
     ChatSay,
@@ -74,6 +84,7 @@ from protocol.messages import (
     Role,
     Sanction,
     ServerMessage,
+    SignedIn,
     Standing,
     State,
     TileEdit,
@@ -91,6 +102,7 @@ from tests.harness import Client, ServerProcess, serving
 from world.tiles import Build
 
 SETTINGS = {
+    "ACCOUNTS__ARGON2_MEMORY_KIB": 8,  # what a hash costs is not looked at here
     "WORLD__SPAWN_RADIUS": 2,
     "ECONOMY__STARTING_GRANT": 10**9,
     "LAND__LEASE_TERM_MIN_S": 3_600,
@@ -421,6 +433,94 @@ async def _(scene: Scene) -> ClientMessage:
     return await receipt(scene, scene.me)
 
 
+# --- accounts ---
+
+PASSWORD, NEW_PASSWORD = "seven horses on a roof", "a boat full of lanterns"
+
+
+def registering(name: str = "") -> AccountRegister:
+    return AccountRegister(7, os.urandom(16), name or f"Ann {next(LINES)}", "", PASSWORD)
+
+
+async def account(server: ServerProcess, name: str = "") -> SignedIn:
+    """Somebody new."""
+    client = await Client.open(server)
+    answer = await client.ask(registering(name))
+    assert isinstance(answer, Ok)
+    await client.leave()
+    return msgspec.convert(answer.result, SignedIn)
+
+
+async def register_in_the_world(scene: Scene) -> ClientMessage:
+    return registering()
+
+
+@entry(AccountRegister, register_in_the_world, RefusalCode.FORBIDDEN)
+async def _(scene: Scene) -> ClientMessage:
+    return registering()
+
+
+async def guess(scene: Scene) -> ClientMessage:
+    return AccountLogin(7, (await account(scene.server)).name, NEW_PASSWORD)
+
+
+@entry(AccountLogin, guess, RefusalCode.BAD_CREDENTIALS)
+async def _(scene: Scene) -> ClientMessage:
+    return AccountLogin(7, (await account(scene.server)).name, PASSWORD)
+
+
+async def refresh_by_access(scene: Scene) -> ClientMessage:
+    return AccountRefresh(7, (await account(scene.server)).access_token)
+
+
+@entry(AccountRefresh, refresh_by_access, RefusalCode.BAD_TOKEN)
+async def _(scene: Scene) -> ClientMessage:
+    return AccountRefresh(7, (await account(scene.server)).refresh_token)
+
+
+@entry(AccountLogout, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountLogout(7)
+
+
+@entry(AccountChangePassword, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountChangePassword(7, PASSWORD, NEW_PASSWORD)
+
+
+@entry(AccountSessions, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountSessions(7)
+
+
+async def revoke_theirs(scene: Scene) -> ClientMessage:
+    theirs = await Client.join(scene.server, (await account(scene.server)).access_token)
+    (session,) = (await scene.done(theirs, AccountSessions(7))).result["sessions"]
+    await theirs.leave()
+    return AccountRevoke(7, session["session_id"])
+
+
+@entry(AccountRevoke, revoke_theirs, RefusalCode.NOT_FOUND)
+async def _(scene: Scene) -> ClientMessage:
+    return AccountRevoke(7)
+
+
+@entry(AccountProfile, "what it tells of others is public")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountProfile(7, scene.neighbour.player_id)
+
+
+async def take_their_name(scene: Scene) -> ClientMessage:
+    return AccountEditProfile(7, scene.neighbour.welcome.name)
+
+
+@entry(AccountEditProfile, take_their_name, RefusalCode.NAME_TAKEN)
+async def _(scene: Scene) -> ClientMessage:
+    return AccountEditProfile(7, f"Bea {next(LINES)}", 7, "I keep bees.")
+
+
+# --- moderation ---
+
 ABOVE_USERS = "whom a moderator may act upon hangs on both their roles: tests/integration/test_moderation.py"
 
 
@@ -497,10 +597,12 @@ def expected(message: type[ClientMessage], who: Who) -> Outcome:
     state = (
         State.NEW if who not in IN_THE_WORLD or (who is Who.ANOTHERS and message is Hello) else State.PLAYING
     )
-    if message.rule.state is not state:
+    if state not in message.rule.states:
         return CloseCode.POLICY_VIOLATION
     if ROLES.index(IN_THE_WORLD.get(who, Role.GUEST)) < ROLES.index(message.rule.role):
         return RefusalCode.NOT_ALLOWED
+    if message is AccountRegister and IN_THE_WORLD.get(who, Role.GUEST) is not Role.GUEST:
+        return RefusalCode.FORBIDDEN  # they have an account
     return refused if who is Who.ANOTHERS and not isinstance(anothers, str) else None
 
 
@@ -535,8 +637,20 @@ async def outcome(client: Client, message: ClientMessage, *before: ClientMessage
 
 
 def token(server: ServerProcess, role: Role, age_s: float = 0) -> str:
+    return named_token(server, f"{role.value}-{next(LINES)}", role, age_s)
+
+
+def named_token(server: ServerProcess, name: str, role: Role, age_s: float = 0) -> str:
     signer = Signer(read_ring(server.data / SIGNING_FILE))
-    return signer.access(f"{role.value}-{next(LINES)}", time.time() - age_s, 1, role)
+    return signer.access(name, time.time() - age_s, 1, role)
+
+
+async def account_token(server: ServerProcess, role: Role) -> str:
+    """Of somebody with a password, whom who runs the server has given a role."""
+    made = await account(server)
+    client = await Client.join(server, named_token(server, made.name, role))
+    await client.leave()
+    return made.access_token
 
 
 @pytest.fixture(scope="module")
@@ -580,6 +694,10 @@ async def enter(
     """A connection of theirs, and what they say before the message."""
     role = IN_THE_WORLD.get(who)
     if role is not None and not (who is Who.ANOTHERS and message is Hello):
-        return await Client.join(server, None if role is Role.GUEST else token(server, role)), []
+        if role is Role.GUEST:
+            return await Client.join(server), []
+        if message in ACCOUNT_MESSAGES:
+            return await Client.join(server, await account_token(server, role)), []
+        return await Client.join(server, token(server, role)), []
     stale = Hello(PROTOCOL_VERSION, "tests", token(server, Role.ADMIN, age_s=2 * DAY_S))
     return await Client.open(server), [stale] if who is Who.EXPIRED else []

@@ -4,6 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,10 @@ async def rows(server: ServerProcess, statement: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
+def _says(text: str, said: ChatSaid) -> bool:
+    return said.text == text
+
+
 # --- mutes ---------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +171,7 @@ async def test_a_ban_closes_the_line_at_once_and_keeps_the_player_out_whatever_t
 async def test_who_is_banned_leaves_the_world_at_once_though_their_line_was_lost(
     server: ServerProcess, join: Join
 ) -> None:
-    """Guard: Leave in Hub.expel; without it they stand there for session.resume_s."""
+    """Guard: Leave in Hub.send_away; without it they stand there for session.resume_s."""
     judge, rogue = await somebody(server, join, Role.MODERATOR), await somebody(server, join)
     await judge.wait_until(lambda: rogue.player_id in judge.places)
     rogue.drop()
@@ -315,9 +320,7 @@ async def test_who_is_blocked_is_not_heard_and_cannot_tell(server: ServerProcess
     for channel in (ChatChannel.NEARBY, ChatChannel.WORLD):
         line = say(pest, f"by {channel.name}", channel)
         assert (await granted(pest, line))["heard_by"] >= 2
-        assert (
-            await other.wait(ChatSaid, lambda said, text=line.text: said.text == text)
-        ).sender_id == pest.player_id
+        assert (await other.wait(ChatSaid, partial(_says, line.text))).sender_id == pest.player_id
     blocked = await refused(pest, say(pest, "psst", ChatChannel.DIRECT, me.player_id))
     nobody = await refused(pest, say(pest, "psst", ChatChannel.DIRECT, 2**32 - 1))
     assert (blocked.code, blocked.message) == (nobody.code, nobody.message)

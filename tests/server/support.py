@@ -210,7 +210,7 @@ class Elsewhere:
         row = PlayerRow(
             player_id, f"guest:{UUID(int=player_id).hex}", "Fern Dale 1000", self.role, 0, 0.5, 0.5, 0, 0
         )
-        self._held.append((entered, Newcomer(row, row.x, row.y, [])))
+        self._held.append((entered, Newcomer(row, row.x, row.y)))
         if not self.hold:
             self.answer()
 

@@ -43,9 +43,11 @@ def unsigned() -> str:
 
 
 def test_a_token_says_who_its_bearer_is() -> None:
-    assert SIGNER.read_access(SIGNER.access("Ada", NOW_S, 1)) == ("Ada", Role.USER)
-    assert SIGNER.read_access(SIGNER.access("Root", NOW_S, 1, Role.ADMIN)) == ("Root", Role.ADMIN)
-    assert SIGNER.read_access(signed()) == ("Ada", Role.USER)
+    assert SIGNER.read_access(SIGNER.access("Ada", NOW_S, 1)) == Identity("name:ada", "Ada", Role.USER)
+    assert SIGNER.read_access(SIGNER.access("Root", NOW_S, 1, Role.ADMIN)) == Identity(
+        "name:root", "Root", Role.ADMIN
+    )
+    assert SIGNER.read_access(signed()) == Identity("name:ada", "Ada", Role.USER)
 
 
 def test_a_ticket_says_who_goes_on() -> None:
@@ -142,9 +144,9 @@ def test_the_newest_key_signs_and_older_ones_are_believed_until_they_retire() ->
     signer = Signer(Ring((OLD, NEW)))
     after = signer.access("Ada", NOW_S, 1)
     assert jwt.get_unverified_header(after) == {"alg": "HS256", "typ": "JWT", "kid": NEW.id}
-    assert signer.read_access(before) == signer.read_access(after) == ("Ada", Role.USER)
+    assert signer.read_access(before) == signer.read_access(after) == Identity("name:ada", "Ada", Role.USER)
     signer.ring = Ring((Key(OLD.secret, 1, retires_at_ms=3), NEW))
-    assert signer.read_access(after) == ("Ada", Role.USER)
+    assert signer.read_access(after) == Identity("name:ada", "Ada", Role.USER)
     with pytest.raises(BadToken):
         signer.read_access(before)
     signer.ring = Ring((NEW,))
@@ -155,7 +157,9 @@ def test_the_newest_key_signs_and_older_ones_are_believed_until_they_retire() ->
 def test_tokens_that_name_no_key_are_those_of_before_there_were_rings() -> None:
     """Guard: `made_at_ms` in Signer.ring: where the first key knows of ids, a token without one is none of ours."""
     nameless = signed(OLD.secret)
-    assert Signer(Ring((Key(OLD.secret), NEW))).read_access(nameless) == ("Ada", Role.USER)
+    assert Signer(Ring((Key(OLD.secret), NEW))).read_access(nameless) == Identity(
+        "name:ada", "Ada", Role.USER
+    )
     for ring in (Ring((OLD, NEW)), Ring((Key(NEW.secret), OLD))):
         with pytest.raises(BadToken):
             Signer(ring).read_access(nameless)

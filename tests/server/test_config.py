@@ -268,6 +268,9 @@ MISFITS = {
     ("world.pregenerate_radius_chunks", "world.chunks_loaded_max"): "world.chunks_loaded_max=168 "
     "server.max_players=18",
     ("server.max_players", "world.chunks_loaded_max"): "world.chunks_loaded_max=89999",
+    ("accounts.requests_per_address_max", "accounts.requests_max"): "accounts.requests_max=64",
+    ("accounts.argon2_lanes", "accounts.argon2_memory_kib"): "accounts.argon2_memory_kib=31 "
+    "accounts.argon2_lanes=4",
 }
 
 

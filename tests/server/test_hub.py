@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from persistence.keyring import Key
 from protocol import codec
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     Appeared,
     ChatChannel,
@@ -372,3 +372,83 @@ async def test_intents_keep_their_place_among_other_messages() -> None:
     gateway.steer(7, 2, 0.0, 0.0)
     sizes = [len(one.records) if isinstance(one, Steering) else 0 for one in gateway.link.waiting]
     assert sizes == [2 * STEER.itemsize, 0, STEER.itemsize]
+
+
+# --- rates ---------------------------------------------------------------------------------------------------------------------
+
+
+def talked(connection: Connection, times: int) -> None:
+    """Somebody says something so often."""
+    for number in range(times):
+        connection.data_received(frame(codec.encode(ChatSay(number + 1, ChatChannel.NEARBY, "hello"))))
+
+
+def refusals(transport: FakeTransport) -> list[RefusalCode]:
+    told = messages(transport.take().rpartition(b"\r\n\r\n")[2])
+    return [one.code for one in told if isinstance(one, Refused)]
+
+
+CHAT = {"rates": {"chat": {"per_s": 0.001, "burst": 3}}}
+
+
+@pytest.mark.parametrize("how", ["lost", "replaced", "replaced, and its end comes late"])
+@pytest.mark.parametrize("side", [0, 1])
+async def test_who_comes_back_has_what_they_had_left(side: int, how: str) -> None:
+    """Guards: Hub._settle and Hub._enter charge the next connection, wherever it is; Gate says what was spent with both ends."""
+    town = Town(limits=CHAT)
+    town.elsewhere.ids = iter([7, 7])
+    older, _ = town.player(0)
+    talked(older, 2)
+    town.settle()
+    late: list[AnyUp] = []
+    if how == "lost":
+        older.connection_lost(None)
+        town.settle()
+    newer, transport = town.sides[side].connect(HANDSHAKE)
+    town.sides[side].settle()
+    newer.data_received(frame(HELLO))
+    town.sides[side].up()
+    if how.endswith("late") and side == 1:
+        town.sides[0].down()
+        late, town.sides[0].going_up[:] = list(town.sides[0].going_up), []
+    town.settle()
+    town.tick()
+    town.sides[0].going_up[:0] = late
+    town.settle()
+    transport.take()
+    talked(newer, 2)
+    town.settle()
+    town.tick()
+    town.settle()
+    assert refusals(transport) == [RefusalCode.RATE_LIMITED]
+
+
+async def test_what_one_address_may_ask_is_of_all_its_players_on_all_sides_and_of_nobody_else() -> None:
+    """Guard: Hub._over_rate."""
+    town = Town(limits={"requests_per_address": {"per_s": 0.001, "burst": 3}})
+    players = [town.player(0), town.player(1)]
+    for connection, _ in players:
+        talked(connection, 2)
+    town.settle()
+    town.tick()
+    town.settle()
+    assert sorted(len(refusals(transport)) for _, transport in players) == [0, 1]
+    other, transport = town.player(1)
+    town.hub._callers[other.session.number].network = "198.51.100.7"
+    talked(other, 3)
+    town.settle()
+    town.tick()
+    assert refusals(transport) == []
+
+
+async def test_so_many_lines_come_from_one_address_and_the_next_is_told_429() -> None:
+    """Guard: Hub._admit takes from the bucket of the address, whatever became of those before."""
+    town = Town(limits={"connects_per_address": {"per_s": 0.001, "burst": 2}})
+    answers = []
+    for number in (0, 1, 0):
+        connection, transport = town.sides[number].connect(HANDSHAKE)
+        town.settle()
+        answers.append(transport.take()[9:12])
+        connection.connection_lost(None)
+        town.settle()
+    assert answers == [b"101", b"101", b"429"]

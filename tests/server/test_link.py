@@ -15,8 +15,8 @@ from server.seam import AnyUp, Closed, Ending, Opened, Steering
 SAID: list[AnyUp] = [
     Opened(1, "192.0.2.1"),
     Steering(bytearray(b"x" * 100)),
-    Ending(1),
-    Closed(1, for_good=True),
+    Ending(1, {}),
+    Closed(1, True, {"chat": 2.5}),
 ]
 PACKED = b"".join(HEAD.pack(len(one)) + one for one in map(ENCODER.encode, (SAID[:1], SAID[1:])))
 

@@ -65,6 +65,7 @@ EVERY_COMMAND: list[AnyCommand] = [
         2**32 - 1,
     ),
     Settle(16),
+    Become(1, "Ann", Role.USER, 7),
 ]
 
 

@@ -11,6 +11,7 @@ from protocol import spec
 from protocol.errors import CloseCode, ProtocolError, RefusalCode
 from protocol.messages import (
     CLIENT_MESSAGES,
+    PLAYING,
     ChatChannel,
     ChatSay,
     ClientMessage,
@@ -25,7 +26,7 @@ from protocol.messages import (
     name_of,
 )
 from server.config import LimitsConfig, RateConfig, RatesConfig
-from server.session import ROLES, Bucket, Buckets, Session
+from server.session import ROLES, Bucket, Buckets, Debts, Session
 from world.commands import Say
 
 PLAYER = 7
@@ -57,7 +58,7 @@ def test_each_message_is_taken_in_its_own_state_and_closes_1008_in_every_other(
     message: type[ClientMessage], state: State
 ) -> None:
     session = session_in(state, role=message.rule.role)
-    if message.rule.state is state:
+    if state in message.rule.states:
         assert not isinstance(session.receive(example(message), 0.0), Refused)
         return
     with pytest.raises(ProtocolError) as closed:
@@ -85,7 +86,7 @@ def test_a_message_out_of_place_says_what_was_expected() -> None:
 def test_a_role_may_do_what_those_below_it_may(
     least: Role, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ping, "rule", Rule(State.PLAYING, Rate.PING, least))
+    monkeypatch.setattr(Ping, "rule", Rule(PLAYING, Rate.PING, least))
     outcome = session_in(State.PLAYING, role=role).receive(Ping(1), 0.0)
     if ROLES.index(role) >= ROLES.index(least):
         assert outcome == Ping(1)
@@ -145,7 +146,7 @@ def test_who_waits_as_told_is_served(per_s: float, burst: int, began: float) -> 
     assert bucket.take(began + (wait_ms + 1) / 1000) == 0
 
 
-@pytest.mark.parametrize("message", [row for row in CLIENT_MESSAGES if row.rule.state is State.PLAYING])
+@pytest.mark.parametrize("message", [row for row in CLIENT_MESSAGES if State.PLAYING in row.rule.states])
 def test_over_its_rate_each_message_is_refused_with_the_time_to_wait(message: type[ClientMessage]) -> None:
     limits = LimitsConfig()
     rate: RateConfig = getattr(limits.rates, message.rule.rate.value)
@@ -171,7 +172,7 @@ def test_each_class_of_messages_is_paid_from_a_bucket_of_its_own() -> None:
 class Forbidden(ClientMessage, tag=63):
     """What only admins may send; there is none such yet."""
 
-    rule = Rule(State.PLAYING, Rate.REQUEST, Role.ADMIN)
+    rule = Rule(PLAYING, Rate.REQUEST, Role.ADMIN)
 
 
 def test_what_the_role_forbids_is_paid_for_too() -> None:
@@ -203,6 +204,46 @@ def test_of_too_many_buckets_the_one_asked_longest_ago_is_forgotten() -> None:
     assert len(buckets) == 2
     assert buckets.take("a", 0.0) > 0
     assert buckets.take("b", 0.0) == 0
+
+
+def test_what_is_owed_is_made_up_for_and_never_more_than_a_burst() -> None:
+    bucket = Bucket(RateConfig(per_s=2, burst=4), 0.0)
+    assert [bucket.take(0.0) for _ in range(3)] == [0, 0, 0]
+    assert bucket.missing(0.5) == 2
+    bucket.charge(3, 0.5)
+    assert bucket.take(0.5) == 1_000
+    bucket.charge(100, 0.5)
+    assert bucket.missing(0.5) == 8
+    assert bucket.take(3.0) == 0
+
+
+@pytest.mark.parametrize("rate", [Rate(name) for name in RatesConfig.model_fields])
+def test_to_come_back_refills_nothing(rate: Rate) -> None:
+    """Guards: Session.spent and Session.charge of every class, Debts between them."""
+    settings = LimitsConfig(rates=RatesConfig.model_validate({rate.value: {"per_s": 1, "burst": 4}}))
+    first, debts = session_in(State.PLAYING, settings), Debts(settings.rates, 10)
+    while not first.pay(rate, 5.0):
+        pass
+    debts.put(PLAYER, first.spent(5.0), 5.0)
+    second = session_in(State.PLAYING, settings)
+    second.charge(debts.take(PLAYER, 7.0), 7.0)
+    assert [second.pay(rate, 7.0) for _ in range(3)] == [0, 0, 1_000]
+    assert debts.take(PLAYER, 7.0) == {}
+
+
+def test_debts_are_forgotten_once_they_are_made_up_for_and_of_too_many_the_oldest() -> None:
+    """Guard: Debts.put forgets; one entry for everybody who ever left would be a way to fill the memory."""
+    rates = RatesConfig.model_validate({name: {"per_s": 1, "burst": 5} for name in RatesConfig.model_fields})
+    debts = Debts(rates, players_max=3)
+    for player_id in range(5):
+        debts.put(player_id, {"chat": 5.0}, float(player_id))
+    assert len(debts) == 3
+    assert debts.take(0, 4.0) == {}
+    debts.put(9, {"chat": 5.0}, 13.0)
+    assert len(debts) == 2
+    assert debts.take(4, 13.0) == {}
+    debts.put(9, {}, 14.0)
+    assert debts.take(9, 15.0) == {"chat": 3.0}
 
 
 # --- floods ------------------------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ def measure(setting: Setting) -> dict[str, Any]:
         **{
             "limits.rates.action.per_s": RATE_PER_S,
             "limits.rates.action.burst": BURST,
+            "limits.actions_per_address.per_s": RATE_PER_S,
+            "limits.actions_per_address.burst": BURST,
             "economy.starting_grant": GRANT,
         },
     )

@@ -297,6 +297,7 @@ def _settings(players: int, seed: int) -> dict[str, Any]:
         "limits": {
             "connections_max": players,
             "connections_per_address": players,
+            "connects_per_address": {"per_s": 10_000, "burst": 100_000},
             "hellos_per_address": {"per_s": 10_000, "burst": 100_000},
             "joins_per_tick_max": JOINS_PER_TICK,
         },

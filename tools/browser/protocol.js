@@ -64,6 +64,15 @@ export const MESSAGES = {
   land_rent: { code: 29, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "rent", "term_ms", "deposit"] },
   land_leave: { code: 30, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
   land_ease: { code: 31, direction: "client", required: 7, fields: ["request_id", "action_id", "parcel_id", "x", "y", "width", "height"] },
+  account_register: { code: 32, direction: "client", required: 5, fields: ["request_id", "action_id", "name", "email", "password"] },
+  account_login: { code: 33, direction: "client", required: 3, fields: ["request_id", "name", "password"] },
+  account_refresh: { code: 34, direction: "client", required: 2, fields: ["request_id", "refresh_token"] },
+  account_logout: { code: 35, direction: "client", required: 1, fields: ["request_id"] },
+  account_change_password: { code: 36, direction: "client", required: 3, fields: ["request_id", "password", "new_password"] },
+  account_sessions: { code: 37, direction: "client", required: 1, fields: ["request_id"] },
+  account_revoke: { code: 38, direction: "client", required: 1, fields: ["request_id", "session_id"] },
+  account_profile: { code: 39, direction: "client", required: 1, fields: ["request_id", "player_id"] },
+  account_edit_profile: { code: 40, direction: "client", required: 1, fields: ["request_id", "name", "look", "bio"] },
   moderation_mute: { code: 48, direction: "client", required: 4, fields: ["request_id", "action_id", "player_id", "reason", "minutes"] },
   moderation_kick: { code: 49, direction: "client", required: 4, fields: ["request_id", "action_id", "player_id", "reason"] },
   moderation_ban: { code: 50, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "scope", "reason", "minutes"] },
@@ -141,6 +150,7 @@ export const CloseCode = Object.freeze({
   FLOODING: 4003, // rates passed again and again, after refusals
   TOO_SLOW: 4004, // never reads what it is sent
   REFUSED: 4005, // the hello was refused; the `refused` message before says why
+  REVOKED: 4006, // the session of this connection has ended: signed out, revoked, or the account is gone; sign in again
   BANNED: 4010, // a moderator keeps this player out; the `closing` message before says why and until when
   KICKED: 4011, // a moderator sent this player away, who may come back; the `closing` message before says why
 });
@@ -153,7 +163,7 @@ export const Role = Object.freeze({
 });
 
 export const State = Object.freeze({
-  NEW: "new", // connected; only `hello` is understood
+  NEW: "new", // connected; `hello` is understood, and what makes a token for it
   JOINING: "joining", // `hello` is being checked; the answer is `welcome`, or `refused` and a close
   PLAYING: "playing", // in the world
 });
@@ -166,6 +176,7 @@ export const Rate = Object.freeze({
   CHUNK: "chunk", // ground
   ACTION: "action", // what is stored: land, money, building
   MODERATION: "moderation", // reports, blocks, and what moderators do
+  ACCOUNT: "account", // accounts: passwords, sessions, profiles
   PING: "ping", // measuring the line
 });
 

@@ -221,10 +221,8 @@ def _message(protocol: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 def _rule(protocol: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     rate = protocol["rates"][row["rate"]]
     who = "" if row["role"] == Role.GUEST else f", from role {row['role']} on"
-    return (
-        f"When: {protocol['meanings']['State'][row['state'].upper()]}{who}. "
-        f"Rate `{row['rate']}`: {rate['per_s']:g} a second, {rate['burst']} at once.\n"
-    )
+    when = " Or: ".join(protocol["meanings"]["State"][state.upper()] for state in row["states"])
+    return f"When: {when}{who}. Rate `{row['rate']}`: {rate['per_s']:g} a second, {rate['burst']} at once.\n"
 
 
 def _fields(fields: Sequence[Mapping[str, Any]]) -> str:

@@ -194,6 +194,30 @@ MESSAGES: list[tuple[str, Fields]] = [
     ),
     ("land_leave", {"request_id": 32, "action_id": ACTION, "parcel_id": 1}),
     (
+        "account_register",
+        {
+            "request_id": 34,
+            "action_id": ACTION,
+            "name": "নদী",
+            "email": "robin@example.org",
+            "password": "seven horses on a roof",
+        },
+    ),
+    ("account_login", {"request_id": 35, "name": "Robin", "password": "𝄞" * 256}),
+    ("account_refresh", {"request_id": 36, "refresh_token": TICKET}),
+    ("account_logout", {"request_id": 37}),
+    (
+        "account_change_password",
+        {"request_id": 38, "password": "", "new_password": "a boat full of lanterns"},
+    ),
+    ("account_sessions", {"request_id": 39}),
+    ("account_revoke", {"request_id": 40}),
+    ("account_revoke", {"request_id": 40, "session_id": bytes(range(16))}),
+    ("account_profile", {"request_id": 41}),
+    ("account_profile", {"request_id": 41, "player_id": U32_MAX}),
+    ("account_edit_profile", {"request_id": 42}),
+    ("account_edit_profile", {"request_id": 42, "name": "Bea", "look": U32_MAX, "bio": "b" * 400}),
+    (
         "welcome",
         {
             "player_id": 1,

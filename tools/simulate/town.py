@@ -296,8 +296,8 @@ class Town:
     def _hang_up(self, connection: Connection) -> None:
         """The server's end learns that the line is gone."""
         if not connection.closing:
-            self._up(connection, Ending(connection.number))
-            self._up(connection, Closed(connection.number, False))
+            self._up(connection, Ending(connection.number, {}))
+            self._up(connection, Closed(connection.number, False, {}))
             connection.closing = True
 
     def _up(self, connection: Connection, message: AnyUp, copy: Copy | None = None) -> None:

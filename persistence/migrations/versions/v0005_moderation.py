@@ -10,7 +10,7 @@ A role that was set here stays whatever a token says.
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 _UP = """
 ALTER TABLE players ADD COLUMN role_set boolean NOT NULL DEFAULT false

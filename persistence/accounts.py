@@ -1,0 +1,424 @@
+"""Accounts in the database: the SQL of credentials, sessions and codes (store.py has all the rest, and its rules hold here).
+
+Accounts are no entries of the journal: a person must be able to go. Each change is a transaction of its own, beside the flusher's, and
+done or not done whole when it returns. It may be sent again after an outcome that is not known: a new session brings its id along, who
+registers an action_id; what is ended or set is then just found so. The one exception is a refresh (`refresh`).
+
+Private columns are sealed and opened here, and found by a keyed hash, so that nothing above knows of it.
+"""
+
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+from persistence.sealing import ADDRESS, EMAIL, Sealer
+from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name
+from protocol.messages import SESSIONS_MAX
+
+if TYPE_CHECKING:
+    from persistence.store import type_connection
+
+ACCOUNTS_PER_EMAIL_MAX = 8  # that a mail for a forgotten password names
+CODE_TRIES_MAX = 10
+CODE_PAUSE_S = 60  # between two mails to one account
+NOBODY = 0  # no player has this id
+KEEP_ENDED_DAYS = 7  # a session that is over is remembered so long
+
+
+class NameTaken(Exception):  # noqa: N818 (an answer)
+    """Somebody is called so."""
+
+
+class DoneBefore(Exception):  # noqa: N818 (an answer)
+    """This very registration was done."""
+
+
+class AnotherAction(Exception):  # noqa: N818 (an answer)
+    """This action_id was used for something else."""
+
+
+class NoGuest(Exception):  # noqa: N818 (an answer)
+    """There is no such guest any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account with its player, as stored."""
+
+    player_id: int
+    key: str
+    login: str  # the name as it is found
+    name: str
+    role: str
+    look: int
+    password_hash: str
+    bio: str
+    email: str  # empty: none
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Who a player is; what belongs to the account is empty where there is none."""
+
+    player_id: int
+    name: str
+    role: str
+    look: int
+    bio: str
+    email: str
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session that begins."""
+
+    session_id: UUID
+    client: str
+    address: str
+    days: float  # it is over if it is not refreshed for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An account that begins. `former_key`: of the guest who has it from now on, None for somebody new."""
+
+    action_id: bytes
+    name: str
+    email: str
+    password_hash: str
+    look: int
+    x: float
+    y: float
+    former_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session that goes on."""
+
+    session_id: UUID
+    client: str
+    address: str
+    created_at_ms: int
+    used_at_ms: int
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What came of a refresh token. Without a name the session was ended, for the token had been used before."""
+
+    player_id: int
+    name: str | None
+
+
+_ACCOUNT = """
+SELECT player_id, key, credentials.name_fold AS login, name, role, look, password_hash, bio, email_sealed AS email,
+    email_verified_at IS NOT NULL AS email_verified
+FROM credentials JOIN players USING (player_id) WHERE
+"""
+_BY_NAME = f"{_ACCOUNT} credentials.name_fold = $1"
+_BY_PLAYER = f"{_ACCOUNT} player_id = $1"
+_BY_VERIFIED_EMAIL = f"""
+{_ACCOUNT} email_hash = $1 AND email_verified_at IS NOT NULL ORDER BY password_changed_at DESC LIMIT $2
+"""
+_REGISTERED = "SELECT content_digest FROM answers WHERE action_id = $1"
+_IS_TAKEN = """
+SELECT 1 FROM players WHERE key = $1 AND player_id <> $3
+UNION ALL SELECT 1 FROM credentials WHERE name_fold = $2 AND player_id <> $3
+"""
+_UPGRADE = """
+UPDATE players SET key = $2, name = $3, name_fold = $4, role = 'user', last_seen_at = now()
+WHERE key = $1 RETURNING player_id
+"""
+_NEW_PLAYER = """
+INSERT INTO players (key, name, name_fold, role, look, x, y) VALUES ($1, $2, $3, 'user', $4, $5, $6) RETURNING player_id
+"""
+_NEW_CREDENTIALS = """
+INSERT INTO credentials (player_id, name_fold, former_key, password_hash, email_sealed, email_hash) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_ANSWER = "INSERT INTO answers (action_id, player_id, content_digest, result) VALUES ($1, $2, $3, '{}')"
+_NEW_SESSION = """
+INSERT INTO sessions (session_id, player_id, client, address_sealed, expires_at)
+SELECT $1, player_id, $3, $4, now() + $5::float8 * interval '1 day'
+FROM credentials WHERE player_id = $2 AND password_hash = ANY($6::text[])
+ON CONFLICT (session_id) DO UPDATE SET used_at = now() RETURNING 1
+"""
+_REHASH = "UPDATE credentials SET password_hash = $3 WHERE player_id = $1 AND password_hash = $2"
+_END_SURPLUS = """
+UPDATE sessions SET ended_at = now() WHERE session_id IN (
+    SELECT session_id FROM sessions WHERE player_id = $1 AND ended_at IS NULL AND expires_at > now()
+    ORDER BY used_at DESC, session_id OFFSET $2)
+RETURNING session_id
+"""
+_REFRESH = """
+UPDATE sessions SET generation = $2 + 1, used_at = now(), expires_at = now() + $4::float8 * interval '1 day', address_sealed = $5
+FROM players
+WHERE session_id = $1 AND (generation = $2 OR $3 AND generation = $2 + 1) AND ended_at IS NULL AND expires_at > now()
+    AND players.player_id = sessions.player_id
+RETURNING sessions.player_id, name
+"""
+_END_REUSED = """
+UPDATE sessions SET ended_at = now() WHERE session_id = $1 AND generation > $2 AND ended_at IS NULL RETURNING player_id
+"""
+# What was ended a moment ago counts again: the answer to that may be lost.
+_END = """
+UPDATE sessions SET ended_at = coalesce(ended_at, now())
+WHERE player_id = $1 AND (ended_at IS NULL OR ended_at > now() - interval '1 minute') AND expires_at > now()
+    AND ($2::uuid IS NULL OR session_id = $2) AND session_id IS DISTINCT FROM $3::uuid
+RETURNING session_id
+"""
+_SESSIONS = """
+SELECT session_id, client, address_sealed AS address, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
+    (extract(epoch FROM used_at) * 1000)::bigint AS used_at_ms, (extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms
+FROM sessions WHERE player_id = $1 AND ended_at IS NULL AND expires_at > now() ORDER BY created_at DESC, session_id LIMIT $2
+"""
+_ENTER_SESSIONS = f"""
+WITH live AS (
+    UPDATE sessions SET used_at = now(), client = entering.client
+    FROM unnest($1::uuid[], $2::text[]) AS entering (session_id, client)
+    WHERE sessions.session_id = entering.session_id AND ended_at IS NULL AND expires_at > now()
+    RETURNING sessions.session_id, sessions.player_id
+), seen AS (
+    UPDATE players SET last_seen_at = now() WHERE player_id IN (SELECT player_id FROM live) RETURNING *
+)
+SELECT session_id, {PLAYER_COLUMNS} FROM live JOIN seen USING (player_id)
+"""  # noqa: S608 - the only thing put in is the column list
+_CHANGE_HASH = """
+UPDATE credentials SET password_hash = $3, password_changed_at = now()
+WHERE player_id = $1 AND password_hash = ANY(ARRAY[$2, $3]) RETURNING 1
+"""
+_PROFILE = """
+SELECT player_id, name, role, look, coalesce(bio, '') AS bio, email_sealed AS email,
+    email_verified_at IS NOT NULL AS email_verified
+FROM players LEFT JOIN credentials USING (player_id) WHERE player_id = $1
+"""
+_EDIT_ACCOUNT = """
+UPDATE credentials SET name_fold = coalesce($2, name_fold), bio = coalesce($3, bio) WHERE player_id = $1 RETURNING 1
+"""
+_EDIT_PLAYER = """
+UPDATE players SET key = coalesce($2, key), name = coalesce($3, name), name_fold = coalesce($4, name_fold),
+    look = coalesce($5, look)
+WHERE player_id = $1
+"""
+_FORGET_ENDED = """
+DELETE FROM sessions WHERE least(ended_at, expires_at) < now() - $1::float8 * interval '1 day'
+"""
+
+
+class AccountStore:
+    """The accounts of a world. What is private is sealed by `sealer`."""
+
+    def __init__(self, store: Store, sealer: Sealer, epoch: int) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._epoch = epoch
+
+    # --- who ---
+
+    async def by_name(self, name: str) -> Account | None:
+        """Whose name this is, whatever its case."""
+        return await self._account(
+            _BY_NAME, fold_name(name).replace("\0", "")
+        )  # which PostgreSQL cannot hold
+
+    async def by_player(self, player_id: int) -> Account | None:
+        """The account of a player."""
+        return await self._account(_BY_PLAYER, player_id)
+
+    async def _account(self, query: str, value: object) -> Account | None:
+        async with self._store.reading() as connection:
+            row = await connection.fetchrow(query, value)
+        return self._opened(row) if row else None
+
+    def _opened(self, row: asyncpg.Record) -> Account:
+        return Account(**{**dict(row), "email": self._open_email(row["player_id"], row["email"])})
+
+    # --- beginning ---
+
+    async def may_register(self, action_id: bytes, name: str, email: str) -> None:
+        """A look before the password is hashed. Raises as `register` does."""
+        async with self._store.reading() as connection:
+            await self._check(connection, action_id, name, email)
+
+    async def _check(self, connection: "type_connection", action_id: bytes, name: str, email: str) -> None:
+        done = await connection.fetchval(_REGISTERED, action_id)
+        if done is not None:
+            raise DoneBefore if hmac.compare_digest(done, self._digest(name, email)) else AnotherAction
+        if await connection.fetchval(_IS_TAKEN, account_key(name), fold_name(name), NOBODY):
+            raise NameTaken
+
+    def _digest(self, name: str, email: str) -> bytes:
+        """Tells one registration from another; keyed, and without the password, for it is kept for ever."""
+        return self._sealer.lookup("registration", f"{fold_name(name)}\0{email}")
+
+    async def register(self, new: Registration, session: Opening) -> Account:
+        """Makes an account with its first session. Raises NameTaken, DoneBefore, AnotherAction, NoGuest."""
+        key, folded = account_key(new.name), fold_name(new.name)
+        async with self._store.writing(self._epoch) as connection:
+            await self._check(connection, new.action_id, new.name, new.email)
+            if new.former_key is None:
+                place = new.look, new.x, new.y
+                player_id = await connection.fetchval(_NEW_PLAYER, key, new.name, folded, *place)
+            else:
+                player_id = await connection.fetchval(_UPGRADE, new.former_key, key, new.name, folded)
+            if player_id is None:
+                raise NoGuest
+            email = self._sealed_email(player_id, new.email)
+            await connection.execute(
+                _NEW_CREDENTIALS, player_id, folded, new.former_key, new.password_hash, *email
+            )
+            await connection.execute(_ANSWER, new.action_id, player_id, self._digest(new.name, new.email))
+            await self._open_session(connection, player_id, session, [new.password_hash])
+            (row,) = await connection.fetch(_BY_PLAYER, player_id)
+        return self._opened(row)
+
+    # --- sessions ---
+
+    async def open_session(
+        self, player_id: int, session: Opening, password_hash: str, new_hash: str | None
+    ) -> list[UUID] | None:
+        """Begins a session of who gave the password that has this hash, and makes it the new one if there is one.
+
+        Returns the sessions that ended for it; None where the password is another by now.
+        """
+        hashes = [password_hash] + ([new_hash] if new_hash else [])
+        async with self._store.writing(self._epoch) as connection:
+            if not await self._open_session(connection, player_id, session, hashes):
+                return None
+            if new_hash:
+                await connection.execute(_REHASH, player_id, password_hash, new_hash)
+            rows = await connection.fetch(_END_SURPLUS, player_id, SESSIONS_MAX)
+        return _ids(rows)
+
+    async def _open_session(
+        self, connection: "type_connection", player_id: int, session: Opening, hashes: list[str]
+    ) -> bool:
+        address = self._sealer.seal(ADDRESS, str(session.session_id), session.address)
+        columns = session.session_id, player_id, session.client, address, session.days
+        return bool(await connection.fetchval(_NEW_SESSION, *columns, hashes))
+
+    async def refresh(
+        self, session_id: UUID, generation: int, unsure: bool, address: str, days: float
+    ) -> Refreshed | None:
+        """Raises the generation of a session by one; None where it is over, or never was.
+
+        `unsure`: the same was tried, and nobody knows whether it was done; what it made was given to nobody.
+        """
+        sealed = self._sealer.seal(ADDRESS, str(session_id), address)
+        async with self._store.writing(self._epoch) as connection:
+            row = await connection.fetchrow(_REFRESH, session_id, generation, unsure, days, sealed)
+            if row is not None:
+                return Refreshed(row["player_id"], row["name"])
+            player_id = await connection.fetchval(_END_REUSED, session_id, generation)
+        return None if player_id is None else Refreshed(player_id, None)
+
+    async def end_sessions(
+        self, player_id: int, only: UUID | None = None, but: UUID | None = None
+    ) -> list[UUID]:
+        """Ends one session of a player, or all, or all `but` one; which ended."""
+        async with self._store.writing(self._epoch) as connection:
+            rows = await connection.fetch(_END, player_id, only, but)
+        return _ids(rows)
+
+    async def sessions(self, player_id: int) -> list[SessionRow]:
+        """Those that go on, the newest first."""
+        async with self._store.reading() as connection:
+            rows = await connection.fetch(_SESSIONS, player_id, SESSIONS_MAX)
+        return [
+            SessionRow(
+                _plain(row["session_id"]),
+                row["client"],
+                self._open_address(row["session_id"], row["address"]),
+                row["created_at_ms"],
+                row["used_at_ms"],
+                row["expires_at_ms"],
+            )
+            for row in rows
+        ]
+
+    async def enter(self, clients: dict[UUID, str]) -> dict[UUID, PlayerRow]:
+        """The players of those of these sessions that go on, and notes that they were used, and by which program."""
+        async with self._store.writing(self._epoch) as connection:
+            rows = await connection.fetch(_ENTER_SESSIONS, list(clients), list(clients.values()))
+        found = [dict(row) for row in rows]
+        return {_plain(row.pop("session_id")): PlayerRow(**row) for row in found}
+
+    async def former_keys(self, keys: list[str]) -> set[str]:
+        """Those of these keys that were guests and have an account now."""
+        async with self._store.reading() as connection:
+            rows = await connection.fetch(
+                "SELECT former_key FROM credentials WHERE former_key = ANY($1)", keys
+            )
+        return {row["former_key"] for row in rows}
+
+    async def forget_ended(self) -> None:
+        """Deletes sessions that are over for long."""
+        async with self._store.writing(self._epoch) as connection:
+            await connection.execute(_FORGET_ENDED, KEEP_ENDED_DAYS)
+
+    # --- passwords ---
+
+    async def set_password(
+        self, player_id: int, password_hash: str, new_hash: str, keep: UUID | None
+    ) -> list[UUID] | None:
+        """Another password in place of the one with that hash, and the end of all sessions but one; None: it is another by now."""
+        async with self._store.writing(self._epoch) as connection:
+            if not await connection.fetchval(_CHANGE_HASH, player_id, password_hash, new_hash):
+                return None
+            rows = await connection.fetch(_END, player_id, None, keep)
+        return _ids(rows)
+
+    # --- profiles ---
+
+    async def profile(self, player_id: int) -> Profile | None:
+        """Of anybody who is not gone."""
+        async with self._store.reading() as connection:
+            row = await connection.fetchrow(_PROFILE, player_id)
+        if row is None:
+            return None
+        return Profile(**{**dict(row), "email": self._open_email(player_id, row["email"])})
+
+    async def edit_profile(
+        self, player_id: int, name: str | None, look: int | None, bio: str | None
+    ) -> Account | None:
+        """Changes what is not None; None where there is no account. Raises NameTaken."""
+        key, folded = (None, None) if name is None else (account_key(name), fold_name(name))
+        async with self._store.writing(self._epoch) as connection:
+            if name is not None and await connection.fetchval(_IS_TAKEN, key, folded, player_id):
+                raise NameTaken
+            if not await connection.fetchval(_EDIT_ACCOUNT, player_id, folded, bio):
+                return None
+            await connection.execute(_EDIT_PLAYER, player_id, key, name, folded, look)
+            (row,) = await connection.fetch(_BY_PLAYER, player_id)
+        return self._opened(row)
+
+    # --- private columns ---
+
+    def _sealed_email(self, player_id: int, email: str) -> tuple[bytes, bytes] | tuple[None, None]:
+        if not email:
+            return None, None
+        return self._sealer.seal(EMAIL, player_id, email), self._email_hash(email)
+
+    def _email_hash(self, email: str) -> bytes:
+        return self._sealer.lookup("email", email.casefold())
+
+    def _open_email(self, player_id: int, sealed: bytes | None) -> str:
+        return "" if sealed is None else self._sealer.open(EMAIL, player_id, sealed)
+
+    def _open_address(self, session_id: UUID, sealed: bytes) -> str:
+        return self._sealer.open(ADDRESS, str(session_id), sealed)
+
+
+def _ids(rows: list[asyncpg.Record]) -> list[UUID]:
+    return [_plain(row["session_id"]) for row in rows]
+
+
+def _plain(found: UUID) -> UUID:
+    """The driver has a class of its own, which not everything takes for a UUID."""
+    return UUID(int=found.int)

@@ -1,0 +1,485 @@
+"""Accounts: registering, signing in, sessions, profiles; what is asked over a socket, before the hello or after it.
+
+    a request -> a task of its own, of which there are so many at most, in all and of one address
+              -> the password's hash in a thread (passwords.py), after the tries are counted (lockouts.py)
+              -> a transaction (persistence/accounts.py)
+              -> `Done`: the answer, and what follows from it for connections, which is the hub's
+
+Nothing of it is in the tick or the journal; `ok` comes after the commit, with seq 0.
+
+A session is one sign-in on one device. Its access token lets in (`hello`), its refresh token makes the next two, once: each refresh
+raises the session's generation, and a token of an older one means that two have it, so the session ends. Who ends a session closes
+what is connected with it. Since the database is asked before and the connection made after, `lapsed` knows what ended in between.
+"""
+
+import asyncio
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from persistence.accounts import (
+    Account,
+    AccountStore,
+    AnotherAction,
+    DoneBefore,
+    NameTaken,
+    NoGuest,
+    Opening,
+    Profile,
+    Registration,
+)
+from persistence.store import StoreError, StoreUnavailable, account_key, fold_name
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import (
+    AccountChangePassword,
+    AccountEditProfile,
+    AccountLogin,
+    AccountLogout,
+    AccountProfile,
+    AccountRefresh,
+    AccountRegister,
+    AccountRevoke,
+    AccountSession,
+    AccountSessions,
+    ProfileFound,
+    Result,
+    Role,
+    SessionsEnded,
+    SessionsFound,
+    SignedIn,
+)
+from server.auth import BadToken, Signer, check_name, now_s
+from server.config import AccountsConfig
+from server.directory import look_of, printable
+from server.lockouts import Lockouts
+from server.passwords import Hasher, check_password, normal
+from server.tasks import Broken, end, supervise
+from server.words import Words
+from world.chat import clean
+from world.tick import ANOTHER_ACTION
+
+DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool_size`
+RETRY_AFTER_MS = 2_000
+LAPSED_MAX = 65_536  # sessions and keys that ended; a hello takes seconds at most
+UNSURE_MAX = 4_096  # refreshes of which nobody knows whether they were done
+
+log = structlog.get_logger()
+
+Place = Callable[[], Awaitable[tuple[float, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The connection that asks; player_id 0 before it is welcome."""
+
+    number: int
+    address: str
+    network: str  # by which addresses are counted
+    client: str
+    player_id: int
+    key: str
+    role: Role
+    session_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Became:
+    """A player as others see them from now on, and the session that the asker plays in."""
+
+    player_id: int
+    key: str
+    name: str
+    role: Role
+    look: int
+    session_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is in the database, and what follows from it."""
+
+    answer: Result | Refusal
+    ended: list[UUID] = field(default_factory=list)  # sessions
+    became: Became | None = None
+
+
+Answer = Callable[[Done], None]
+
+
+class Accounts:
+    """All methods are for the loop's thread. `place` finds where somebody new appears."""
+
+    def __init__(
+        self,
+        config: AccountsConfig,
+        rows: AccountStore,
+        signer: Signer,
+        place: Place,
+        on_broken: Broken,
+        words: Words | None = None,
+    ) -> None:
+        self.hasher = Hasher(config)
+        self.lockouts = Lockouts(config.failures_max, config.lock_s, config.failures_per_address)
+        self.sign_ins: Counter[str] = Counter()  # by how they ended
+        self._config = config
+        self._rows = rows
+        self._signer = signer
+        self._place = place
+        self._on_broken = on_broken
+        self._words = words  # that are not wanted in names and what people say of themselves
+        self._database = asyncio.Semaphore(DATABASE_MAX)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._askers: Counter[str] = Counter()  # requests that are worked at, by address
+        self._lapsed: OrderedDict[str | UUID, None] = OrderedDict()
+        self._unsure: OrderedDict[UUID, int] = OrderedDict()  # session -> generation
+        self._forgetting: asyncio.Task[None] | None = None
+
+    @property
+    def working(self) -> int:
+        """Requests that are being worked at."""
+        return len(self._tasks)
+
+    async def stop(self) -> None:
+        """Ends. What is not in the database yet is not done."""
+        await end(*self._tasks, *filter(None, [self._forgetting]))
+        self.hasher.stop()
+
+    def ask(self, asker: Asker, request: Any, answer: Answer) -> None:
+        """Does it, or answers why not. Raises Refusal for what can be said at once."""
+        if (
+            len(self._tasks) >= self._config.requests_max
+            or self._askers[asker.network] >= self._config.requests_per_address_max
+        ):
+            text = "Many are signing in just now; try again in a moment."
+            raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
+        self._askers[asker.network] += 1
+        task = asyncio.create_task(self._serve(asker, request, answer), name="an account's request")
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._over(task, asker.network))
+        supervise(task, self._on_broken)
+
+    def _over(self, task: "asyncio.Task[None]", network: str) -> None:
+        self._tasks.discard(task)
+        self._askers[network] -= 1
+        if not self._askers[network]:
+            del self._askers[network]
+
+    async def _serve(self, asker: Asker, request: Any, answer: Answer) -> None:
+        try:
+            done = await _ANSWERS[type(request)](self, asker, request)
+        except Refusal as refusal:
+            done = Done(refusal)
+        except StoreError as error:
+            log.warning("account_not_served", request=type(request).__name__, error=str(error))
+            done = Done(unavailable())
+        for session_id in done.ended:
+            self._lapse(session_id)
+        answer(done)
+
+    def lapsed(self, key: str, session_id: UUID | None) -> bool:
+        """Whether this session, or this guest, came to an end a moment ago."""
+        return session_id in self._lapsed if session_id is not None else key in self._lapsed
+
+    def _lapse(self, name: str | UUID) -> None:
+        self._lapsed[name] = None
+        if len(self._lapsed) > LAPSED_MAX:
+            self._lapsed.popitem(last=False)
+
+    def forget_ended(self) -> None:
+        """Deletes what is long over, by and by."""
+        if self._forgetting is None or self._forgetting.done():
+            self._forgetting = asyncio.create_task(self._forget_ended(), name="ended sessions")
+            supervise(self._forgetting, self._on_broken)
+
+    async def _forget_ended(self) -> None:
+        try:
+            async with self._database:
+                await self._rows.forget_ended()
+        except StoreError as error:
+            log.warning("ended_sessions_not_forgotten", error=str(error))
+
+    # --- registering -----------------------------------------------------------------------------------------------------------
+
+    async def _register(self, asker: Asker, request: AccountRegister) -> Done:
+        if asker.player_id and asker.role is not Role.GUEST:
+            raise Refusal(
+                RefusalCode.FORBIDDEN, "You are signed in already; sign out to make another account."
+            )
+        name, email = self._checked_name(request.name), checked_email(request.email)
+        password = check_password(request.password, name, email)
+        try:
+            async with self._database:
+                await self._rows.may_register(request.action_id, name, email)
+            return await self._make(asker, request.action_id, name, email, password)
+        except DoneBefore:
+            return await self._sign_in(asker, name, password)
+        except AnotherAction:
+            raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION) from None
+        except NameTaken:
+            raise _name_taken(name) from None
+        except NoGuest:
+            raise Refusal(RefusalCode.FORBIDDEN, "You are no guest any more; sign in again.") from None
+
+    async def _make(self, asker: Asker, action_id: bytes, name: str, email: str, password: str) -> Done:
+        password_hash = await self.hasher.make(password, asker.network)
+        guest = asker.key if asker.player_id else None
+        place = (0.0, 0.0) if guest else await self._place()
+        look = look_of(account_key(name))
+        new = Registration(action_id, name, email, password_hash, look, *place, guest)
+        session = self._opening(asker)
+        async with self._database:
+            account = await self._rows.register(new, session)
+        self.sign_ins["registered"] += 1
+        signed_in = self._signed_in(account.player_id, account.name, session.session_id, 1)
+        if guest is None:
+            return Done(signed_in)
+        self._lapse(guest)
+        return Done(signed_in, became=_became(account, session.session_id))
+
+    # --- signing in ------------------------------------------------------------------------------------------------------------
+
+    async def _login(self, asker: Asker, request: AccountLogin) -> Done:
+        return await self._sign_in(asker, request.name, normal(request.password))
+
+    async def _sign_in(self, asker: Asker, name: str, password: str) -> Done:
+        account = await self._prove(asker, name, password)
+        new_hash = None
+        if self.hasher.is_outdated(account.password_hash):
+            new_hash = await self.hasher.make(password, asker.network)
+        session = self._opening(asker)
+        async with self._database:
+            ended = await self._rows.open_session(account.player_id, session, account.password_hash, new_hash)
+        if ended is None:
+            raise _bad_credentials()
+        self.sign_ins["signed_in"] += 1
+        return Done(self._signed_in(account.player_id, account.name, session.session_id, 1), ended)
+
+    async def _prove(self, asker: Asker, name: str, password: str) -> Account:
+        """The account of that name and password. Raises Refusal. Who is not there costs as much as who is."""
+        folded = fold_name(name)
+        self.lockouts.begin(folded, asker.network, self._loop.time())
+        try:
+            async with self._database:
+                account = await self._rows.by_name(name)
+            right = await self.hasher.check(
+                None if account is None else account.password_hash, password, asker.network
+            )
+        except BaseException:
+            self.lockouts.dropped(folded, asker.network)
+            raise
+        if not right or account is None:
+            self.lockouts.failed(folded, self._loop.time())
+            self.sign_ins["wrong"] += 1
+            raise _bad_credentials()
+        self.lockouts.succeeded(folded, asker.network)
+        return account
+
+    async def _refresh(self, asker: Asker, request: AccountRefresh) -> Done:
+        try:
+            session_id, generation = self._signer.read_refresh(request.refresh_token)
+        except BadToken as error:
+            raise Refusal(RefusalCode.BAD_TOKEN, str(error)) from None
+        unsure = self._unsure.get(session_id) == generation
+        try:
+            async with self._database:
+                refreshed = await self._rows.refresh(
+                    session_id, generation, unsure, asker.address, self._config.refresh_days
+                )
+        except StoreUnavailable:
+            self._unsure[session_id] = generation
+            if len(self._unsure) > UNSURE_MAX:
+                self._unsure.popitem(last=False)
+            raise
+        self._unsure.pop(session_id, None)
+        if refreshed is None:
+            raise Refusal(RefusalCode.BAD_TOKEN, "This session has ended; sign in again.")
+        if refreshed.name is None:
+            self.sign_ins["reused"] += 1
+            log.warning("refresh_token_reused", player_id=refreshed.player_id)
+            text = "This token was used before, so the session has ended everywhere; sign in again."
+            return Done(Refusal(RefusalCode.TOKEN_REUSED, text), [session_id])
+        self.sign_ins["refreshed"] += 1
+        return Done(self._signed_in(refreshed.player_id, refreshed.name, session_id, generation + 1))
+
+    def _opening(self, asker: Asker) -> Opening:
+        return Opening(uuid.uuid4(), printable(asker.client), asker.address, self._config.refresh_days)
+
+    def _signed_in(self, player_id: int, name: str, session_id: UUID, generation: int) -> SignedIn:
+        config = self._config
+        access, refresh = self._signer.session(
+            player_id, session_id, generation, now_s(), config.access_s, config.refresh_days
+        )
+        return SignedIn(player_id, name, access, refresh, config.access_s * 1_000)
+
+    # --- sessions --------------------------------------------------------------------------------------------------------------
+
+    async def _logout(self, asker: Asker, _: AccountLogout) -> Done:
+        session_id = _session_of(asker)
+        return await self._end(asker, only=session_id)
+
+    async def _sessions(self, asker: Asker, _: AccountSessions) -> Done:
+        current = _session_of(asker)
+        async with self._database:
+            rows = await self._rows.sessions(asker.player_id)
+        return Done(
+            SessionsFound(
+                [
+                    AccountSession(
+                        row.session_id.bytes,
+                        row.client,
+                        row.address,
+                        row.created_at_ms,
+                        row.used_at_ms,
+                        row.expires_at_ms,
+                        row.session_id == current,
+                    )
+                    for row in rows
+                ]
+            )
+        )
+
+    async def _revoke(self, asker: Asker, request: AccountRevoke) -> Done:
+        current = _session_of(asker)
+        if request.session_id is None:
+            return await self._end(asker, but=current)
+        done = await self._end(asker, only=UUID(bytes=request.session_id))
+        if not done.ended:
+            raise Refusal(RefusalCode.NOT_FOUND, "You have no such session; ask for the list again.")
+        return done
+
+    async def _end(self, asker: Asker, only: UUID | None = None, but: UUID | None = None) -> Done:
+        async with self._database:
+            ended = await self._rows.end_sessions(asker.player_id, only, but)
+        return Done(SessionsEnded(len(ended)), ended)
+
+    async def _change_password(self, asker: Asker, request: AccountChangePassword) -> Done:
+        current = _session_of(asker)
+        account = await self._own(asker, request.password)
+        password = check_password(request.new_password, account.name, account.email)
+        new_hash = await self.hasher.make(password, asker.network)
+        async with self._database:
+            ended = await self._rows.set_password(account.player_id, account.password_hash, new_hash, current)
+        if ended is None:
+            raise _bad_credentials()
+        return Done(SessionsEnded(len(ended)), ended)
+
+    async def _own(self, asker: Asker, password: str) -> Account:
+        """The account of who asks, once they have given its password again. Raises Refusal."""
+        async with self._database:
+            account = await self._rows.by_player(asker.player_id)
+        if account is None:
+            raise _no_account()
+        return await self._prove(asker, account.login, normal(password))
+
+    # --- profiles --------------------------------------------------------------------------------------------------------------
+
+    async def _profile(self, asker: Asker, request: AccountProfile) -> Done:
+        player_id = asker.player_id if request.player_id is None else request.player_id
+        async with self._database:
+            profile = await self._rows.profile(player_id)
+        if profile is None:
+            raise Refusal(RefusalCode.NOT_FOUND, "There is no such player.")
+        return Done(_shown(profile, player_id == asker.player_id))
+
+    def _checked_name(self, name: str) -> str:
+        if self._words is not None:
+            self._words.check(name)
+        try:
+            return check_name(name)
+        except ValueError as error:
+            raise Refusal(RefusalCode.BAD_REQUEST, f"Nobody may be called so: {error}.") from None
+
+    async def _edit_profile(self, asker: Asker, request: AccountEditProfile) -> Done:
+        session_id = _session_of(asker)
+        name = None if request.name is None else self._checked_name(request.name)
+        bio = None if request.bio is None else clean(request.bio)
+        if bio and self._words is not None:
+            self._words.check(bio)
+        try:
+            async with self._database:
+                account = await self._rows.edit_profile(asker.player_id, name, request.look, bio)
+        except NameTaken:
+            raise _name_taken(name or "") from None
+        if account is None:
+            raise _no_account()
+        shown = ProfileFound(
+            account.player_id,
+            account.name,
+            account.look,
+            Role(account.role),
+            account.bio,
+            True,
+            account.email,
+            account.email_verified,
+        )
+        return Done(shown, became=_became(account, session_id))
+
+
+def checked_email(email: str) -> str:
+    """An address as it is kept. Raises Refusal."""
+    email = email.strip()
+    local, at, domain = email.rpartition("@")
+    if email and not (local and at and "." in domain.strip(".") and email.isprintable() and " " not in email):
+        raise Refusal(
+            RefusalCode.BAD_REQUEST, "Write the address like “name@example.org”, or leave it empty."
+        )
+    return email
+
+
+def unavailable() -> Refusal:
+    """The database is away."""
+    text = "The database does not answer, so it is not known to be done; try again in a moment."
+    return Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS)
+
+
+def _session_of(asker: Asker) -> UUID:
+    if asker.session_id is None:
+        raise Refusal(
+            RefusalCode.FORBIDDEN,
+            "You are signed in by a token of who runs this server, which is no account; sign in with a password.",
+        )
+    return asker.session_id
+
+
+def _became(account: Account, session_id: UUID) -> Became:
+    return Became(account.player_id, account.key, account.name, Role(account.role), account.look, session_id)
+
+
+def _shown(profile: Profile, own: bool) -> ProfileFound:
+    private = (profile.email, profile.email_verified) if own else (None, None)
+    return ProfileFound(
+        profile.player_id, profile.name, profile.look, Role(profile.role), profile.bio, False, *private
+    )
+
+
+def _name_taken(name: str) -> Refusal:
+    return Refusal(RefusalCode.NAME_TAKEN, f"Somebody is called {name} already; choose another name.")
+
+
+def _bad_credentials() -> Refusal:
+    return Refusal(
+        RefusalCode.BAD_CREDENTIALS, "There is no such name with this password; look at both again."
+    )
+
+
+def _no_account() -> Refusal:
+    return Refusal(RefusalCode.FORBIDDEN, "You have no account; make one first.")
+
+
+_ANSWERS: dict[type, Callable[[Accounts, Asker, Any], Awaitable[Done]]] = {
+    AccountRegister: Accounts._register,
+    AccountLogin: Accounts._login,
+    AccountRefresh: Accounts._refresh,
+    AccountLogout: Accounts._logout,
+    AccountSessions: Accounts._sessions,
+    AccountRevoke: Accounts._revoke,
+    AccountChangePassword: Accounts._change_password,
+    AccountProfile: Accounts._profile,
+    AccountEditProfile: Accounts._edit_profile,
+}
