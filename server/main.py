@@ -39,6 +39,7 @@ from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
 from server.accounts import Accounts
 from server.actions import Actions
+from server.admin import Admin
 from server.auth import Signer
 from server.chunks import Chunks
 from server.config import Config
@@ -221,8 +222,9 @@ class Server:
         notary = await asyncio.to_thread(Notary.of, config.data)
         self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
+        moderation_rows = ModerationStore(store, sealer, row.epoch)
         moderation = Moderation(
-            ModerationStore(store, sealer, row.epoch),
+            moderation_rows,
             flusher,
             state,
             config.moderation,
@@ -248,6 +250,9 @@ class Server:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
+        admin = Admin(config.data, store, moderation_rows, moderation)
+        await admin.open()
+        stack.push_async_callback(self._close, admin.close, PAGES_SHARE)
         looking = keeper.start(partial(_take_keys, signer, sealer, hub))
         supervise(looking, self._broken)
         stack.callback(looking.cancel)

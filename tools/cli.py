@@ -11,6 +11,7 @@ COMMANDS = (
     "bots",
     "map",
     "token",
+    "moderate",
     "protocol",
     "migrate",
     "audit",

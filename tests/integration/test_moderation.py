@@ -171,7 +171,7 @@ async def test_a_ban_closes_the_line_at_once_and_keeps_the_player_out_whatever_t
 async def test_who_is_banned_leaves_the_world_at_once_though_their_line_was_lost(
     server: ServerProcess, join: Join
 ) -> None:
-    """Guard: Leave in Hub.send_away; without it they stand there for session.resume_s."""
+    """Guard: Leave in Hub.send_away; without it they stand there until their time to resume is over."""
     judge, rogue = await somebody(server, join, Role.MODERATOR), await somebody(server, join)
     await judge.wait_until(lambda: rogue.player_id in judge.places)
     rogue.drop()
