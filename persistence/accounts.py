@@ -8,19 +8,23 @@ Private columns are sealed and opened here, and found by a keyed hash, so that n
 """
 
 import hmac
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
 
 from persistence.sealing import ADDRESS, EMAIL, Sealer
-from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name
+from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name, left_key
 from protocol.messages import SESSIONS_MAX
 
 if TYPE_CHECKING:
     from persistence.store import type_connection
 
+LEFT_NAME = "someone who left"  # what remains of a name; nobody may take it
+VERIFY, RESET = "verify", "reset"  # what codes are for
+EXPORT_PAGE = 2_000  # rows read at once
 ACCOUNTS_PER_EMAIL_MAX = 8  # that a mail for a forgotten password names
 CODE_TRIES_MAX = 10
 CODE_PAUSE_S = 60  # between two mails to one account
@@ -196,7 +200,7 @@ WHERE player_id = $1 AND password_hash = ANY(ARRAY[$2, $3]) RETURNING 1
 _PROFILE = """
 SELECT player_id, name, role, look, coalesce(bio, '') AS bio, email_sealed AS email,
     email_verified_at IS NOT NULL AS email_verified
-FROM players LEFT JOIN credentials USING (player_id) WHERE player_id = $1
+FROM players LEFT JOIN credentials USING (player_id) WHERE player_id = $1 AND key NOT LIKE 'left:%'
 """
 _EDIT_ACCOUNT = """
 UPDATE credentials SET name_fold = coalesce($2, name_fold), bio = coalesce($3, bio) WHERE player_id = $1 RETURNING 1
@@ -206,6 +210,81 @@ UPDATE players SET key = coalesce($2, key), name = coalesce($3, name), name_fold
     look = coalesce($5, look)
 WHERE player_id = $1
 """
+_PUT_CODE = """
+INSERT INTO codes (player_id, purpose, code_hash, email_hash, expires_at)
+VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second')
+ON CONFLICT (player_id, purpose) DO UPDATE
+SET code_hash = excluded.code_hash, email_hash = excluded.email_hash, expires_at = excluded.expires_at, tries = 0
+WHERE codes.email_hash <> excluded.email_hash OR codes.expires_at < excluded.expires_at - $6::float8 * interval '1 second'
+RETURNING 1
+"""
+_TRY_CODES = """
+UPDATE codes SET tries = tries + 1
+WHERE purpose = $1 AND (player_id = $2 OR email_hash = $3) AND tries < $4 AND expires_at > now()
+RETURNING player_id, code_hash
+"""
+_USE_CODE = """
+DELETE FROM codes WHERE player_id = $1 AND purpose = $2 AND code_hash = $3 RETURNING email_hash
+"""
+_VERIFY = (
+    "UPDATE credentials SET email_verified_at = now() WHERE player_id = $1 AND email_hash = $2 RETURNING 1"
+)
+_SET_EMAIL = """
+UPDATE credentials SET email_sealed = $3, email_hash = $4, email_verified_at = NULL
+WHERE player_id = $1 AND password_hash = $2 RETURNING 1
+"""
+_RESET = "UPDATE credentials SET password_hash = $2, password_changed_at = now() WHERE player_id = $1"
+_LEAVE = """
+UPDATE players SET key = $2, name = $3, name_fold = $4, role = 'guest', look = 0 WHERE player_id = $1
+"""
+# What goes with an account; each takes the player_id.
+_GOES = (
+    "DELETE FROM credentials WHERE player_id = $1",
+    "DELETE FROM sessions WHERE player_id = $1",
+    "DELETE FROM codes WHERE player_id = $1",
+    "DELETE FROM chat_messages WHERE sender_id = $1",
+    "DELETE FROM blocks WHERE player_id = $1 OR other_id = $1",
+    "DELETE FROM reports WHERE reporter_id = $1",
+)
+_EXPORT_HEAD = """
+SELECT player_id, key, name, role, look, x, y, players.created_at, last_seen_at, bio,
+    credentials.created_at AS account_created_at, password_changed_at, email_sealed AS email, email_verified_at
+FROM players JOIN credentials USING (player_id) WHERE player_id = $1
+"""
+_EXPORT_SESSIONS = """
+SELECT session_id, client, address_sealed AS address, created_at, used_at, expires_at, ended_at
+FROM sessions WHERE player_id = $1 ORDER BY created_at, session_id
+"""
+# The parts of an export that may be long: name, and a page of it after the row `at`.
+_EXPORTED = {
+    "mails": """
+        SELECT 1 AS at, purpose, expires_at FROM codes WHERE player_id = $1 AND $2 < 1 LIMIT $3""",
+    "said": """
+        SELECT id AS at, channel, recipient_id, x, y, said_at, text FROM chat_messages
+        WHERE sender_id = $1 AND id > $2 ORDER BY id LIMIT $3""",
+    "said_to_me": """
+        SELECT id AS at, sender_id, sender_name, said_at, text FROM chat_messages
+        WHERE recipient_id = $1 AND id > $2 ORDER BY id LIMIT $3""",
+    "blocked": """
+        SELECT other_id AS at, other_id AS player_id FROM blocks
+        WHERE player_id = $1 AND other_id > $2 ORDER BY other_id LIMIT $3""",
+    "reported": """
+        SELECT report_id AS at, player_id, offence, reported_ms, closed_ms FROM reports
+        WHERE reporter_id = $1 AND report_id > $2 ORDER BY report_id LIMIT $3""",
+    "sanctions": """
+        SELECT sanction_id AS at, kind, reason, until_ms FROM sanctions
+        WHERE player_id = $1 AND sanction_id > $2 ORDER BY sanction_id LIMIT $3""",
+    "moderated": """
+        SELECT audit_id AS at, at_ms, act, reason FROM moderation_audit
+        WHERE subject_id = $1 AND act <> 'player_report' AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
+    "land": """
+        SELECT parcel_id AS at, parcel::text AS parcel FROM parcels
+        WHERE owner_id = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
+    "balance": "SELECT 1 AS at, balance FROM accounts WHERE account_id = $1 AND $2 < 1 LIMIT $3",
+    "postings": """
+        SELECT seq * 1000 + place AS at, seq, amount, balance FROM postings
+        WHERE account_id = $1 AND (seq, place) > ($2 / 1000, $2 % 1000) ORDER BY seq, place LIMIT $3""",
+}
 _FORGET_ENDED = """
 DELETE FROM sessions WHERE least(ended_at, expires_at) < now() - $1::float8 * interval '1 day'
 """
@@ -374,6 +453,99 @@ class AccountStore:
             rows = await connection.fetch(_END, player_id, None, keep)
         return _ids(rows)
 
+    # --- codes ---
+
+    async def by_verified_email(self, email: str) -> list[Account]:
+        """Whose address this is, as they have shown."""
+        async with self._store.reading() as connection:
+            rows = await connection.fetch(_BY_VERIFIED_EMAIL, self._email_hash(email), ACCOUNTS_PER_EMAIL_MAX)
+        return [self._opened(row) for row in rows]
+
+    async def put_code(self, player_id: int, purpose: str, code: str, email: str, seconds: float) -> bool:
+        """Keeps a code in place of the last one for that; False if that is not a minute old."""
+        columns = player_id, purpose, self._code_hash(code), self._email_hash(email)
+        async with self._store.writing(self._epoch) as connection:
+            return bool(await connection.fetchval(_PUT_CODE, *columns, seconds, CODE_PAUSE_S))
+
+    async def verify_email(self, player_id: int, code: str) -> bool:
+        """Uses a code; False where it is wrong, too old, or for an address that is not theirs any more."""
+        async with self._store.writing(self._epoch) as connection:
+            if not await self._try_code(connection, VERIFY, player_id, None, code):
+                return False
+            email_hash = await connection.fetchval(_USE_CODE, player_id, VERIFY, self._code_hash(code))
+            return bool(await connection.fetchval(_VERIFY, player_id, email_hash))
+
+    async def whose_code(self, email: str, code: str) -> int | None:
+        """The player who may set a new password by this code. It is not used up yet, but the try counts."""
+        async with self._store.writing(self._epoch) as connection:
+            return await self._try_code(connection, RESET, None, self._email_hash(email), code)
+
+    async def _try_code(
+        self,
+        connection: "type_connection",
+        purpose: str,
+        player_id: int | None,
+        email_hash: bytes | None,
+        code: str,
+    ) -> int | None:
+        given = self._code_hash(code)
+        rows = await connection.fetch(_TRY_CODES, purpose, player_id, email_hash, CODE_TRIES_MAX)
+        right = [row["player_id"] for row in rows if hmac.compare_digest(row["code_hash"], given)]
+        return right[0] if right else None
+
+    async def reset_password(self, player_id: int, code: str, new_hash: str) -> list[UUID] | None:
+        """Uses a code; the sessions that ended, which are all. None where somebody was faster."""
+        async with self._store.writing(self._epoch) as connection:
+            if await connection.fetchval(_USE_CODE, player_id, RESET, self._code_hash(code)) is None:
+                return None
+            await connection.execute(_RESET, player_id, new_hash)
+            rows = await connection.fetch(_END, player_id, None, None)
+        return _ids(rows)
+
+    async def set_email(self, account: Account, email: str) -> bool:
+        """Another address, not verified; False if the account is another by now."""
+        async with self._store.writing(self._epoch) as connection:
+            sealed = self._sealed_email(account.player_id, email)
+            columns = account.player_id, account.password_hash, *sealed
+            return bool(await connection.fetchval(_SET_EMAIL, *columns))
+
+    # --- going ---
+
+    async def delete(self, player_id: int) -> list[UUID]:
+        """Takes the person out of everything but the ledger and what they own; the sessions that ended."""
+        async with self._store.writing(self._epoch) as connection:
+            rows = await connection.fetch("SELECT session_id FROM sessions WHERE player_id = $1", player_id)
+            await connection.execute(_LEAVE, player_id, left_key(player_id), LEFT_NAME, fold_name(LEFT_NAME))
+            for statement in _GOES:
+                await connection.execute(statement, player_id)
+        return _ids(rows)
+
+    async def export(self, player_id: int) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+        """Everything stored about a player: the name of a part, and rows of it; a part comes in as many pages as it has."""
+        async with self._store.reading() as connection:
+            head = await connection.fetchrow(_EXPORT_HEAD, player_id)
+            sessions = await connection.fetch(_EXPORT_SESSIONS, player_id)
+        if head is None:
+            return
+        yield "account", [{**dict(head), "email": self._open_email(player_id, head["email"])}]
+        yield (
+            "sessions",
+            [
+                {**dict(row), "address": self._open_address(row["session_id"], row["address"])}
+                for row in sessions
+            ],
+        )
+        for part, query in _EXPORTED.items():
+            after = 0
+            while True:
+                async with self._store.reading() as connection:
+                    rows = [dict(row) for row in await connection.fetch(query, player_id, after, EXPORT_PAGE)]
+                if rows:
+                    after = rows[-1]["at"]
+                yield part, [{name: value for name, value in row.items() if name != "at"} for row in rows]
+                if len(rows) < EXPORT_PAGE:
+                    break
+
     # --- profiles ---
 
     async def profile(self, player_id: int) -> Profile | None:
@@ -404,6 +576,9 @@ class AccountStore:
         if not email:
             return None, None
         return self._sealer.seal(EMAIL, player_id, email), self._email_hash(email)
+
+    def _code_hash(self, code: str) -> bytes:
+        return self._sealer.lookup("code", code)
 
     def _email_hash(self, email: str) -> bytes:
         return self._sealer.lookup("email", email.casefold())

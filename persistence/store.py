@@ -203,6 +203,11 @@ def account_key(subject: str) -> str:
     return f"name:{fold_name(subject)}"
 
 
+def left_key(player_id: int) -> str:
+    """The key of a player whose account was deleted: nobody ever comes in by it."""
+    return f"left:{player_id}"
+
+
 def guest_key(guest_id: UUID) -> str:
     """The key of a guest."""
     return f"guest:{guest_id.hex}"
@@ -254,7 +259,7 @@ _BLOCKED_BY = (
     "SELECT player_id, other_id FROM blocks WHERE player_id = ANY($1::bigint[]) ORDER BY player_id, other_id"
 )
 _FIND_PLAYER = f"""
-SELECT {PLAYER_COLUMNS} FROM players WHERE name_fold = $1
+SELECT {PLAYER_COLUMNS} FROM players WHERE name_fold = $1 AND key NOT LIKE 'left:%'
 ORDER BY (role = 'guest'), last_seen_at DESC, player_id LIMIT 1
 """  # noqa: S608
 
@@ -271,6 +276,7 @@ SELECT $1, serial, channel, sender_id, sender_name, recipient_id, x, y, tick,
 FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::text[], $6::bigint[], $7::float8[], $8::float8[],
             $9::bigint[], $10::bigint[], $11::text[])
     AS said (serial, channel, sender_id, sender_name, recipient_id, x, y, tick, said_at_ms, text)
+WHERE NOT EXISTS (SELECT 1 FROM players WHERE player_id = sender_id AND key LIKE 'left:%')
 ORDER BY serial
 ON CONFLICT (epoch, serial) DO NOTHING
 """

@@ -51,6 +51,8 @@ EMAIL_CHARS_MAX = 254  # RFC 5321 has no room for a longer one
 BIO_CHARS_MAX = 400
 SESSION_ID_BYTES = 16
 SESSIONS_MAX = 32  # of one account; a further login ends the one that was used longest ago
+CODE_CHARS_MAX = 32
+EXPORT_PART_BYTES_MAX = 48_000
 
 U8 = Annotated[int, Meta(ge=0, le=2**8 - 1)]
 U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
@@ -97,6 +99,9 @@ Password = Annotated[
 Email = Annotated[str, Meta(max_length=EMAIL_CHARS_MAX)]
 Bio = Annotated[str, Meta(max_length=BIO_CHARS_MAX, description="what somebody says of themselves")]
 Look = Annotated[U32, Meta(description="32 bits that a client turns into an appearance")]
+Code = Annotated[
+    str, Meta(min_length=1, max_length=CODE_CHARS_MAX, description="of the mail; it can be used once")
+]
 SessionId = Annotated[
     bytes, Meta(min_length=SESSION_ID_BYTES, max_length=SESSION_ID_BYTES, description="which session")
 ]
@@ -498,6 +503,17 @@ class ProfileFound(Result):
     online: bool
     email: Annotated[Email | None, Meta(description="your own; empty where there is none")] = None
     email_verified: Annotated[bool | None, Meta(description="whether you gave the code sent there")] = None
+
+
+class Granted(Result):
+    """It is done."""
+
+
+class ExportPart(Result):
+    """A part of the export: the parts end to end are one JSON object, in UTF-8."""
+
+    part: Annotated[bytes, Meta(description="at most 48,000 bytes")]
+    more: Annotated[bool, Meta(description="ask on, with the number of the next part")]
 
 
 class Moderated(Result):
@@ -976,6 +992,44 @@ class AccountEditProfile(ClientMessage, tag=40):
     rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=ProfileFound)
 
 
+class AccountVerifyEmail(ClientMessage, tag=41):
+    """Asks for a code by mail, or gives it. Only a verified address gets codes for a forgotten password."""
+
+    request_id: RequestId
+    code: Annotated[Code | None, Meta(description="nil: send one")] = None
+    email: Annotated[Email | None, Meta(description="with a password: another address than before")] = None
+    password: Annotated[Password | None, Meta(description="needed with another address")] = None
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=Granted)
+
+
+class AccountResetPassword(ClientMessage, tag=42):
+    """For a forgotten password: asks for a code by mail, or gives it with a new password; then all sessions end. Whether anybody has
+    that address is not told.
+    """
+
+    request_id: RequestId
+    email: Email
+    code: Annotated[Code | None, Meta(description="nil: send one")] = None
+    new_password: Annotated[Password | None, Meta(description="needed with a code")] = None
+    rule = Rule(NEW_OR_PLAYING, Rate.ACCOUNT, result=Granted)
+
+
+class AccountExport(ClientMessage, tag=43):
+    """Everything that is stored about me, part by part; part 0 puts it together anew."""
+
+    request_id: RequestId
+    part: Annotated[U32, Meta(description="which; the first is 0")]
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=ExportPart)
+
+
+class AccountDelete(ClientMessage, tag=44):
+    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name."""
+
+    request_id: RequestId
+    password: Password
+    rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=Granted)
+
+
 class ModerationMute(ClientMessage, tag=48):
     """Somebody may not speak. In place of a mute they had. One acts on those of a lower role only, and never on oneself."""
 
@@ -1328,6 +1382,10 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     AccountRevoke,
     AccountProfile,
     AccountEditProfile,
+    AccountVerifyEmail,
+    AccountResetPassword,
+    AccountExport,
+    AccountDelete,
     ModerationMute,
     ModerationKick,
     ModerationBan,

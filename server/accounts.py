@@ -13,16 +13,22 @@ what is connected with it. Since the database is asked before and the connection
 """
 
 import asyncio
+import json
+import secrets
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 
 from persistence.accounts import (
+    LEFT_NAME,
+    RESET,
+    VERIFY,
     Account,
     AccountStore,
     AnotherAction,
@@ -33,19 +39,26 @@ from persistence.accounts import (
     Profile,
     Registration,
 )
-from persistence.store import StoreError, StoreUnavailable, account_key, fold_name
+from persistence.store import StoreError, StoreUnavailable, account_key, fold_name, left_key
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
+    EXPORT_PART_BYTES_MAX,
     AccountChangePassword,
+    AccountDelete,
     AccountEditProfile,
+    AccountExport,
     AccountLogin,
     AccountLogout,
     AccountProfile,
     AccountRefresh,
     AccountRegister,
+    AccountResetPassword,
     AccountRevoke,
     AccountSession,
     AccountSessions,
+    AccountVerifyEmail,
+    ExportPart,
+    Granted,
     ProfileFound,
     Result,
     Role,
@@ -57,6 +70,7 @@ from server.auth import BadToken, Signer, check_name, now_s
 from server.config import AccountsConfig
 from server.directory import look_of, printable
 from server.lockouts import Lockouts
+from server.mail import checked_address
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
 from server.words import Words
@@ -65,11 +79,17 @@ from world.tick import ANOTHER_ACTION
 
 DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool_size`
 RETRY_AFTER_MS = 2_000
+CODE_ALPHABET, CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 12
+EXPORTS_MAX = 8  # kept for who fetches them
+EXPORT_BYTES_MAX = 16 * 1_048_576
 LAPSED_MAX = 65_536  # sessions and keys that ended; a hello takes seconds at most
 UNSURE_MAX = 4_096  # refreshes of which nobody knows whether they were done
 
 log = structlog.get_logger()
 
+Send = Callable[
+    [str, str, str], None
+]  # a letter: to whom, subject, text. Raises Refusal where too much waits
 Place = Callable[[], Awaitable[tuple[float, float]]]
 
 
@@ -106,13 +126,14 @@ class Done:
     answer: Result | Refusal
     ended: list[UUID] = field(default_factory=list)  # sessions
     became: Became | None = None
+    gone: Became | None = None  # whose account was deleted, and what is left of them
 
 
 Answer = Callable[[Done], None]
 
 
 class Accounts:
-    """All methods are for the loop's thread. `place` finds where somebody new appears."""
+    """All methods are for the loop's thread. `place` finds where somebody new appears, `send` sends mail."""
 
     def __init__(
         self,
@@ -120,6 +141,7 @@ class Accounts:
         rows: AccountStore,
         signer: Signer,
         place: Place,
+        send: Send,
         on_broken: Broken,
         words: Words | None = None,
     ) -> None:
@@ -130,6 +152,7 @@ class Accounts:
         self._rows = rows
         self._signer = signer
         self._place = place
+        self._send = send
         self._on_broken = on_broken
         self._words = words  # that are not wanted in names and what people say of themselves
         self._database = asyncio.Semaphore(DATABASE_MAX)
@@ -139,6 +162,7 @@ class Accounts:
         self._lapsed: OrderedDict[str | UUID, None] = OrderedDict()
         self._unsure: OrderedDict[UUID, int] = OrderedDict()  # session -> generation
         self._forgetting: asyncio.Task[None] | None = None
+        self._exports: OrderedDict[int, Export] = OrderedDict()  # by player_id
 
     @property
     def working(self) -> int:
@@ -158,8 +182,12 @@ class Accounts:
         ):
             text = "Many are signing in just now; try again in a moment."
             raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
+        self._begin(self._serve(asker, request, answer), asker)
+
+    def _begin(self, work: Coroutine[Any, Any, None], asker: Asker) -> None:
+        """Work that is counted as one request of theirs while it goes on."""
         self._askers[asker.network] += 1
-        task = asyncio.create_task(self._serve(asker, request, answer), name="an account's request")
+        task = asyncio.create_task(self._quietly(work), name="an account's request")
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._over(task, asker.network))
         supervise(task, self._on_broken)
@@ -169,6 +197,13 @@ class Accounts:
         self._askers[network] -= 1
         if not self._askers[network]:
             del self._askers[network]
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes wrong beside an answer is told to the log."""
+        try:
+            await work
+        except (Refusal, StoreError) as error:
+            log.warning("account_not_served", error=str(error))
 
     async def _serve(self, asker: Asker, request: Any, answer: Answer) -> None:
         try:
@@ -391,9 +426,12 @@ class Accounts:
         if self._words is not None:
             self._words.check(name)
         try:
-            return check_name(name)
+            name = check_name(name)
         except ValueError as error:
             raise Refusal(RefusalCode.BAD_REQUEST, f"Nobody may be called so: {error}.") from None
+        if fold_name(name) == fold_name(LEFT_NAME):
+            raise _name_taken(name)
+        return name
 
     async def _edit_profile(self, asker: Asker, request: AccountEditProfile) -> Done:
         session_id = _session_of(asker)
@@ -420,16 +458,181 @@ class Accounts:
         )
         return Done(shown, became=_became(account, session_id))
 
+    # --- codes by mail ---------------------------------------------------------------------------------------------------------
+
+    async def _verify_email(self, asker: Asker, request: AccountVerifyEmail) -> Done:
+        _session_of(asker)
+        if request.code is not None:
+            async with self._database:
+                right = await self._rows.verify_email(asker.player_id, _given_code(request.code))
+            if not right:
+                raise _wrong_code()
+            return Done(Granted())
+        if request.email is not None:
+            await self._change_email(asker, checked_email(request.email), request.password or "")
+        async with self._database:
+            account = await self._rows.by_player(asker.player_id)
+        if account is None:
+            raise _no_account()
+        if account.email and not account.email_verified:
+            await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+        return Done(Granted())
+
+    async def _change_email(self, asker: Asker, email: str, password: str) -> None:
+        account = await self._own(asker, password)
+        async with self._database:
+            if email.casefold() != account.email.casefold() and not await self._rows.set_email(
+                account, email
+            ):
+                raise _bad_credentials()
+
+    async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> None:
+        code = _new_code()
+        seconds = self._config.code_s
+        async with self._database:
+            new = await self._rows.put_code(account.player_id, purpose, code, account.email, seconds)
+        if new:  # or one went out a moment ago, and is as good
+            minutes = max(1, seconds // 60)
+            self._send(
+                account.email,
+                subject,
+                text.format(name=account.name, code=_shown_code(code), minutes=minutes),
+            )
+
+    async def _reset_password(self, asker: Asker, request: AccountResetPassword) -> Done:
+        if request.code is None:
+            # Beside the answer: neither what it says nor when it comes tells whether anybody has this address.
+            self._begin(self._send_reset_codes(request.email), asker)
+            return Done(Granted())
+        email = checked_email(request.email)
+        password = check_password(request.new_password or "", "", email)
+        code = _given_code(request.code)
+        self.lockouts.begin(_mail_key(email), asker.network, self._loop.time())
+        try:
+            async with self._database:
+                player_id = await self._rows.whose_code(email, code)
+        except BaseException:
+            self.lockouts.dropped(_mail_key(email), asker.network)
+            raise
+        if player_id is None:
+            self.lockouts.failed(_mail_key(email), self._loop.time())
+            raise _wrong_code()
+        self.lockouts.succeeded(_mail_key(email), asker.network)
+        new_hash = await self.hasher.make(password, asker.network)
+        async with self._database:
+            ended = await self._rows.reset_password(player_id, code, new_hash)
+            account = await self._rows.by_player(player_id)
+        if ended is None or account is None:
+            raise _wrong_code()
+        self.lockouts.forgive(account.login)
+        return Done(Granted(), ended)
+
+    async def _send_reset_codes(self, email: str) -> None:
+        async with self._database:
+            accounts = await self._rows.by_verified_email(checked_email(email))
+        for account in accounts:
+            await self._send_code(account, RESET, "A new password", _RESET_TEXT)
+
+    # --- going -----------------------------------------------------------------------------------------------------------------
+
+    async def _export(self, asker: Asker, request: AccountExport) -> Done:
+        _session_of(asker)
+        if request.part == 0:
+            self._exports.pop(asker.player_id, None)
+            data = await self._put_together(asker.player_id)
+            self._exports[asker.player_id] = Export(data, self._loop.time())
+            if len(self._exports) > EXPORTS_MAX:
+                self._exports.popitem(last=False)
+        export = self._exports.get(asker.player_id)
+        start = request.part * EXPORT_PART_BYTES_MAX
+        if export is None or start >= len(export.data):
+            raise Refusal(RefusalCode.NOT_FOUND, "There is no such part; begin again with part 0.")
+        part = export.data[start : start + EXPORT_PART_BYTES_MAX]
+        more = start + len(part) < len(export.data)
+        if not more:
+            del self._exports[asker.player_id]
+        return Done(ExportPart(part, more))
+
+    async def _put_together(self, player_id: int) -> bytes:
+        """JSON: each part of what is stored is a list of rows. Encoded in a thread, a page at a time."""
+        parts: dict[str, list[bytes]] = {}
+        size = 0
+        async for part, rows in self._rows.export(player_id):
+            lines = await asyncio.to_thread(_encoded, rows)
+            size += sum(map(len, lines))
+            if size > EXPORT_BYTES_MAX:
+                text = "There is more about you than can be sent here; ask those who run this server for it."
+                raise Refusal(RefusalCode.LIMIT_REACHED, text)
+            parts.setdefault(part, []).extend(lines)
+        if not parts:
+            raise _no_account()
+        return await asyncio.to_thread(_joined, parts)
+
+    async def _delete(self, asker: Asker, request: AccountDelete) -> Done:
+        _session_of(asker)
+        account = await self._own(asker, request.password)
+        async with self._database:
+            ended = await self._rows.delete(account.player_id)
+        self._exports.pop(account.player_id, None)
+        log.info("account_deleted", player_id=account.player_id)
+        gone = Became(account.player_id, left_key(account.player_id), LEFT_NAME, Role.GUEST, 0, None)
+        return Done(Granted(), ended, gone=gone)
+
+
+def _encoded(rows: list[dict[str, Any]]) -> list[bytes]:
+    return [json.dumps(row, default=_plain, ensure_ascii=False).encode() for row in rows]
+
+
+def _joined(parts: dict[str, list[bytes]]) -> bytes:
+    """One object, a row a line."""
+    lists = (
+        json.dumps(part).encode() + b": [\n" + b",\n".join(lines) + b"\n]" for part, lines in parts.items()
+    )
+    return b"{\n" + b",\n".join(lists) + b"\n}\n"
+
+
+@dataclass(slots=True)
+class Export:
+    """One that is being fetched, part by part."""
+
+    data: bytes
+    made_s: float
+
+
+def _new_code() -> str:
+    """Sixty bits, in letters and digits that nobody mistakes for each other."""
+    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LETTERS))
+
+
+def _shown_code(code: str) -> str:
+    return "-".join(code[start : start + 4] for start in range(0, CODE_LETTERS, 4))
+
+
+def _given_code(code: str) -> str:
+    return "".join(one for one in code.upper() if one in CODE_ALPHABET)
+
+
+def _mail_key(email: str) -> str:
+    """Under which tries of codes are counted; no name has such a character."""
+    return f"\0{email.casefold()}"
+
+
+def _wrong_code() -> Refusal:
+    text = "This code is wrong, was used, or is too old; look again, or ask for another."
+    return Refusal(RefusalCode.BAD_CREDENTIALS, text)
+
+
+def _plain(value: object) -> str:
+    """What JSON has no word for: times and ids."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
 
 def checked_email(email: str) -> str:
-    """An address as it is kept. Raises Refusal."""
-    email = email.strip()
-    local, at, domain = email.rpartition("@")
-    if email and not (local and at and "." in domain.strip(".") and email.isprintable() and " " not in email):
-        raise Refusal(
-            RefusalCode.BAD_REQUEST, "Write the address like “name@example.org”, or leave it empty."
-        )
-    return email
+    """An address as mail servers take it; empty is none. Raises Refusal."""
+    try:
+        return checked_address(email.strip()) if email.strip() else ""
+    except ValueError as error:
+        raise Refusal(RefusalCode.BAD_REQUEST, f"This is no address: {error}. Or leave it empty.") from None
 
 
 def unavailable() -> Refusal:
@@ -472,6 +675,26 @@ def _no_account() -> Refusal:
     return Refusal(RefusalCode.FORBIDDEN, "You have no account; make one first.")
 
 
+_VERIFY_TEXT = """\
+Hello {name},
+
+this code shows that you read mail at this address:
+
+    {code}
+
+Give it to the game within {minutes} minutes. If you know nothing of it, somebody mistook your address for theirs; do nothing.
+"""
+_RESET_TEXT = """\
+Hello {name},
+
+with this code you can set a new password for {name}:
+
+    {code}
+
+Give it to the game within {minutes} minutes. All devices are signed out then. If you did not ask for it, do nothing: your password
+is as it was, and whoever asked does not see this code.
+"""
+
 _ANSWERS: dict[type, Callable[[Accounts, Asker, Any], Awaitable[Done]]] = {
     AccountRegister: Accounts._register,
     AccountLogin: Accounts._login,
@@ -482,4 +705,8 @@ _ANSWERS: dict[type, Callable[[Accounts, Asker, Any], Awaitable[Done]]] = {
     AccountChangePassword: Accounts._change_password,
     AccountProfile: Accounts._profile,
     AccountEditProfile: Accounts._edit_profile,
+    AccountVerifyEmail: Accounts._verify_email,
+    AccountResetPassword: Accounts._reset_password,
+    AccountExport: Accounts._export,
+    AccountDelete: Accounts._delete,
 }

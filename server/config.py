@@ -317,6 +317,8 @@ class AccountsConfig(Section):
     """How long an access token lets its holder come in; a refresh token makes another."""
     refresh_days: Annotated[float, span("days", 0.01, 365)] = 7.0
     """A session that was not refreshed for so long is over."""
+    code_s: Annotated[int, span("seconds", 60, 604_800)] = 3_600
+    """How long a code that went out by mail is good."""
     failures_max: Annotated[int, span("tries", 1, 1_000)] = 5
     """So many wrong passwords lock a name."""
     lock_s: Annotated[float, span("seconds", 1, 86_400)] = 900.0
@@ -440,6 +442,42 @@ class PersistenceConfig(Section):
         return value
 
 
+class MailConfig(Section):
+    """Letters to people who have an account."""
+
+    host: str = ""
+    """The mail server that takes them, by SMTP. Empty: they are written into the directory "outbox" of the data
+    directory, where `landworld outbox` shows them.
+    """
+    port: Annotated[int, span("", 1, 65_535)] = 587
+    """Its port for submission."""
+    starttls: bool = True
+    """Whether the line must be encrypted (STARTTLS); then nothing is sent where it cannot be. false is for a mail
+    server on this machine.
+    """
+    user: str = ""
+    """The name to log in with; the password comes from the environment, LANDWORLD_MAIL__PASSWORD. Empty: no login."""
+    password: SecretStr | None = Field(default=None, description="For mail.user.")
+    from_address: str = "landworld@localhost"
+    """From whom they come."""
+    queue_max: Annotated[int, span("letters", 1, 1_000_000)] = 1_000
+    """Letters waiting to go out, in memory; over it what would need another is refused with UNAVAILABLE."""
+    attempt_s: Annotated[float, span("seconds", 0.1, 300)] = 30.0
+    """The longest one attempt takes; four go on at a time."""
+    give_up_s: Annotated[float, span("seconds", 1, 604_800)] = 3_600.0
+    """A letter that cannot be delivered is tried again for so long, with growing pauses."""
+    outbox_files_max: Annotated[int, span("letters", 1, 1_000_000)] = 1_000
+    """So many are kept in the outbox; the oldest go first."""
+
+    @field_validator("from_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        local, at, domain = value.rpartition("@")
+        if not (local and at and domain and value.isascii() and value.isprintable() and " " not in value):
+            raise ValueError('write it like "world@example.org"')
+        return value
+
+
 class LogConfig(Section):
     """What the server says of itself."""
 
@@ -477,6 +515,7 @@ class Config(Section):
     land: LandConfig = LandConfig()
     economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()
+    mail: MailConfig = MailConfig()
     log: LogConfig = LogConfig()
 
     @field_validator("data", mode="before")
@@ -507,7 +546,7 @@ def given_keys(value: SecretStr | None) -> list[bytes]:
     return [key.strip().encode() for key in value.get_secret_value().split(",")] if value else []
 
 
-SECRETS = {"signing_key", "sealing_key", "lookup_key"}
+SECRETS = {"signing_key", "sealing_key", "lookup_key", "mail.password"}
 # The second is the tests': with it, a browser that is not there is a failure.
 OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
 COMMENT_CHARS = 118
@@ -517,8 +556,8 @@ Every setting of the server, at its default. What you delete here stays at its d
 `port` of [server] is LANDWORLD_SERVER__PORT in the environment, and so with the others; the environment wins.
 LANDWORLD_CONFIG names another file than ./config.toml.
 Secrets come from the environment only: LANDWORLD_SIGNING_KEY, LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY (those
-that are not given the server makes, and keeps them in its data directory), and LANDWORLD_PERSISTENCE__URL if the
-database's URL has a password in it."""
+that are not given the server makes, and keeps them in its data directory), LANDWORLD_MAIL__PASSWORD, and
+LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,6 +582,18 @@ RELATIONS = (
         "limits.connections_max",
         lambda c: c.server.max_players <= c.limits.connections_max,
         "every player needs a connection, so connections_max must be at least max_players",
+    ),
+    Relation(
+        "mail.user",
+        "mail.password",
+        lambda c: bool(c.mail.user) == (c.mail.password is not None),
+        "one is of no use without the other; the password comes from the environment, LANDWORLD_MAIL__PASSWORD",
+    ),
+    Relation(
+        "mail.user",
+        "mail.starttls",
+        lambda c: c.mail.starttls or not c.mail.user,
+        "the password would go over the line for all to read",
     ),
     Relation(
         "limits.connections_per_address",
@@ -725,7 +776,9 @@ class _Source:
         return self.file if _value_at(self.table, name) is not None else "the default"
 
     def leaked_secrets(self) -> Iterator[str]:
-        for name in SECRETS & self.table.keys():
+        for name in sorted(SECRETS):
+            if _value_at(self.table, name) is None:
+                continue
             variable = variable_of(name)
             yield f"{name} ({self.file}): a secret has no place in a file; give it as {variable} in the environment"
         url = _value_at(self.table, "persistence.url")

@@ -52,6 +52,8 @@ START_ATTEMPTS_MAX = 3  # of all gateways together, before the server has ever b
 YOUNG_S = 10.0  # who dies before this makes the next pause twice as long
 END_S_MAX = 1.0  # for a process to end after its link has
 
+NOT_FOR_GATEWAYS = {"data", "persistence", *(name.partition(".")[0] for name in SECRETS)}
+
 log = structlog.get_logger()
 
 
@@ -261,7 +263,7 @@ class Gateways:
         gateway = Gateway(process, self._hub, self._note_listening)
         self._gateways.append(gateway)
         await asyncio.get_running_loop().create_unix_connection(lambda: gateway.link, sock=ours)
-        config = self._config.model_dump_json(exclude={"data", "persistence", *SECRETS})
+        config = self._config.model_dump_json(exclude=NOT_FOR_GATEWAYS)
         gateway.link.send(Begin(config, self._premises, gateway.line.first_number))
         gateway.begun = True
         return gateway

@@ -84,7 +84,7 @@ from server.seam import (
 from server.session import ROLES, Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
-from world.commands import STEER, Become, Detach, Inbox, Join, Leave, SetBlocked, Steers
+from world.commands import STEER, Become, Depart, Detach, Inbox, Join, Leave, SetBlocked, Steers
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
@@ -385,6 +385,8 @@ class Hub:
         """What was done is in the database: now the connections follow. The asker may be gone by now."""
         if done.became is not None:
             self._become(caller, done.became)
+        if done.gone is not None:
+            self.inbox.put_always([Depart(done.gone.player_id, done.gone.name)])
         if isinstance(done.answer, ProfileFound):
             done.answer.online = self._shown_online(done.answer.player_id, caller)
         if caller.number in self._callers:

@@ -93,6 +93,13 @@ class Lockouts:
             self._forget(name, tried)
         self._addresses.give_back(address)
 
+    def forgive(self, name: str) -> None:
+        """Somebody showed in another way who they are."""
+        tried = self._names.get(name)
+        if tried is not None:
+            tried.failures = 0
+            self._forget(name, tried)
+
     def _over(self, name: str) -> Tried | None:
         """A try ends; None if so much was tried since that the name is forgotten."""
         tried = self._names.get(name)

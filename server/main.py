@@ -52,6 +52,7 @@ from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
 from server.keys import Keeper, Keys, load_keys, lost_values, now_ms
 from server.loop import Loop
+from server.mail import Mailer
 from server.moderation import Moderation
 from server.numbers import World, show
 from server.questions import Questions
@@ -205,6 +206,8 @@ class Server:
         signer = Signer(keeper.keys.signing)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         account_rows = AccountStore(store, sealer, row.epoch)
+        mailer = Mailer(config.mail, config.data)
+        stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         directory = Directory(
             store,
             flusher,
@@ -234,16 +237,29 @@ class Server:
         await moderation.recall()
         hub = Hub(config, inbox, chunks, directory, actions, questions, moderation, self.counts)
         accounts = hub.accounts = Accounts(
-            config.accounts, account_rows, signer, directory.place_for_newcomer, self._broken, words
+            config.accounts,
+            account_rows,
+            signer,
+            directory.place_for_newcomer,
+            mailer.send,
+            self._broken,
+            words,
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
-        works = flusher.start(), *directory.start(), *actions.start(), questions.start(), moderation.start()
-        for task in works:
+        serving = (
+            flusher.start(),
+            *directory.start(),
+            *actions.start(),
+            questions.start(),
+            moderation.start(),
+            *mailer.start(),
+        )
+        for task in serving:
             supervise(task, self._broken)
         loop.start()
-        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts)
+        world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts, mailer)
         signing = list(keeper.keys.signing.keys)
         premises = Premises(row.epoch, http_port, _ground_id(row), secrets.token_hex(8), signing)
         if config.server.gateways:

@@ -12,6 +12,7 @@ from server.chunks import Chunks
 from server.gateways import Gateways
 from server.hub import Hub
 from server.loop import Loop
+from server.mail import Mailer
 from server.telemetry import Telemetry
 from world.commands import Inbox
 from world.ledger import HOUSE, TREASURY
@@ -31,6 +32,7 @@ class World:
     loop: Loop
     inbox: Inbox
     accounts: Accounts
+    mailer: Mailer
     gateways: Gateways | None = None  # in whose processes the connections live, if not in this one
 
 
@@ -108,6 +110,7 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_flush_seconds", "How long the last save took.", lambda w: w.flusher.last_flush_ms / 1000),
     ("landworld_flush_pending_positions", "Places not saved yet.", lambda w: w.flusher.pending_positions),
     ("landworld_flush_pending_chat", "Lines not saved yet.", lambda w: w.flusher.pending_chat),
+    ("landworld_mail_waiting", "Letters on their way to the mail server.", lambda w: w.mailer.waiting),
 )
 TOTALS: tuple[Row, ...] = (
     (
@@ -136,6 +139,9 @@ TOTALS: tuple[Row, ...] = (
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
     ("landworld_flushes", "Saves that were committed.", lambda w: w.flusher.flushes_total),
     ("landworld_flush_failures", "Saves that failed.", lambda w: w.flusher.failures_total),
+    ("landworld_mail_sent", "Letters that went out.", lambda w: w.mailer.sent),
+    ("landworld_mail_undeliverable", "Letters the mail server refused.", lambda w: w.mailer.undeliverable),
+    ("landworld_mail_given_up", "Letters that could not go out in time.", lambda w: w.mailer.given_up),
     ("landworld_chat_dropped", "Lines lost while the database was away.", lambda w: w.flusher.chat_dropped),
 )
 

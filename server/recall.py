@@ -10,6 +10,7 @@ from persistence.store import Store
 from server.seam import Surfaces
 from world.commands import AnyCommand, RecallBooks, RecallParcels, RecallTiles
 from world.grid import pack
+from world.parcels import Parcel
 
 RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
 
@@ -31,7 +32,23 @@ async def recall_land(store: Store, enter: Enter, progress: Progress) -> None:
     last_id = await _recall_books(store, enter, progress)
     enter([RecallParcels([], last_id)])
     async for page in store.parcels(lambda read: progress(f"reading land: {read:,} parcels")):
-        enter([RecallParcels(page, last_id)])
+        enter([RecallParcels(await _named(store, page), last_id)])
+
+
+async def _named(store: Store, parcels: list[Parcel]) -> list[Parcel]:
+    """The same with the names that people have now: a parcel is stored with those of its last entry in the journal."""
+    people = {one.owner_id for one in parcels}.union(
+        *(one.permitted for one in parcels if one.permitted or one.lease)
+    )
+    people |= {one.lease.tenant_id for one in parcels if one.lease}
+    names = await store.player_names(list(people))
+    return [parcel if _is_up_to_date(parcel, names) else parcel.named(names) for parcel in parcels]
+
+
+def _is_up_to_date(parcel: Parcel, names: dict[int, str]) -> bool:
+    """Most are, and need not be made anew."""
+    alone = not parcel.permits and parcel.lease is None
+    return alone and names.get(parcel.owner_id, parcel.owner_name) == parcel.owner_name
 
 
 async def _recall_books(store: Store, enter: Enter, progress: Progress) -> int:

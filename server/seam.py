@@ -30,14 +30,18 @@ from persistence.keyring import Key
 from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     AccountChangePassword,
+    AccountDelete,
     AccountEditProfile,
+    AccountExport,
     AccountLogin,
     AccountLogout,
     AccountProfile,
     AccountRefresh,
     AccountRegister,
+    AccountResetPassword,
     AccountRevoke,
     AccountSessions,
+    AccountVerifyEmail,
     Hello,
     LandAt,
     LandForSale,
@@ -89,6 +93,10 @@ AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it t
     AccountRevoke,
     AccountProfile,
     AccountEditProfile,
+    AccountVerifyEmail,
+    AccountResetPassword,
+    AccountExport,
+    AccountDelete,
 ]
 AnyModeration = Union[  # noqa: UP007 (also read at run time); a test holds it to MODERATION_MESSAGES
     ModerationMute,

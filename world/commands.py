@@ -191,7 +191,7 @@ class Settle(Command, tag=13):
 
 
 class Become(Command, tag=14):
-    """A player has this name, role and look from now on; nothing happens if they are not here."""
+    """A player has this name, role and look from now on, here or not; land that names them has the name, too."""
 
     player_id: int
     name: str
@@ -199,7 +199,14 @@ class Become(Command, tag=14):
     look: int
 
 
-class SetBlocked(Command, tag=15):
+class Depart(Command, tag=15):
+    """A player's account was deleted: they are gone for good, nothing they said is told any more, and `name` is left of theirs."""
+
+    player_id: int
+    name: str
+
+
+class SetBlocked(Command, tag=16):
     """A player hears all but these from now on; nothing happens if they are not here."""
 
     player_id: int
@@ -221,6 +228,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     RecallParcels,
     Settle,
     Become,
+    Depart,
     SetBlocked,
 ]
 

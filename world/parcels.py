@@ -7,7 +7,7 @@ For the walkers' kernel there are two arrays more (movement.py): each loaded chu
 belong to, and a hash grid holds who may enter which of those.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -100,6 +100,23 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
         """Their name."""
         return self.owner_name if self.lease is None else self.lease.tenant_name
 
+    @property
+    def permitted(self) -> set[int]:
+        """The player_ids of whose permits stand here, those included that come back after a lease."""
+        before = () if self.lease is None else self.lease.before.permits
+        return {one.player_id for one in (*self.permits, *before)}
+
+    def named(self, names: Mapping[int, str]) -> "Parcel":
+        """The same with these names, by player_id; who is not in it keeps theirs."""
+        lease = self.lease
+        if lease is not None:
+            before = msgspec.structs.replace(lease.before, permits=_named(lease.before.permits, names))
+            tenant_name = names.get(lease.tenant_id, lease.tenant_name)
+            lease = msgspec.structs.replace(lease, tenant_name=tenant_name, before=before)
+        owner_name = names.get(self.owner_id, self.owner_name)
+        permits = _named(self.permits, names)
+        return msgspec.structs.replace(self, owner_name=owner_name, permits=permits, lease=lease)
+
     def standing(self, player_id: int) -> Standing:
         """What a player may do here besides what everybody may."""
         if player_id == self.holder_id:
@@ -125,6 +142,10 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     def bounds(self) -> tuple[int, int, int, int]:
         """x, y, width and height in tiles."""
         return self.px * PLOT_TILES, self.py * PLOT_TILES, self.pw * PLOT_TILES, self.ph * PLOT_TILES
+
+
+def _named(permits: tuple[Permit, ...], names: Mapping[int, str]) -> tuple[Permit, ...]:
+    return tuple(Permit(one.player_id, names.get(one.player_id, one.name), one.standing) for one in permits)
 
 
 class Freed(msgspec.Struct, frozen=True, tag="freed", gc=False):
@@ -255,6 +276,7 @@ class Parcels:
         self.shut: set[int] = set()  # parcel_ids where somebody may stand who may not (eviction.py)
         self.by_owner = Ids()
         self.by_tenant = Ids()
+        self.by_permit = Ids()
         self.dues = Dues()
         self.for_sale = Offers()
         self.gates = Gates(chunks_max)
@@ -290,6 +312,14 @@ class Parcels:
         if old is not None and _ground_of(old) == _ground_of(parcel):
             return []
         return [*([] if old is None else self._take_out(old)), *self._lay_out(parcel)]
+
+    def rename(self, player_id: int, name: str) -> None:
+        """Somebody has another name: on all parcels that name them, which are as they were but for that."""
+        owned, rented, permitted = (
+            ids.of(player_id) for ids in (self.by_owner, self.by_tenant, self.by_permit)
+        )
+        for parcel_id in {*owned, *rented, *permitted}:
+            self.by_id[parcel_id] = self.by_id[parcel_id].named({player_id: name})
 
     def _lay_out(self, parcel: Parcel) -> list[int]:
         """Notes where it is and, if it is closed, who may enter; returns the keys of its plots."""
@@ -343,6 +373,15 @@ class Parcels:
                 ids.remove(was, parcel_id)
             if now is not None:
                 ids.add(now, parcel_id)
+        had, have = _permitted(old), _permitted(new)
+        for player_id in had - have:
+            self.by_permit.remove(player_id, parcel_id)
+        for player_id in have - had:
+            self.by_permit.add(player_id, parcel_id)
+
+
+def _permitted(parcel: Parcel | None) -> set[int]:
+    return parcel.permitted if parcel is not None and (parcel.permits or parcel.lease) else set()
 
 
 def _admitted(parcel: Parcel) -> list[int] | None:

@@ -281,6 +281,15 @@ class Talk:
             if not found:
                 del self._found[oldest.channel, key]
 
+    def forget_sender(self, player_id: int) -> None:
+        """Forgets all that somebody said."""
+        kept = [line for _, line in self.all() if line.sender_id != player_id]
+        for lines in self._lines.values():
+            lines.clear()
+        self._found.clear()
+        for line in kept:
+            self.add(line)
+
     def latest(self, channel: ChatChannel, key: int) -> Iterator[Entry]:
         """The lines under a key, newest first."""
         return reversed(self._found.get((channel, key), ()))

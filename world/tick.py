@@ -22,6 +22,7 @@ from world.commands import (
     Act,
     AnyCommand,
     Become,
+    Depart,
     Detach,
     Join,
     Leave,
@@ -213,6 +214,7 @@ def _remove(state: State, player_id: int, events: Events, touched: list[int]) ->
 
 
 def _become(state: State, command: Become, events: Events, touched: list[int], _: Steered) -> None:
+    state.parcels.rename(command.player_id, command.name)
     players = state.players
     slot = players.slot_of.get(command.player_id)
     if slot is None:
@@ -225,6 +227,12 @@ def _become(state: State, command: Become, events: Events, touched: list[int], _
     for joined in events.joined:
         if joined.player_id == command.player_id:
             joined.name, joined.role, joined.look = command.name, command.role, command.look
+
+
+def _depart(state: State, command: Depart, events: Events, touched: list[int], _: Steered) -> None:
+    state.talk.forget_sender(command.player_id)
+    state.parcels.rename(command.player_id, command.name)
+    _remove(state, command.player_id, events, touched)
 
 
 def _set_blocked(state: State, command: SetBlocked, *_: Any) -> None:
@@ -308,6 +316,9 @@ def _recall(state: State, command: Recall, *_: Any) -> None:
 def _act(state: State, command: Act, events: Events, *_: Any) -> None:
     """Done once: asked again, the first answer is given again."""
     request = command.request
+    slot = state.players.slot_of.get(command.player_id)
+    if slot is not None:
+        command.name = state.players.names[slot]  # they may have got another since they asked
     answer: Result | Refusal
     try:
         known = state.answers.get(command.action_id)
@@ -382,6 +393,7 @@ _APPLY: dict[type, Apply] = {
     RecallParcels: _recall_parcels,
     Settle: _settle,
     Become: _become,
+    Depart: _depart,
     SetBlocked: _set_blocked,
 }
 

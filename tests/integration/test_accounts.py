@@ -2,8 +2,12 @@
 
 import asyncio
 import itertools
+import json
+import re
 import secrets
 from collections.abc import Iterator
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -12,15 +16,22 @@ from protocol.errors import CloseCode, RefusalCode
 from protocol.messages import (
     PROTOCOL_VERSION,
     AccountChangePassword,
+    AccountDelete,
     AccountEditProfile,
+    AccountExport,
     AccountLogin,
     AccountLogout,
     AccountProfile,
     AccountRefresh,
     AccountRegister,
+    AccountResetPassword,
     AccountRevoke,
     AccountSessions,
+    AccountVerifyEmail,
     Appeared,
+    ChatChannel,
+    ChatSaid,
+    ChatSay,
     ClientMessage,
     Closing,
     Hello,
@@ -31,7 +42,7 @@ from protocol.messages import (
     Role,
     Wallet,
 )
-from tests.harness import Client, ServerProcess, serving
+from tests.harness import POLL_S, WAIT_S, Client, ServerProcess, serving
 from tests.integration.test_land import claim, find_land
 
 PASSWORD = "seven horses on a roof"
@@ -44,6 +55,7 @@ CHEAP = {
     "LIMITS__RATES__ACCOUNT__PER_S": 1_000,
     "LIMITS__RATES__ACCOUNT__BURST": 5_000,
     "WORLD__SPAWN_RADIUS": 2,
+    "LIMITS__RATES__CHAT__BURST": 100,
 }
 
 
@@ -324,7 +336,7 @@ async def test_a_guest_who_registers_keeps_place_land_and_money_and_is_a_user_at
     assert (again.player_id, again.welcome.name, again.welcome.role) == (guest.player_id, name, Role.USER)
     assert (await again.place(), (await answer(again, Wallet(next(IDS))))["balance"]) == before
     land = await answer(again, LandAt(next(IDS), x, y))
-    assert (land["parcel_id"], land["owner_id"]) == (parcel_id, again.player_id)
+    assert (land["parcel_id"], land["owner_id"], land["owner_name"]) == (parcel_id, again.player_id, name)
     await again.leave()
     await other.leave()
 
@@ -403,6 +415,23 @@ async def test_accounts_outlive_a_crash_and_a_server_without_guests_can_be_joine
             await answer(await Client.open(again), registering(fresh()))
 
 
+async def test_land_has_the_new_name_after_a_restart_too_and_the_audit_holds() -> None:
+    """Guard: recall._named."""
+    with serving(settings=CHEAP) as running:
+        guest = await Client.join(running)
+        x, y = await find_land(guest, -3, -3)
+        await claim(guest, x, y)
+        name = fresh()
+        made = await answer(guest, registering(name))
+        running.stop()
+        with serving(running.data, settings=CHEAP) as again:
+            player = await Client.join(again, token=str(made["access_token"]))
+            land = await answer(player, LandAt(next(IDS), x, y))
+            assert (land["owner_id"], land["owner_name"]) == (made["player_id"], name)
+            again.command("audit")
+            await player.leave()
+
+
 async def test_many_at_once_from_one_address_are_refused_with_a_time_to_wait(server: ServerProcess) -> None:
     """Guard: requests_per_address_max in Accounts.ask."""
     client = await Client.open(server)
@@ -423,3 +452,163 @@ async def _next(client: Client) -> Ok | Refused:
                 del client.seen[index]
                 return message
         await asyncio.wait_for(client.read(), 60)
+
+
+# --- mail, export, going -----------------------------------------------------------------------------------
+
+
+def letters(server: ServerProcess, to: str) -> list[str]:
+    """What went out to an address, oldest first."""
+    found = [
+        message_from_bytes(path.read_bytes(), policy=default)
+        for path in sorted((server.data / "outbox").glob("*.eml"))
+    ]
+    return [one.get_content() for one in found if one["To"] == to]
+
+
+async def code_for(server: ServerProcess, to: str, count: int = 1) -> str:
+    """The code in the newest of so many letters to an address; they are carried beside the answer."""
+    async with asyncio.timeout(WAIT_S):
+        while len(letters(server, to)) < count:  # noqa: ASYNC110 (another process writes them)
+            await asyncio.sleep(POLL_S)
+    found = re.search(r"\b\w{4}-\w{4}-\w{4}\b", letters(server, to)[-1])
+    assert found
+    return found[0]
+
+
+async def test_only_a_verified_address_gets_codes_and_each_is_good_once(server: ServerProcess) -> None:
+    """Guards: email_verified_at in _BY_VERIFIED_EMAIL, _USE_CODE."""
+    name = fresh()
+    email = f"{secrets.token_hex(4)}@example.org"
+    client = await Client.open(server)
+    made = await answer(client, registering(name, email=email))
+    player = await Client.join(server, token=str(made["access_token"]))
+    await answer(client, AccountResetPassword(next(IDS), email))  # nobody has shown that it is theirs
+    await answer(player, AccountVerifyEmail(next(IDS)))
+    code = await code_for(server, email)
+    assert len(letters(server, email)) == 1
+    wrong = AccountVerifyEmail(next(IDS), "AAAA-AAAA-AAAA")
+    assert await refusal(player, wrong) is RefusalCode.BAD_CREDENTIALS
+    await answer(player, AccountVerifyEmail(next(IDS), code.lower()))
+    assert (await answer(player, AccountProfile(next(IDS))))["email_verified"]
+    assert await refusal(player, AccountVerifyEmail(next(IDS), code)) is RefusalCode.BAD_CREDENTIALS
+
+    told = [await client.ask(AccountResetPassword(next(IDS), who)) for who in (email, "nobody@example.org")]
+    assert [one.result for one in told if isinstance(one, Ok)] == [{}, {}]
+    code = await code_for(server, email, 2)
+    weak = AccountResetPassword(next(IDS), email, code, "short")
+    assert await refusal(client, weak) is RefusalCode.WEAK_PASSWORD
+    for one, address in (("AAAA-AAAA-AAAA", email), (code, "nobody@example.org")):
+        wrong_one = AccountResetPassword(next(IDS), address, one, OTHER)
+        assert await refusal(client, wrong_one) is RefusalCode.BAD_CREDENTIALS
+    await answer(client, AccountResetPassword(next(IDS), email.upper(), code, OTHER))
+    assert (await player.wait_closed())[0] == CloseCode.REVOKED
+    again = AccountResetPassword(next(IDS), email, code, OTHER)
+    assert await refusal(client, again) is RefusalCode.BAD_CREDENTIALS
+    assert await refusal(client, AccountLogin(next(IDS), name, PASSWORD)) is RefusalCode.BAD_CREDENTIALS
+    await answer(client, AccountLogin(next(IDS), name, OTHER))
+    await client.leave()
+
+
+async def test_a_code_is_not_good_after_ten_wrong_ones(server: ServerProcess) -> None:
+    """Guard: tries in _TRY_CODES."""
+    email = f"{secrets.token_hex(4)}@example.org"
+    client = await Client.open(server)
+    made = await answer(client, registering(fresh(), email=email))
+    player = await Client.join(server, token=str(made["access_token"]))
+    await answer(player, AccountVerifyEmail(next(IDS)))
+    code = await code_for(server, email)
+    for _ in range(10):
+        await refusal(player, AccountVerifyEmail(next(IDS), "AAAA-AAAA-AAAA"))
+    assert await refusal(player, AccountVerifyEmail(next(IDS), code)) is RefusalCode.BAD_CREDENTIALS
+    await client.leave()
+    await player.leave()
+
+
+async def test_another_address_needs_the_password_and_is_not_verified(server: ServerProcess) -> None:
+    name = fresh()
+    await account(server, name)
+    player, _ = await signed_in(server, name)
+    email = f"{secrets.token_hex(4)}@example.org"
+    wrong = AccountVerifyEmail(next(IDS), None, email, WRONG)
+    assert await refusal(player, wrong) is RefusalCode.BAD_CREDENTIALS
+    bad = AccountVerifyEmail(next(IDS), None, "no address", PASSWORD)
+    assert await refusal(player, bad) is RefusalCode.BAD_REQUEST
+    await answer(player, AccountVerifyEmail(next(IDS), None, email, PASSWORD))
+    await answer(player, AccountVerifyEmail(next(IDS), await code_for(server, email)))
+    profile = await answer(player, AccountProfile(next(IDS)))
+    assert (profile["email"], profile["email_verified"]) == (email, True)
+    await player.leave()
+
+
+async def exported(player: Client) -> dict[str, Any]:
+    data = b""
+    for part in itertools.count():
+        page = await answer(player, AccountExport(next(IDS), part))
+        assert len(page["part"]) <= 48_000
+        data += page["part"]
+        if not page["more"]:
+            break
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+async def test_an_export_has_everything_about_one_and_a_deletion_leaves_only_what_is_owned(
+    server: ServerProcess,
+) -> None:
+    """Guard: _GOES and _LEAVE in persistence.accounts, Depart in the world, and the senders that _SAVE_CHAT leaves out."""
+    name, email = fresh("Fay"), f"{secrets.token_hex(4)}@example.org"
+    client = await Client.open(server)
+    made = await answer(client, registering(name, email=email))
+    player = await Client.join(server, token=str(made["access_token"]))
+    x, y = await find_land(player, -3, 3)
+    parcel_id, _ = await claim(player, x, y)
+    said = [f"line {number} " + "x" * 200 for number in range(4)]
+    for text in said:
+        await answer_of(player, ChatSay(next(IDS), ChatChannel.WORLD, text))
+    await stored(server, player, said)
+    export = await exported(player)
+    (head,) = export["account"]
+    assert (head["name"], head["email"], head["player_id"]) == (name, email, player.player_id)
+    assert [line["text"] for line in export["said"]] == said
+    assert export["sessions"][0]["address"] == "127.0.0.1"
+    assert json.loads(export["land"][0]["parcel"])["parcel_id"] == parcel_id
+    assert len(export["postings"]) == 2
+    text = json.dumps(export)
+    assert "argon2" not in text
+    assert PASSWORD not in text
+    beyond = AccountExport(next(IDS), 7)
+    assert await refusal(player, beyond) is RefusalCode.NOT_FOUND
+
+    assert await refusal(player, AccountDelete(next(IDS), WRONG)) is RefusalCode.BAD_CREDENTIALS
+    await answer(player, AccountDelete(next(IDS), PASSWORD))
+    assert (await player.wait(Closing)).code is CloseCode.REVOKED
+    assert (await player.wait_closed())[0] == CloseCode.REVOKED
+    assert await turned_away(server, token=str(made["access_token"])) is RefusalCode.BAD_TOKEN
+    assert await turned_away(server, resume=player.welcome.resume) is RefusalCode.BAD_TOKEN
+    assert await refusal(client, AccountLogin(next(IDS), name, PASSWORD)) is RefusalCode.BAD_CREDENTIALS
+    guest = await Client.join(server)
+    assert not [one for one in guest.seen if isinstance(one, ChatSaid) and one.sender_id == player.player_id]
+    assert await refusal(guest, PlayerFind(next(IDS), name)) is RefusalCode.NOT_FOUND
+    assert await refusal(guest, PlayerFind(next(IDS), "someone who left")) is RefusalCode.NOT_FOUND
+    assert await refusal(guest, AccountProfile(next(IDS), player.player_id)) is RefusalCode.NOT_FOUND
+    land = await answer(guest, LandAt(next(IDS), x, y))
+    left = parcel_id, player.player_id, "someone who left"
+    assert (land["parcel_id"], land["owner_id"], land["owner_name"]) == left
+    await answer(client, registering(name))  # the name is free again
+    assert await refusal(client, registering("Someone who LEFT")) is RefusalCode.NAME_TAKEN
+    await guest.leave()
+    await client.leave()
+
+
+async def answer_of(client: Client, request: ClientMessage) -> Any:
+    told = await client.ask(request)
+    assert isinstance(told, Ok), told
+    return told.result
+
+
+async def stored(server: ServerProcess, player: Client, said: list[str]) -> None:
+    """Until the flusher has written what was said."""
+    async with asyncio.timeout(WAIT_S):
+        while len((await exported(player))["said"]) < len(said):  # noqa: ASYNC110 (the database tells nobody)
+            await asyncio.sleep(POLL_S)

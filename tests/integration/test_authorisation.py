@@ -28,14 +28,18 @@ from protocol.messages import (
     PLOT_TILES,
     PROTOCOL_VERSION,
     AccountChangePassword,
+    AccountDelete,
     AccountEditProfile,
+    AccountExport,
     AccountLogin,
     AccountLogout,
     AccountProfile,
     AccountRefresh,
     AccountRegister,
+    AccountResetPassword,
     AccountRevoke,
     AccountSessions,
+    AccountVerifyEmail,
     BanScope,
     ChatChannel,
     ChatSay,
@@ -517,6 +521,30 @@ async def take_their_name(scene: Scene) -> ClientMessage:
 @entry(AccountEditProfile, take_their_name, RefusalCode.NAME_TAKEN)
 async def _(scene: Scene) -> ClientMessage:
     return AccountEditProfile(7, f"Bea {next(LINES)}", 7, "I keep bees.")
+
+
+@entry(AccountVerifyEmail, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountVerifyEmail(7)
+
+
+async def reset_theirs(scene: Scene) -> ClientMessage:
+    return AccountResetPassword(7, "ann@example.org", "AAAA-AAAA-AAAA", NEW_PASSWORD)
+
+
+@entry(AccountResetPassword, reset_theirs, RefusalCode.BAD_CREDENTIALS)
+async def _(scene: Scene) -> ClientMessage:
+    return AccountResetPassword(7, "ann@example.org")
+
+
+@entry(AccountExport, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountExport(7, 0)
+
+
+@entry(AccountDelete, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return AccountDelete(7, PASSWORD)
 
 
 # --- moderation ---

@@ -65,7 +65,7 @@ def test_every_setting_in_config_toml_has_its_meaning_and_its_default_above_it()
 
 
 def test_every_number_has_a_unit_in_its_text_and_a_range() -> None:
-    counts = {"server.port", "http.port", "world.seed"}
+    counts = {"server.port", "http.port", "world.seed", "mail.port"}
     for name, field in settings():
         if field.annotation in (int, float):
             bounds = {bound for m in field.metadata for bound in ("ge", "le") if hasattr(m, bound)}
@@ -188,6 +188,8 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
         ),
         ('[http]\ngame_url = "https://example.org"', ["http.game_url", 'like "wss://world.example.org/"']),
         ("[server\n", ["config.toml is not TOML", "line 1"]),
+        ('[mail]\npassword = "hush"', ["mail.password", "no place in a file", "LANDWORLD_MAIL__PASSWORD"]),
+        ('[mail]\nfrom_address = "Ada"', ["mail.from_address", "world@example.org"]),
         ('signing_key = "hush"', ["signing_key", "a secret has no place in a file", "LANDWORLD_SIGNING_KEY"]),
         (
             '[persistence]\nurl = "postgresql://me:hush@db/world"',
@@ -214,6 +216,9 @@ def test_a_mistake_in_the_file_is_told_with_what_is_expected(text: str, words: l
         ("LANDWORLD_LIMITS__RATES__CHAT", '{"per_s": 1}', ["LANDWORLD_LIMITS__RATES__CHAT", "it is a table"]),
         ("LANDWORLD_LIMITS__RATES__CHAT__BURST", "0", ["limits.rates.chat.burst", "from 1 to 100_000"]),
         ("LANDWORLD_SIGNING_KEY", "short-and-secret", ["signing_key = (hidden)", "at least 32 bytes"]),
+        ("LANDWORLD_SEALING_KEY", "s" * 32 + ",short", ["sealing_key = (hidden)", "at least 32 bytes"]),
+        ("LANDWORLD_SIGNING_KEY", f"{'s' * 32},{'s' * 32}", ["signing_key = (hidden)", "each once"]),
+        ("LANDWORLD_LOOKUP_KEY", f"{'s' * 32},{'t' * 32}", ["lookup_key = (hidden)", "only one"]),
         (
             "LANDWORLD_CONFIG",
             "/nowhere/c.toml",
@@ -267,6 +272,8 @@ MISFITS = {
     ("world.pregenerate_radius_chunks", "interest.radius_cells"): "interest.radius_cells=4",
     ("world.pregenerate_radius_chunks", "world.chunks_loaded_max"): "world.chunks_loaded_max=168 "
     "server.max_players=18",
+    ("mail.user", "mail.password"): "mail.user=ada",
+    ("mail.user", "mail.starttls"): "mail.user=ada mail.password=hush mail.starttls=false",
     ("server.max_players", "world.chunks_loaded_max"): "world.chunks_loaded_max=89999",
     ("accounts.requests_per_address_max", "accounts.requests_max"): "accounts.requests_max=64",
     ("accounts.argon2_lanes", "accounts.argon2_memory_kib"): "accounts.argon2_memory_kib=31 "

@@ -22,6 +22,7 @@ from world.commands import (
     Act,
     AnyCommand,
     Become,
+    Depart,
     Detach,
     Join,
     Leave,
@@ -66,6 +67,7 @@ EVERY_COMMAND: list[AnyCommand] = [
     ),
     Settle(16),
     Become(1, "Ann", Role.USER, 7),
+    Depart(1, "someone who left"),
 ]
 
 

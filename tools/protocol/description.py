@@ -34,6 +34,9 @@ FELT_SETTINGS = (
     "limits.slow_client_s",
     "session.resume_s",
     "session.ticket_days",
+    "accounts.access_s",
+    "accounts.refresh_days",
+    "accounts.failures_max",
 )
 
 WELCOME_SETTINGS = {  # what server.gate puts there; a test holds the two together

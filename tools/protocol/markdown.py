@@ -68,6 +68,7 @@ def render(protocol: Mapping[str, Any]) -> str:
         _built(protocol),
         _ladder(protocol),
         _coming_back(protocol),
+        _accounts(protocol),
         _limits(protocol),
         _session(),
         _checking(),
@@ -116,9 +117,10 @@ Everything needed to write a client. The same as JSON: `landworld protocol --jso
 9. [What is built](#what-is-built)
 10. [The ladder of degradation](#the-ladder-of-degradation)
 11. [Coming back](#coming-back)
-12. [Limits and rates](#limits-and-rates)
-13. [A session in bytes](#a-session-in-bytes)
-14. [Checking a codec](#checking-a-codec)
+12. [Accounts](#accounts)
+13. [Limits and rates](#limits-and-rates)
+14. [A session in bytes](#a-session-in-bytes)
+15. [Checking a codec](#checking-a-codec)
 
 Words: positions are tiles, x grows east and y grows south. Chunks and cells are squares of {protocol["chunk"]["tiles"]} x
 {protocol["chunk"]["tiles"]} tiles; chunk `cx, cy` covers the tiles from `cx * {protocol["chunk"]["tiles"]}`, `cy *
@@ -138,7 +140,8 @@ origin (the same host, unless the server is set otherwise); programs send no ori
 closing, 408 when the handshake takes too long, and another 4xx for what is no WebSocket handshake.
 
 1. The client sends [`hello`](#hello) within {settings["limits.hello_timeout_s"]:g} s, and nothing else until it is
-   answered; a second one closes with {CloseCode.POLICY_VIOLATION}. An empty `token` or `resume` counts as none.
+   answered; a second one closes with {CloseCode.POLICY_VIOLATION}. An empty `token` or `resume` counts as none. Who needs a
+   token first may ask for it on the same connection, see [Accounts](#accounts); the time begins anew with each such request.
 2. The server answers [`welcome`](#welcome), or [`refused`](#refused) with `request_id` 0 and a close with
    {CloseCode.REFUSED}.
 3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), a
@@ -563,6 +566,26 @@ def _coming_back(protocol: Mapping[str, Any]) -> str:
 - A ticket that is refused (`BAD_TOKEN`) is worth nothing any more: forget it and send `hello` without.
 - Without `retry_after_ms` in `closing`, do not come back by yourself: a person should decide ({CloseCode.REPLACED} for
   one: two programs would throw each other out for ever).
+"""
+
+
+def _accounts(protocol: Mapping[str, Any]) -> str:
+    settings = protocol["defaults"]
+    return f"""\
+## Accounts
+
+[`account_register`](#account_register) and [`account_login`](#account_login) answer with two tokens; they may be sent before `hello`.
+
+- **The access token** is for `hello`, for {settings["accounts.access_s"] // 60:g} minutes. Whoever is in by then stays in.
+- **The refresh token** makes two new ones ([`account_refresh`](#account_refresh)), once, for
+  {settings["accounts.refresh_days"]:g} days; each new one is good for as long again. Store the new one before you use it: an old one that comes again ends the session
+  (`TOKEN_REUSED`), and a person has to sign in.
+- **A session** is one sign-in, whatever tokens follow. When it ends (signed out, revoked, another password, the account deleted),
+  its connection gets [`closing`](#closing) with {CloseCode.REVOKED} and is closed; its tokens and tickets are refused with `BAD_TOKEN`.
+- **A guest** who registers in the world goes on playing on the same connection, with a new name and the role `user`. The
+  tickets from before are worth nothing then; sign in with the tokens.
+- Nothing is told of who has an account: a wrong password and an unknown name are refused alike (`BAD_CREDENTIALS`), and after
+  {settings["accounts.failures_max"]:g} of them `LOCKED`, with the time to wait.
 """
 
 

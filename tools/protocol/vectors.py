@@ -217,6 +217,24 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("account_profile", {"request_id": 41, "player_id": U32_MAX}),
     ("account_edit_profile", {"request_id": 42}),
     ("account_edit_profile", {"request_id": 42, "name": "Bea", "look": U32_MAX, "bio": "b" * 400}),
+    ("account_verify_email", {"request_id": 43}),
+    ("account_verify_email", {"request_id": 43, "code": "K7QD-2M9F-XW3T"}),
+    (
+        "account_verify_email",
+        {"request_id": 43, "code": None, "email": "e" * 254, "password": "seven horses on a roof"},
+    ),
+    ("account_reset_password", {"request_id": 44, "email": "robin@example.org"}),
+    (
+        "account_reset_password",
+        {
+            "request_id": 44,
+            "email": "robin@example.org",
+            "code": "c" * 32,
+            "new_password": "a boat full of lanterns",
+        },
+    ),
+    ("account_export", {"request_id": 45, "part": 0}),
+    ("account_delete", {"request_id": 46, "password": "seven horses on a roof"}),
     (
         "welcome",
         {
