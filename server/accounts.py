@@ -73,6 +73,7 @@ from server.lockouts import Lockouts
 from server.mail import checked_address
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
+from server.words import Words
 from world.chat import clean
 from world.tick import ANOTHER_ACTION
 
@@ -142,6 +143,7 @@ class Accounts:
         place: Place,
         send: Send,
         on_broken: Broken,
+        words: Words | None = None,
     ) -> None:
         self.hasher = Hasher(config)
         self.lockouts = Lockouts(config.failures_max, config.lock_s, config.failures_per_address)
@@ -153,6 +155,7 @@ class Accounts:
         self._place = place
         self._send = send
         self._on_broken = on_broken
+        self._words = words  # that are not wanted in names and what people say of themselves
         self._database = asyncio.Semaphore(DATABASE_MAX)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -245,7 +248,7 @@ class Accounts:
             raise Refusal(
                 RefusalCode.FORBIDDEN, "You are signed in already; sign out to make another account."
             )
-        name, email = _checked_name(request.name), checked_email(request.email)
+        name, email = self._checked_name(request.name), checked_email(request.email)
         password = check_password(request.password, name, email)
         try:
             async with self._database:
@@ -421,10 +424,23 @@ class Accounts:
             raise Refusal(RefusalCode.NOT_FOUND, "There is no such player.")
         return Done(_shown(profile, player_id == asker.player_id))
 
+    def _checked_name(self, name: str) -> str:
+        if self._words is not None:
+            self._words.check(name)
+        try:
+            name = check_name(name)
+        except ValueError as error:
+            raise Refusal(RefusalCode.BAD_REQUEST, f"Nobody may be called so: {error}.") from None
+        if fold_name(name) == fold_name(LEFT_NAME):
+            raise _name_taken(name)
+        return name
+
     async def _edit_profile(self, asker: Asker, request: AccountEditProfile) -> Done:
         session_id = _session_of(asker)
-        name = None if request.name is None else _checked_name(request.name)
+        name = None if request.name is None else self._checked_name(request.name)
         bio = None if request.bio is None else clean(request.bio)
+        if bio and self._words is not None:
+            self._words.check(bio)
         try:
             async with self._database:
                 account = await self._rows.edit_profile(asker.player_id, name, request.look, bio)
@@ -626,16 +642,6 @@ def unavailable() -> Refusal:
     """The database is away."""
     text = "The database does not answer, so it is not known to be done; try again in a moment."
     return Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS)
-
-
-def _checked_name(name: str) -> str:
-    try:
-        name = check_name(name)
-    except ValueError as error:
-        raise Refusal(RefusalCode.BAD_REQUEST, f"Nobody may be called so: {error}.") from None
-    if fold_name(name) == fold_name(LEFT_NAME):
-        raise _name_taken(name)
-    return name
 
 
 def _session_of(asker: Asker) -> UUID:

@@ -42,6 +42,7 @@ from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
 from server.origins import SAME_HOST, check_origin
+from server.words import words_of
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
@@ -223,6 +224,8 @@ class RatesConfig(Section):
     """What is stored: land, money, building."""
     account: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
     """Accounts: signing in, passwords, sessions, profiles."""
+    moderation: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
+    """Reports, blocks, and what moderators do."""
     ping: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=5, burst=10)
     """Pings of the client's own."""
 
@@ -290,6 +293,8 @@ class LimitsConfig(Section):
     """What is to be stored and has not entered the tick, of everyone; over it requests are refused with UNAVAILABLE."""
     question_queue_max: Annotated[int, span("questions", 1, 1_048_576)] = 1_024
     """Questions waiting for the database or the ground; over it they are refused with UNAVAILABLE."""
+    moderation_queue_max: Annotated[int, span("requests", 1, 1_048_576)] = 256
+    """Reports, blocks and acts of moderators waiting to be stored, of everyone; over it they are refused with UNAVAILABLE."""
     rates: RatesConfig = RatesConfig()
 
 
@@ -352,6 +357,31 @@ class ChatConfig(Section):
     """So many of them a player is told on entering."""
     keep_days: Annotated[float, span("days", 0, 3_650)] = 30.0
     """How long talk is stored."""
+    words: Literal["mask", "refuse", "off"] = "mask"
+    """What becomes of a line with a word that is not wanted: stars in place of the word, a refusal, or nothing. Names and
+    descriptions with such a word are refused unless this is "off".
+    """
+    words_file: str = ""
+    """More such words than the few that are built in: a text file, a word a line; "*" at an end of a word stands for any
+    letters there, "!" before it makes it innocent, "#" begins a comment. Empty: none.
+    """
+
+    @field_validator("words_file")
+    @classmethod
+    def _is_list(cls, value: str) -> str:
+        words_of(value)
+        return value
+
+
+class ModerationConfig(Section):
+    """Reports and blocks; mutes and bans are the moderators' and last as long as they say."""
+
+    reports_open_max: Annotated[int, span("reports", 1, 1_000)] = 5
+    """So many reports of one player may wait for a moderator."""
+    reports_keep_days: Annotated[float, span("days", 1, 3_650)] = 180.0
+    """How long a report is kept after it was closed. What moderators did is kept for good."""
+    blocks_max: Annotated[int, span("people", 1, 10_000)] = 200
+    """So many people one player can block."""
 
 
 class LandConfig(Section):
@@ -511,6 +541,7 @@ class Config(Section):
     session: SessionConfig = SessionConfig()
     accounts: AccountsConfig = AccountsConfig()
     chat: ChatConfig = ChatConfig()
+    moderation: ModerationConfig = ModerationConfig()
     land: LandConfig = LandConfig()
     economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()

@@ -27,6 +27,7 @@ from protocol.messages import (
     ACCOUNT_MESSAGES,
     CLIENT_MESSAGES,
     DURABLE_MESSAGES,
+    MODERATION_MESSAGES,
     SUBPROTOCOL,
     ChunkGet,
     ChunkResult,
@@ -47,8 +48,9 @@ from server.auth import Identity
 from server.framing import Border, small_message
 from server.origins import SAME_HOST
 from server.outbox import Outbox, frame
-from server.seam import TRY_AGAIN, Accounting, Acting, Asking, Saying, SignIn
+from server.seam import TRY_AGAIN, Accounting, Acting, Asking, Moderating, Saying, SignIn
 from server.session import Session
+from server.words import BAD_WORDS
 from world.commands import Say
 from world.grid import pack, unpack
 
@@ -346,9 +348,21 @@ class Connection(asyncio.Protocol):
         elif isinstance(outcome, Refused):
             self.refuse(outcome.request_id, Refusal(outcome.code, outcome.message, outcome.retry_after_ms))
         elif isinstance(outcome, Say):
-            self._gate.up(Saying(outcome))
+            self._say(outcome)
         else:
             self._ask_outside(outcome)
+
+    def _say(self, say: Say) -> None:
+        """Words that are not wanted are taken out here, where there are as many processes as gateways."""
+        words, wanted = self._gate.words, self._gate.config.chat.words
+        text = say.text if wanted == "off" else words.masked(say.text)
+        if text != say.text:
+            self._gate.counts.unseemly += 1
+            if wanted == "refuse":
+                self.refuse(say.request_id, Refusal(RefusalCode.UNSEEMLY, BAD_WORDS))
+                return
+            say.text = text
+        self._gate.up(Saying(say))
 
     def _ask_outside(self, message: ClientMessage) -> None:
         """What is not for the tick: answered here, or waited for elsewhere."""
@@ -367,6 +381,8 @@ class Connection(asyncio.Protocol):
             case _ if isinstance(message, ACCOUNT_MESSAGES):
                 self.owed += 1
                 self._gate.up(Accounting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
+            case _ if isinstance(message, MODERATION_MESSAGES):
+                self._gate.up(Moderating(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _ if isinstance(message, DURABLE_MESSAGES):
                 self._gate.up(Acting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _:

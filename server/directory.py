@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import structlog
@@ -70,6 +70,7 @@ class Newcomer:
     x: float
     y: float
     session_id: UUID | None = None  # of the account's session that they came by
+    blocked: list[int] = field(default_factory=list)  # whom they do not hear
 
 
 class Directory:
@@ -174,9 +175,15 @@ class Directory:
         }
         came = iter(await self._enter_by_key(by_key) if by_key else ())
         rows = await self._accounts.enter(sessions) if sessions and self._accounts is not None else {}
-        return [
+        outcomes = [
             next(came) if identity.session_id is None else self._by_session(identity.session_id, rows)
             for identity, _ in batch
+        ]
+        here = [one.row.player_id for one in outcomes if isinstance(one, Newcomer)]
+        blocked = await self._store.blocked_by(here)
+        return [
+            replace(one, blocked=blocked.get(one.row.player_id, [])) if isinstance(one, Newcomer) else one
+            for one in outcomes
         ]
 
     def _by_session(self, session_id: UUID, rows: dict[UUID, PlayerRow]) -> Newcomer | Refusal:

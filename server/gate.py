@@ -55,6 +55,7 @@ from server.seam import (
     Wanted,
     Whole,
 )
+from server.words import words_of
 
 CHUNK_RADIUS_MAX = 6  # chunks around one's own that may be asked for
 SLOW_RETRY_MS = 5_000  # when who was cut off for not reading may come back
@@ -90,6 +91,7 @@ class Gate:
         self.up = up
         self.interest = Interest(config.interest, hz, round(config.limits.slow_client_s * hz))
         self.ground = Ground(cache_bytes_max, config.limits.chunk_queue_max, lambda key: up(Wanted(key)))
+        self.words = words_of(config.chat.words_file)
         self.counts = Tally()
         self.sent = self.interest.sent
         self.loop = asyncio.get_running_loop()

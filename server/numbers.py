@@ -67,6 +67,14 @@ GAUGES: tuple[Row, ...] = (
         lambda w: w.hub.actions.waiting,
     ),
     (
+        "landworld_moderation_waiting",
+        "Reports, blocks and acts of moderators that are not begun.",
+        lambda w: w.hub.moderation.waiting,
+    ),
+    ("landworld_mutes", "Players who may not speak.", lambda w: w.hub.moderation.muted),
+    ("landworld_bans", "Players who are kept out.", lambda w: w.hub.moderation.banned),
+    ("landworld_reports_open", "Reports that wait for a moderator.", lambda w: w.hub.moderation.reports_open),
+    (
         "landworld_account_requests",
         "Requests about accounts that are worked at.",
         lambda w: w.accounts.working,
@@ -182,6 +190,11 @@ def show(telemetry: Telemetry, world: World) -> None:
     telemetry.gauges["landworld_chunk_cache_bytes"] = (
         "Packed ground kept to be sent.",
         lambda: world.chunks.cache_bytes + telemetry.latest.cache_bytes,
+    )
+    telemetry.by_label["landworld_moderation_acts"] = (
+        "What moderators, players and the console did since the start.",
+        "act",
+        lambda: list(world.hub.moderation.acts.items()),
     )
     telemetry.by_label["landworld_sign_ins"] = (
         "Requests to sign in, by how they ended.",

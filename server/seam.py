@@ -11,6 +11,7 @@ A connection is known by its number, which no other connection of this server ev
     SignIn              who is this?                Entering and Charged, or TurnedAway; Replaced to an older connection of theirs
     Saying, Acting, Asking                          Told, or an answer in the tick's frame
     Accounting                                      Told; Known, if they are somebody else now; Expelled, if their session has ended
+    Moderating                                      Told; and to whom it is done Known or Expelled
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
@@ -49,7 +50,17 @@ from protocol.messages import (
     LandPermits,
     LandQuote,
     LandToLet,
+    ModerationBan,
+    ModerationClose,
+    ModerationKick,
+    ModerationLift,
+    ModerationMute,
+    ModerationReports,
+    PlayerBlock,
+    PlayerBlocks,
     PlayerFind,
+    PlayerReport,
+    PlayerUnblock,
     ReceiptGet,
     Role,
     Wallet,
@@ -90,6 +101,18 @@ AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it t
     AccountExport,
     AccountDelete,
 ]
+AnyModeration = Union[  # noqa: UP007 (also read at run time); a test holds it to MODERATION_MESSAGES
+    ModerationMute,
+    ModerationKick,
+    ModerationBan,
+    ModerationLift,
+    PlayerReport,
+    ModerationReports,
+    ModerationClose,
+    PlayerBlock,
+    PlayerUnblock,
+    PlayerBlocks,
+]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
 
@@ -106,6 +129,7 @@ class Tally(msgspec.Struct, array_like=True):
     refused: dict[str, int] = msgspec.field(default_factory=Counter)  # by refusal code
     closed: dict[str, int] = msgspec.field(default_factory=Counter)  # by close code
     rejected: dict[str, int] = msgspec.field(default_factory=Counter)  # handshakes, by HTTP status
+    unseemly: int = 0  # lines of talk with a word that is not wanted
     cache_bytes: int = 0
     viewers: dict[str, int] = msgspec.field(default_factory=Counter)  # by step of the ladder
 
@@ -235,6 +259,13 @@ class Accounting(Up, tag=30):
 
     number: int
     request: AnyAccounting
+
+
+class Moderating(Up, tag=17):
+    """Somebody reports or blocks, or a moderator acts."""
+
+    number: int
+    request: AnyModeration
 
 
 # --- down --------------------------------------------------------------------------------------------------------------------------
@@ -382,6 +413,7 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Counted,
     Listening,
     Accounting,
+    Moderating,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,

@@ -14,6 +14,7 @@ COMMANDS = (
     "logins",
     "keys",
     "outbox",
+    "moderate",
     "protocol",
     "migrate",
     "audit",

@@ -33,6 +33,7 @@ from world.commands import (
     RecallParcels,
     RecallTiles,
     Say,
+    SetBlocked,
     Settle,
     Steers,
     UnloadChunk,
@@ -157,6 +158,7 @@ def _join(state: State, command: Join, events: Events, touched: list[int]) -> No
     resumed = slot is not None
     if slot is None:
         slot = players.add(command.player_id, command.name, command.role, command.look, command.x, command.y)
+    state.deafness.set(command.player_id, command.blocked)
     players.roles[slot] = command.role  # who still stood here may have lost theirs
     players.passes[slot] = command.role in PASSING
     players.stop(slot)
@@ -205,10 +207,11 @@ def _remove(state: State, player_id: int, events: Events, touched: list[int]) ->
     events.left.append((player_id, float(players.x[slot]), float(players.y[slot])))
     state.detached.discard(player_id)
     state.undo.pop(player_id, None)
+    state.deafness.set(player_id, ())
     players.remove(player_id)
 
 
-def _become(state: State, command: Become, events: Events, touched: list[int], _: Steered) -> None:
+def _become(state: State, command: Become, events: Events, touched: list[int]) -> None:
     state.parcels.rename(command.player_id, command.name)
     players = state.players
     slot = players.slot_of.get(command.player_id)
@@ -224,10 +227,15 @@ def _become(state: State, command: Become, events: Events, touched: list[int], _
             joined.name, joined.role, joined.look = command.name, command.role, command.look
 
 
-def _depart(state: State, command: Depart, events: Events, touched: list[int], _: Steered) -> None:
+def _depart(state: State, command: Depart, events: Events, touched: list[int]) -> None:
     state.talk.forget_sender(command.player_id)
     state.parcels.rename(command.player_id, command.name)
     _remove(state, command.player_id, events, touched)
+
+
+def _set_blocked(state: State, command: SetBlocked, *_: Any) -> None:
+    if command.player_id in state.players.slot_of:
+        state.deafness.set(command.player_id, command.blocked)
 
 
 def _detach(state: State, command: Detach, *_: Any) -> None:
@@ -260,14 +268,13 @@ def _say(state: State, command: Say, events: Events, *_: Any) -> None:
     if slot is None:
         return
     try:
-        line, by = chat.say(state, command, slot, state.tick)
+        line, by, reached = chat.say(state, command, slot, state.tick)
     except Refusal as refusal:
         events.answers.append((command.player_id, command.request_id, refusal, command.session))
         return
     state.talk.add(line)
     events.heard.append(Heard(line, by))
-    others = (len(state.players) if by is None else len(by)) - 1
-    events.answers.append((command.player_id, command.request_id, Said(max(0, others)), command.session))
+    events.answers.append((command.player_id, command.request_id, Said(reached), command.session))
 
 
 def _load_chunk(state: State, command: LoadChunk, events: Events, *_: Any) -> None:
@@ -382,6 +389,7 @@ _APPLY: dict[type, Apply] = {
     Settle: _settle,
     Become: _become,
     Depart: _depart,
+    SetBlocked: _set_blocked,
 }
 
 

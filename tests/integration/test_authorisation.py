@@ -40,6 +40,7 @@ from protocol.messages import (
     AccountRevoke,
     AccountSessions,
     AccountVerifyEmail,
+    BanScope,
     ChatChannel,
     ChatSay,
     ChunkGet,
@@ -65,15 +66,27 @@ from protocol.messages import (
     LandRent,
     LandSplit,
     LandTransfer,
+    ModerationBan,
+    ModerationClose,
+    ModerationKick,
+    ModerationLift,
+    ModerationMute,
+    ModerationReports,
     Move,
     Moved,
+    Offence,
     Ok,
     Ping,
+    PlayerBlock,
+    PlayerBlocks,
     PlayerFind,
+    PlayerReport,
+    PlayerUnblock,
     Pong,
     ReceiptGet,
     Refused,
     Role,
+    Sanction,
     ServerMessage,
     SignedIn,
     Standing,
@@ -533,6 +546,70 @@ async def _(scene: Scene) -> ClientMessage:
 @entry(AccountDelete, "it is about who asks")
 async def _(scene: Scene) -> ClientMessage:
     return AccountDelete(7, PASSWORD)
+
+
+# --- moderation ---
+
+ABOVE_USERS = "whom a moderator may act upon hangs on both their roles: tests/integration/test_moderation.py"
+
+
+@entry(ModerationMute, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationMute(*scene.ids(), scene.neighbour.player_id, "shouting", 5)
+
+
+@entry(ModerationKick, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationKick(*scene.ids(), scene.neighbour.player_id, "shouting")
+
+
+@entry(ModerationBan, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationBan(*scene.ids(), scene.neighbour.player_id, BanScope.PLAYER, "shouting", 5)
+
+
+@entry(ModerationLift, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    judge = await Client.join(scene.server, token(scene.server, Role.ADMIN))
+    await scene.done(judge, ModerationMute(*scene.ids(judge), scene.neighbour.player_id, "shouting"))
+    await judge.leave()
+    return ModerationLift(*scene.ids(), scene.neighbour.player_id, Sanction.MUTE, "calm again")
+
+
+@entry(PlayerReport, "it is about somebody else always")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerReport(*scene.ids(), scene.neighbour.player_id, Offence.SPAM, "")
+
+
+@entry(ModerationReports, "every moderator sees all of them")
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationReports(7, False)
+
+
+@entry(ModerationClose, "every moderator may close any that is not about themselves: test_moderation.py")
+async def _(scene: Scene) -> ClientMessage:
+    report = PlayerReport(*scene.ids(scene.neighbour), scene.me.player_id, Offence.OTHER, "")
+    if scene.me.welcome.role in (Role.MODERATOR, Role.ADMIN):
+        third = await Client.join(scene.server)
+        report = PlayerReport(*scene.ids(scene.neighbour), third.player_id, Offence.OTHER, "")
+        await third.leave()
+    filed = await scene.done(scene.neighbour, report)
+    return ModerationClose(*scene.ids(), filed.result["report_id"], "seen to")
+
+
+@entry(PlayerBlock, "it changes nothing for the other")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerBlock(*scene.ids(), scene.neighbour.player_id)
+
+
+@entry(PlayerUnblock, "it changes nothing for the other")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerUnblock(*scene.ids(), scene.neighbour.player_id)
+
+
+@entry(PlayerBlocks, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerBlocks(7)
 
 
 # --- what must come of it, and what does -----------------------------------------------------------------------------------------

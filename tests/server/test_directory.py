@@ -35,6 +35,9 @@ class Shelf:
             for number, one in enumerate(entrants, 1)
         ]
 
+    async def blocked_by(self, player_ids: list[int]) -> dict[int, list[int]]:
+        return {1: [7]} if 1 in player_ids else {}
+
     async def known_keys(self, keys: list[str]) -> set[str]:
         return self.known & set(keys)
 

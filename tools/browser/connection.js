@@ -162,7 +162,7 @@ export class Connection {
     } else if (code === RefusalCode.BAD_TOKEN && localStorage.getItem(this.ticketKey)) {
       localStorage.removeItem(this.ticketKey);
       this.advice = { message: "", retryAfterMs: 0 };
-    } else if (retry_after_ms !== null) {
+    } else if (retry_after_ms !== null && code !== RefusalCode.BANNED) { // who is banned reads why, and does not knock until it is over
       this.advice = { message, retryAfterMs: retry_after_ms };
     } else {
       this.stop("refused", message);

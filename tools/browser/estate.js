@@ -3,6 +3,7 @@
 //   land, wallet            know what the server said
 //   actions                 does what is to last, and says whether it is safe
 //   landPanel, builder      what a person does with them; only one is open at a time
+//   people                  somebody's card, which opens in the same panel
 //
 // Buttons and keys: Land (P), Build (B), Wallet (M); Escape closes.
 
@@ -13,6 +14,7 @@ import { LandPanel } from "./landpanel.js";
 import { amountText } from "./money.js";
 import { Panel } from "./panel.js";
 import { nameOf } from "./parcel.js";
+import { People } from "./people.js";
 import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
@@ -28,7 +30,7 @@ export class Estate {
     this.connection = connection;
     this.scene = scene;
     this.on = on;
-    this.opened = null; // "land", "build", "wallet"
+    this.opened = null; // "land", "build", "wallet", "person"
     const { marks } = scene.overlay;
     this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
     this.land = new Land(connection, { changed: () => this.landChanged(), given: () => this.landPanel.list("land_mine") });
@@ -57,17 +59,39 @@ export class Estate {
       toast: on.toast,
       done: () => this.open(null),
     });
+    this.people = new People(this.panel, {
+      request,
+      act,
+      toast: on.toast,
+      write: (person) => {
+        this.open(null);
+        on.write(person);
+      },
+      silence: on.silence,
+    });
     for (const name of Object.values(BUTTONS)) byId(`${name}-button`).addEventListener("click", () => this.open(this.opened === name ? null : name));
   }
 
   /** On entering. */
   enter({ player_id, role, settings }) {
-    this.everywhere = role === "admin"; // admins build anywhere
     this.scene.overlay.me = player_id;
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
+    this.setRole(role);
+    this.people.enter(player_id);
     this.actions.enter(player_id);
     this.wallet.enter();
     this.landPanel.enter();
+  }
+
+  setRole(role) {
+    this.everywhere = role === "admin"; // admins build anywhere
+    this.land.passes = PASSING.has(role);
+  }
+
+  /** Somebody's card; null: the list of those I have blocked. */
+  showPerson(person) {
+    if (this.opened !== "person") this.open("person");
+    this.people.open(person);
   }
 
   /** Now and then. */
@@ -154,6 +178,7 @@ export class Estate {
     if (this.opened === "build") this.builder.close();
     else if (this.opened === "land") this.landPanel.close();
     else if (this.opened === "wallet") this.panel.close();
+    else if (this.opened === "person") this.people.close();
     this.opened = name;
     for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));
     document.body.classList.toggle("working", name !== null);

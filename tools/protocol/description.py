@@ -68,6 +68,8 @@ def describe() -> dict[str, Any]:
         "money_max": messages.MONEY_MAX,
         "look_tiles_max": messages.LOOK_TILES_MAX,
         "edits_max": edits.EDITS_MAX,
+        "reason_chars_max": messages.REASON_CHARS_MAX,
+        "report_chars_max": messages.REPORT_CHARS_MAX,
     }
     for enum in (terrain.Ground, terrain.ObjectKind, tiles.Build):
         whole["enums"][enum.__name__] = {member.name: member.value for member in enum}

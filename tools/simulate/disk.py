@@ -277,6 +277,10 @@ class ModelStore:
         known: set[str] = await self._ask(lambda tables: {key for key in keys if key in tables.players})
         return known
 
+    async def blocked_by(self, _: Sequence[int]) -> dict[int, list[int]]:
+        """Nobody blocks anybody."""
+        return {}
+
     async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """As Store has it."""
 
