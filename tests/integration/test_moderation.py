@@ -311,7 +311,7 @@ async def test_so_many_reports_of_one_player_wait_and_a_moderator_does_not_close
 
 
 async def test_who_is_blocked_is_not_heard_and_cannot_tell(server: ServerProcess, join: Join) -> None:
-    """Guards: deaf_to in chat.say, and Moderation.hides in Hub._find."""
+    """Guards: deaf_to in chat.say, and Moderation.hides in Hub._answer_or_look_elsewhere."""
     me, pest, other = [await somebody(server, join) for _ in range(3)]
     assert await granted(me, PlayerBlock(*ids(me), pest.player_id)) == {
         "player_id": pest.player_id,
