@@ -148,6 +148,7 @@ class Accounts:
         self.hasher = Hasher(config)
         self.lockouts = Lockouts(config.failures_max, config.lock_s, config.failures_per_address)
         self.sign_ins: Counter[str] = Counter()  # by how they ended
+        self.tried_as: Callable[[str], str] = str  # under which name lockouts know a name
         self._config = config
         self._rows = rows
         self._signer = signer
@@ -214,14 +215,15 @@ class Accounts:
             log.warning("account_not_served", request=type(request).__name__, error=str(error))
             done = Done(unavailable())
         for session_id in done.ended:
-            self._lapse(session_id)
+            self.lapse(session_id)
         answer(done)
 
     def lapsed(self, key: str, session_id: UUID | None) -> bool:
         """Whether this session, or this guest, came to an end a moment ago."""
         return session_id in self._lapsed if session_id is not None else key in self._lapsed
 
-    def _lapse(self, name: str | UUID) -> None:
+    def lapse(self, name: str | UUID) -> None:
+        """This session, or this guest, is no more."""
         self._lapsed[name] = None
         if len(self._lapsed) > LAPSED_MAX:
             self._lapsed.popitem(last=False)
@@ -274,7 +276,7 @@ class Accounts:
         signed_in = self._signed_in(account.player_id, account.name, session.session_id, 1)
         if guest is None:
             return Done(signed_in)
-        self._lapse(guest)
+        self.lapse(guest)
         return Done(signed_in, became=_became(account, session.session_id))
 
     # --- signing in ------------------------------------------------------------------------------------------------------------
@@ -297,7 +299,7 @@ class Accounts:
 
     async def _prove(self, asker: Asker, name: str, password: str) -> Account:
         """The account of that name and password. Raises Refusal. Who is not there costs as much as who is."""
-        folded = fold_name(name)
+        folded = self.tried_as(fold_name(name))
         self.lockouts.begin(folded, asker.network, self._loop.time())
         try:
             async with self._database:
@@ -507,24 +509,25 @@ class Accounts:
         email = checked_email(request.email)
         password = check_password(request.new_password or "", "", email)
         code = _given_code(request.code)
-        self.lockouts.begin(_mail_key(email), asker.network, self._loop.time())
+        tried = self.tried_as(_mail_key(email))
+        self.lockouts.begin(tried, asker.network, self._loop.time())
         try:
             async with self._database:
                 player_id = await self._rows.whose_code(email, code)
         except BaseException:
-            self.lockouts.dropped(_mail_key(email), asker.network)
+            self.lockouts.dropped(tried, asker.network)
             raise
         if player_id is None:
-            self.lockouts.failed(_mail_key(email), self._loop.time())
+            self.lockouts.failed(tried, self._loop.time())
             raise _wrong_code()
-        self.lockouts.succeeded(_mail_key(email), asker.network)
+        self.lockouts.succeeded(tried, asker.network)
         new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.reset_password(player_id, code, new_hash)
             account = await self._rows.by_player(player_id)
         if ended is None or account is None:
             raise _wrong_code()
-        self.lockouts.forgive(account.login)
+        self.lockouts.forgive(self.tried_as(account.login))
         return Done(Granted(), ended)
 
     async def _send_reset_codes(self, email: str) -> None:

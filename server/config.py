@@ -16,6 +16,7 @@ Sources, the later wins:
 
 import difflib
 import os
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -442,6 +443,35 @@ class PersistenceConfig(Section):
         return value
 
 
+class RedisConfig(Section):
+    """Redis or Valkey, for servers that share lockouts, limits of addresses, ended sessions and who is in. None is needed."""
+
+    url: str = Field(default="", repr=False)
+    """As "redis://host:6379/0", or "rediss://" over TLS. Empty: this server is by itself. While Redis is away local limits go
+    on, moderators, admins and the market wait, and everybody else plays on. A URL with a password in it comes from the
+    environment: LANDWORLD_REDIS__URL. Servers on one Redis need one signing key for a session to be known to all.
+    """
+    prefix: Annotated[str, span("")] = "landworld"
+    """What the names of all keys begin with: servers with the same prefix share, others on the same Redis do not."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and (
+            not value.startswith(("redis://", "rediss://", "unix://"))
+            or not urlsplit(value).netloc + urlsplit(value).path
+        ):
+            raise ValueError('write it like "redis://host:6379/0", or leave it empty')
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_a_word(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+            raise ValueError("write 1 to 64 letters, digits, dots, underscores or dashes")
+        return value
+
+
 class MailConfig(Section):
     """Letters to people who have an account."""
 
@@ -515,6 +545,7 @@ class Config(Section):
     land: LandConfig = LandConfig()
     economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()
+    redis: RedisConfig = RedisConfig()
     mail: MailConfig = MailConfig()
     log: LogConfig = LogConfig()
 
@@ -547,6 +578,7 @@ def given_keys(value: SecretStr | None) -> list[bytes]:
 
 
 SECRETS = {"signing_key", "sealing_key", "lookup_key", "mail.password"}
+URLS = {"persistence.url", "redis.url"}  # that may hold a password
 # The second is the tests': with it, a browser that is not there is a failure.
 OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
 COMMENT_CHARS = 118
@@ -557,7 +589,7 @@ Every setting of the server, at its default. What you delete here stays at its d
 LANDWORLD_CONFIG names another file than ./config.toml.
 Secrets come from the environment only: LANDWORLD_SIGNING_KEY, LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY (those
 that are not given the server makes, and keeps them in its data directory), LANDWORLD_MAIL__PASSWORD, and
-LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
+LANDWORLD_PERSISTENCE__URL and LANDWORLD_REDIS__URL if the URL has a password in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -781,12 +813,13 @@ class _Source:
                 continue
             variable = variable_of(name)
             yield f"{name} ({self.file}): a secret has no place in a file; give it as {variable} in the environment"
-        url = _value_at(self.table, "persistence.url")
-        if isinstance(url, str) and "@" in url and ":" in url.rsplit("@", 1)[0].partition("://")[2]:
-            yield (
-                f"persistence.url ({self.file}): a password has no place in a file; give the whole URL as "
-                f"{variable_of('persistence.url')} in the environment"
-            )
+        for name in sorted(URLS):
+            url = _value_at(self.table, name)
+            if isinstance(url, str) and "@" in url and ":" in url.rsplit("@", 1)[0].partition("://")[2]:
+                yield (
+                    f"{name} ({self.file}): a password has no place in a file; give the whole URL as "
+                    f"{variable_of(name)} in the environment"
+                )
 
     def mistake(self, details: ErrorDetails) -> str:
         name = ".".join(str(part) for part in details["loc"] if not isinstance(part, int))
@@ -796,7 +829,7 @@ class _Source:
             return f"{name} ({self.origin(name)}): there is no such setting{_did_you_mean(name, known)}"
         told = details.get("ctx", {}).get("error") if details["type"] == "value_error" else None
         wanted = told or _wanted(fields.get(name))
-        value = "(hidden)" if name in SECRETS | {"persistence.url"} else _toml(details["input"])
+        value = "(hidden)" if name in SECRETS | URLS else _toml(details["input"])
         return f"{name} = {value} ({self.origin(name)}): {wanted}"
 
     def misfit(self, relation: Relation, config: Config) -> str:

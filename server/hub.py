@@ -18,7 +18,8 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
@@ -86,6 +87,9 @@ from server.telemetry import Counts
 from server.withheld import Later, Withheld
 from world.commands import STEER, Become, Depart, Detach, Inbox, Join, Leave, SetBlocked, Steers
 
+if TYPE_CHECKING:
+    from server.neighbours import Neighbours
+
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
 BUSY = Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000)
@@ -124,6 +128,7 @@ class Caller:
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+    settled: bool = False  # what it spent is known
     client: str = ""  # the program, as it said in its hello
     key: str = ""  # of the player
     session_id: UUID | None = None  # that was signed in with, if it was an account's
@@ -157,6 +162,7 @@ class Hub:
         self.moderation = moderation
         moderation.effects = self
         self.accounts: Accounts | None = None  # a world that is only simulated has none
+        self.neighbours: Neighbours | None = None  # where servers share a Redis
         self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
@@ -171,15 +177,16 @@ class Hub:
         self._networks: Counter[str] = Counter()
         self._proxies = Proxies(config.server.trusted_proxies)
         self._debts = Debts(config.limits.rates, config.limits.connections_max)
-        self._connects, self._hellos, self._requests, self._doings = (
-            Buckets(rate, config.limits.connections_max)  # by address
-            for rate in (
-                config.limits.connects_per_address,
-                config.limits.hellos_per_address,
-                config.limits.requests_per_address,
-                config.limits.actions_per_address,
+        limits = config.limits
+        self.buckets = {  # of addresses
+            name: Buckets(rate, limits.connections_max)
+            for name, rate in (
+                ("connects", limits.connects_per_address),
+                ("hellos", limits.hellos_per_address),
+                ("requests", limits.requests_per_address),
+                ("actions", limits.actions_per_address),
             )
-        )
+        }
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
         # Who is in the world, or will be with the next tick; a line may be lost.
         self._bodies: set[int] = set()
@@ -229,7 +236,7 @@ class Hub:
     # --- connections come and go -----------------------------------------------------------------------------------------------
 
     def _opened(self, line: Line, message: Opened) -> None:
-        caller = Caller(line, message.number, message.address, counted_as(message.address))
+        caller = Caller(line, message.number, message.address, self._network_of(message.address))
         self._callers[caller.number] = line.callers[caller.number] = caller
         self._networks[caller.network] += 1
         if not self._open or len(self._callers) > self._limits.connections_max:
@@ -240,7 +247,7 @@ class Hub:
     def _forwarded(self, line: Line, message: Forwarded) -> None:
         caller = self._callers[message.number]
         self._forget_network(caller.network)
-        caller.address, caller.network = message.address, counted_as(message.address)
+        caller.address, caller.network = message.address, self._network_of(message.address)
         self._networks[caller.network] += 1
         self._admit(caller)
 
@@ -248,10 +255,14 @@ class Hub:
         """A proxy may have any number; whom they are for comes with the handshake."""
         if not self._proxies.holds(caller.address):
             over = self._networks[caller.network] > self._limits.connections_per_address
-            if over or self._connects.take(caller.network, self.now_s()):
+            if over or self.buckets["connects"].take(caller.network, self.now_s()):
                 caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
                 return
         caller.line.send(Admitted(caller.number))
+
+    def _network_of(self, address: str) -> str:
+        network = counted_as(address)
+        return network if self.neighbours is None else self.neighbours.counted_as(network)
 
     def _forget_network(self, network: str) -> None:
         self._networks[network] -= 1
@@ -271,8 +282,9 @@ class Hub:
 
     def _settle(self, caller: Caller, spent: Spent) -> None:
         """What a connection that ends has spent is charged to the one in its place, or kept for the next."""
-        if not caller.player_id or caller.ending:
+        if not caller.player_id or caller.settled:
             return
+        caller.settled = True
         newer = self.players.get(caller.player_id, caller)
         if newer is caller:
             self._debts.put(caller.player_id, spent, self.now_s())
@@ -300,7 +312,7 @@ class Hub:
         try:
             if not self._open:
                 raise CLOSING
-            wait_ms = self._hellos.take(caller.network, self.now_s())
+            wait_ms = self.buckets["hellos"].take(caller.network, self.now_s())
             if wait_ms:
                 text = "Many are coming in from your address just now; try again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
@@ -319,7 +331,9 @@ class Hub:
         row = outcome.row
         role, blocked = self.moderation.as_of_now(row.player_id, row.role, outcome.blocked)
         barred = self.moderation.bars(row.player_id, caller.address, role)
-        if self.accounts is not None and self.accounts.lapsed(row.key, outcome.session_id):
+        if (refusal := self._may_be_over(role)) is not None:
+            self._turn_away(caller, refusal)
+        elif self.accounts is not None and self.accounts.lapsed(row.key, outcome.session_id):
             self._turn_away(caller, Refusal(RefusalCode.BAD_TOKEN, ENDED))
         elif barred is not None:
             self._turn_away(caller, barred)
@@ -332,6 +346,10 @@ class Hub:
             caller.role, caller.key, caller.name = role, row.key, row.name
             caller.session_id = outcome.session_id
             self._enter(caller, row.player_id)
+
+    def _may_be_over(self, role: Role, request: object = None) -> Refusal | None:
+        """Why it must wait for the word of other servers, if it must."""
+        return None if self.neighbours is None else self.neighbours.may_be_over(role, request)
 
     def _enter(self, caller: Caller, player_id: int) -> None:
         """A player comes into the world, in place of an older connection of theirs."""
@@ -393,6 +411,8 @@ class Hub:
             self._answer(caller, request_id, done.answer)
         if done.ended:
             self.end_sessions(set(done.ended))
+            if self.neighbours is not None:
+                self.neighbours.ended(done.ended)
 
     def _become(self, caller: Caller, became: Became) -> None:
         """A player has another name, role or look; a guest has an account now."""
@@ -448,7 +468,7 @@ class Hub:
         if muted is not None:
             self._answer(caller, say.request_id, muted)
             return
-        if self._over_rate(caller, self._requests, say.request_id):
+        if self._over_rate(caller, "requests", say.request_id):
             return
         wait_ms = 0
         if say.channel == ChatChannel.WORLD:
@@ -461,12 +481,20 @@ class Hub:
 
     def _find(self, _: Line, message: Finding) -> None:
         caller, request = self._callers[message.number], message.request
-        if self._over_rate(caller, self._requests, request.request_id):
+        if self._over_rate(caller, "requests", request.request_id):
             return
 
         def found(answer: PlayerFound | Refusal) -> None:
             if isinstance(answer, PlayerFound):
+                here = answer.player_id in self.players
                 answer.online = self._shown_online(answer.player_id, caller)
+                if not here and self.neighbours is not None:
+                    self.neighbours.find(answer.name, partial(found_elsewhere, answer))
+                    return
+            self._answer(caller, request.request_id, answer)
+
+        def found_elsewhere(answer: PlayerFound, is_in: bool) -> None:
+            answer.online = is_in
             self._answer(caller, request.request_id, answer)
 
         try:
@@ -480,20 +508,22 @@ class Hub:
 
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
-        if caller.ending or self._over_rate(caller, self._doings, request.request_id):
+        if caller.ending or self._over_rate(caller, "actions", request.request_id):
             return
 
         def answer(outcome: Ok | Refusal) -> None:
             self._answer(caller, request.request_id, outcome)
 
         try:
+            if (refusal := self._may_be_over(caller.role, request)) is not None:
+                raise refusal
             self.actions.ask(caller.player_id, caller.name, caller.role, caller.number, request, answer)
         except Refusal as refusal:
             answer(refusal)
 
     def _ask(self, _: Line, message: Asking) -> None:
         caller, request = self._callers[message.number], message.request
-        if self._over_rate(caller, self._requests, request.request_id):
+        if self._over_rate(caller, "requests", request.request_id):
             return
 
         def answer(outcome: object, seq: int) -> Later | None:
@@ -512,19 +542,23 @@ class Hub:
 
     def _moderate(self, _: Line, message: Moderating) -> None:
         caller, request = self._callers[message.number], message.request
+        if caller.ending or self._over_rate(caller, "actions", request.request_id):
+            return
 
         def answer(outcome: Result | Refusal) -> None:
             self._answer(caller, request.request_id, outcome)
 
         try:
+            if (refusal := self._may_be_over(caller.role, request)) is not None:
+                raise refusal
             actor = Actor(caller.player_id, caller.name, caller.address)
             self.moderation.ask(actor, lambda: caller.rank, request, answer)
         except Refusal as refusal:
             answer(refusal)
 
-    def _over_rate(self, caller: Caller, buckets: Buckets, request_id: int) -> bool:
+    def _over_rate(self, caller: Caller, name: str, request_id: int) -> bool:
         """Whether more comes from their address than may; then it is refused. No sign of flooding: others there may have asked it."""
-        wait_ms = buckets.take(caller.network, self.now_s())
+        wait_ms = self.buckets[name].take(caller.network, self.now_s())
         if wait_ms:
             text = "Much is asked from your address just now; try again in a moment."
             self._answer(caller, request_id, Refusal(RefusalCode.RATE_LIMITED, text, wait_ms))

@@ -28,6 +28,7 @@ import structlog
 import uvloop
 
 from persistence.accounts import AccountStore
+from persistence.bus import Bus
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
@@ -54,6 +55,7 @@ from server.keys import Keeper, Keys, load_keys, lost_values, now_ms
 from server.loop import Loop
 from server.mail import Mailer
 from server.moderation import Moderation
+from server.neighbours import Neighbours
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
@@ -246,6 +248,7 @@ class Server:
             words,
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
+        neighbours = self._join_others(stack, hub, accounts)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
         serving = (
@@ -258,6 +261,9 @@ class Server:
         )
         for task in serving:
             supervise(task, self._broken)
+        if neighbours is not None:
+            self._wait_for("asking Redis which sessions have ended")
+            await neighbours.bus.settle()
         loop.start()
         world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts, mailer)
         signing = list(keeper.keys.signing.keys)
@@ -273,6 +279,17 @@ class Server:
         supervise(looking, self._broken)
         stack.callback(looking.cancel)
         return world
+
+    def _join_others(self, stack: AsyncExitStack, hub: Hub, accounts: Accounts) -> Neighbours | None:
+        """The servers on the same Redis, where there is one."""
+        config = self.config
+        if not config.redis.url:
+            return None
+        neighbours = Neighbours(Bus(config.redis.url, config.redis.prefix), hub, accounts)
+        self.health.redis = neighbours.status
+        supervise(neighbours.bus.start(), self._broken)
+        stack.push_async_callback(self._close, neighbours.bus.stop, STORE_SHARE)
+        return neighbours
 
     async def _open_here(
         self, stack: AsyncExitStack, world: "World", premises: Premises, built: Surfaces

@@ -12,6 +12,8 @@ COMMANDS = (
     "map",
     "token",
     "moderate",
+    "keys",
+    "outbox",
     "protocol",
     "migrate",
     "audit",
