@@ -529,6 +529,8 @@ class Hub:
 
     def _moderate(self, _: Line, message: Moderating) -> None:
         caller, request = self._callers[message.number], message.request
+        if caller.ending or self._over_rate(caller, "actions", request.request_id):
+            return
 
         def answer(outcome: Result | Refusal) -> None:
             self._answer(caller, request.request_id, outcome)

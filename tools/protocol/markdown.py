@@ -578,9 +578,8 @@ def _accounts(protocol: Mapping[str, Any]) -> str:
 
 - **The access token** is for `hello`, for {settings["accounts.access_s"] // 60:g} minutes. Whoever is in by then stays in.
 - **The refresh token** makes two new ones ([`account_refresh`](#account_refresh)), once, for
-  {settings["accounts.refresh_days"]:g} days; each new one is good for as long again. Store the
-  new one before you use it: an old one that comes again ends the session
-  (`TOKEN_REUSED`), and a person has to sign in.
+  {settings["accounts.refresh_days"]:g} days; each new one is good for as long again. Store the new one before you use it: an old
+  one that comes again ends the session (`TOKEN_REUSED`), and a person has to sign in.
 - **A session** is one sign-in, whatever tokens follow. When it ends (signed out, revoked, another password, the account deleted),
   its connection gets [`closing`](#closing) with {CloseCode.REVOKED} and is closed; its tokens and tickets are refused with `BAD_TOKEN`.
 - **A guest** who registers in the world goes on playing on the same connection, with a new name and the role `user`. The
