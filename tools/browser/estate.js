@@ -1,12 +1,14 @@
-// What one owns, as one part of the client: land, buildings and money, with their buttons, keys, panel and pointer tools.
+// What one owns and who one is, as one part of the client: land, buildings, money and the account, with their buttons, keys, panel and
+// pointer tools.
 //
-//   land, wallet            know what the server said
-//   actions                 does what is to last, and says whether it is safe
-//   landPanel, builder      what a person does with them; only one is open at a time
-//   people                  somebody's card, which opens in the same panel
+//   land, wallet                  know what the server said
+//   actions                       does what is to last, and says whether it is safe
+//   landPanel, builder, account   what a person does with them; only one is open at a time
+//   people                        somebody's card, which opens in the same panel
 //
-// Buttons and keys: Land (P), Build (B), Wallet (M); Escape closes.
+// Buttons and keys: Land (P), Build (B), Wallet (M), Account (U); Escape closes.
 
+import { Account } from "./account.js";
 import { Actions } from "./actions.js";
 import { Builder } from "./builder.js";
 import { Land, ownerColour } from "./land.js";
@@ -18,25 +20,28 @@ import { People } from "./people.js";
 import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
-const BUTTONS = { KeyP: "land", KeyB: "build", KeyM: "wallet" };
+const BUTTONS = { KeyP: "land", KeyB: "build", KeyM: "wallet", KeyU: "account" };
 const REFUSED_MS = 6000;
 const MINE = "#ffd66b";
 
 const byId = (id) => document.getElementById(id);
 
 export class Estate {
-  /** `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y). */
-  constructor(connection, scene, on) {
+  /**
+   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y); and of the account
+   * signedIn(signedIn, registered), leave(farewell), changed(profile).
+   */
+  constructor(connection, tokens, scene, on) {
     this.connection = connection;
     this.scene = scene;
     this.on = on;
-    this.opened = null; // "land", "build", "wallet", "person"
+    this.opened = null; // one of BUTTONS, or "person"
     const { marks } = scene.overlay;
     this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
     this.land = new Land(connection, { changed: () => this.landChanged(), given: () => this.landPanel.list("land_mine") });
     const request = (name, fields, otherwise) => this.request(name, fields, otherwise);
     const act = (name, fields) => this.act(name, fields);
-    this.panel = new Panel({ closed: () => this.open(null) });
+    this.panel = new Panel("panel", { closed: () => this.open(null) });
     this.wallet = new Wallet(this.panel, {
       request: (name, fields) => connection.request(name, fields),
       toast: on.toast,
@@ -69,11 +74,21 @@ export class Estate {
       },
       silence: on.silence,
     });
+    this.account = new Account(this.panel, tokens, {
+      ask: (name, fields) => connection.request(name, fields),
+      toast: on.toast,
+      signedIn: on.signedIn,
+      leave: on.leave,
+      figureOf: (look, height) => scene.figureOf(look, height),
+      changed: on.changed,
+    });
     for (const name of Object.values(BUTTONS)) byId(`${name}-button`).addEventListener("click", () => this.open(this.opened === name ? null : name));
   }
 
   /** On entering. */
-  enter({ player_id, role, settings }) {
+  enter({ player_id, name, role, settings }) {
+    if (this.account.me.id !== 0 && this.account.me.id !== player_id) this.open(null); // what is open is about somebody else
+    this.account.enter({ id: player_id, name, role });
     this.scene.overlay.me = player_id;
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
     this.setRole(role);
@@ -177,14 +192,15 @@ export class Estate {
   open(name) {
     if (this.opened === "build") this.builder.close();
     else if (this.opened === "land") this.landPanel.close();
-    else if (this.opened === "wallet") this.panel.close();
     else if (this.opened === "person") this.people.close();
+    else if (this.opened !== null) this.panel.close();
     this.opened = name;
     for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));
     document.body.classList.toggle("working", name !== null);
     if (name === "land") this.landPanel.open();
     else if (name === "build") this.builder.open();
     else if (name === "wallet") this.wallet.open();
+    else if (name === "account") this.account.open();
   }
 
   /** Whether a key was meant for this. */

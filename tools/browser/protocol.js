@@ -29,6 +29,11 @@ export const LIMITS = Object.freeze({
   edits_max: 64,
   reason_chars_max: 200,
   report_chars_max: 500,
+  password_chars_min: 12,
+  password_chars_max: 128,
+  email_chars_max: 254,
+  bio_chars_max: 400,
+  code_chars_max: 32,
 });
 
 /** Every message by name; `required` is how many of the fields, from the first, may not be left out. */
