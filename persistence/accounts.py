@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
+import structlog
 
-from persistence.sealing import ADDRESS, EMAIL, Sealer
+from persistence.sealing import ADDRESS, EMAIL, CannotOpen, Column, Sealer
 from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name, left_key
 from protocol.messages import SESSIONS_MAX
 
 if TYPE_CHECKING:
     from persistence.store import type_connection
+
+_log = structlog.get_logger(__name__)
 
 LEFT_NAME = "someone who left"  # what remains of a name; nobody may take it
 VERIFY, RESET = "verify", "reset"  # what codes are for
@@ -243,6 +246,8 @@ _GOES = (
     "DELETE FROM sessions WHERE player_id = $1",
     "DELETE FROM codes WHERE player_id = $1",
     "DELETE FROM chat_messages WHERE sender_id = $1",
+    "DELETE FROM blocks WHERE player_id = $1 OR other_id = $1",
+    "DELETE FROM reports WHERE reporter_id = $1",
 )
 _EXPORT_HEAD = """
 SELECT player_id, key, name, role, look, x, y, players.created_at, last_seen_at, bio,
@@ -263,6 +268,18 @@ _EXPORTED = {
     "said_to_me": """
         SELECT id AS at, sender_id, sender_name, said_at, text FROM chat_messages
         WHERE recipient_id = $1 AND id > $2 ORDER BY id LIMIT $3""",
+    "blocked": """
+        SELECT other_id AS at, other_id AS player_id FROM blocks
+        WHERE player_id = $1 AND other_id > $2 ORDER BY other_id LIMIT $3""",
+    "reported": """
+        SELECT report_id AS at, player_id, offence, reported_ms, closed_ms FROM reports
+        WHERE reporter_id = $1 AND report_id > $2 ORDER BY report_id LIMIT $3""",
+    "sanctions": """
+        SELECT sanction_id AS at, kind, reason, until_ms FROM sanctions
+        WHERE player_id = $1 AND sanction_id > $2 ORDER BY sanction_id LIMIT $3""",
+    "moderated": """
+        SELECT audit_id AS at, at_ms, act, reason FROM moderation_audit
+        WHERE subject_id = $1 AND act <> 'player_report' AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
     "land": """
         SELECT parcel_id AS at, parcel::text AS parcel FROM parcels
         WHERE owner_id = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
@@ -442,10 +459,10 @@ class AccountStore:
     # --- codes ---
 
     async def by_verified_email(self, email: str) -> list[Account]:
-        """Whose address this is, as they have shown."""
+        """Whose address this is, as they have shown, and as can still be read."""
         async with self._store.reading() as connection:
             rows = await connection.fetch(_BY_VERIFIED_EMAIL, self._email_hash(email), ACCOUNTS_PER_EMAIL_MAX)
-        return [self._opened(row) for row in rows]
+        return [account for account in map(self._opened, rows) if account.email]
 
     async def put_code(self, player_id: int, purpose: str, code: str, email: str, seconds: float) -> bool:
         """Keeps a code in place of the last one for that; False if that is not a minute old."""
@@ -570,10 +587,18 @@ class AccountStore:
         return self._sealer.lookup("email", email.casefold())
 
     def _open_email(self, player_id: int, sealed: bytes | None) -> str:
-        return "" if sealed is None else self._sealer.open(EMAIL, player_id, sealed)
+        return "" if sealed is None else self._open(EMAIL, player_id, sealed)
 
     def _open_address(self, session_id: UUID, sealed: bytes) -> str:
-        return self._sealer.open(ADDRESS, str(session_id), sealed)
+        return self._open(ADDRESS, str(session_id), sealed)
+
+    def _open(self, column: Column, row_id: int | str, sealed: bytes) -> str:
+        """What cannot be opened counts as not given: who has lost the keys of a world can still let people in."""
+        try:
+            return self._sealer.open(column, row_id, sealed)
+        except CannotOpen as error:
+            _log.error("private_value_shut", error=str(error))
+            return ""
 
 
 def _ids(rows: list[asyncpg.Record]) -> list[UUID]:

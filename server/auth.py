@@ -37,14 +37,7 @@ DAY_S = 86_400
 GENERATION_MAX = 2**62
 # Three parts of base64url without padding, the last exactly 32 bytes in the one way to write them: no two texts are the same token.
 SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-CLAIMS: dict[str, type] = {
-    "sub": str,
-    "iss": str,
-    "aud": str,
-    "typ": str,
-    "iat": int,
-    "exp": int,
-}  # all of them
+CLAIMS: dict[str, type] = {"sub": str, "iss": str, "aud": str, "typ": str, "iat": int, "exp": int}
 
 
 def now_s() -> float:
@@ -94,10 +87,9 @@ class Signer:
     def ring(self, ring: Ring) -> None:
         self._ring = ring
         self._keys = {_header(key.id): key for key in ring.keys}
-        if not ring.keys[
-            0
-        ].made_at_ms:  # tokens of before there were rings name no key: it was the one there was
-            self._keys[_header(None)] = ring.keys[0]
+        oldest = ring.keys[0]
+        if not oldest.made_at_ms:  # tokens of before there were rings name no key: there was this one
+            self._keys[_header(None)] = oldest
 
     def access(self, name: str, now_s: float, days: float, role: Role = Role.USER) -> str:
         """A token with which a client signs in as the player of that name. Raises ValueError for a bad name."""
@@ -172,9 +164,7 @@ class Signer:
             raise BadToken("The token has run out; sign in again.") from None
         except jwt.PyJWTError:
             raise BadToken("The token is not valid here; sign in again.") from None
-        if any(
-            type(claims[name]) is not kind_of for name, kind_of in CLAIMS.items()
-        ):  # True is no number here
+        if any(type(claims[name]) is not wanted for name, wanted in CLAIMS.items()):  # True is no number here
             raise BadToken("The token is not valid here; sign in again.")
         if claims["typ"] != kind:
             raise BadToken("The token is for another purpose; sign in again.")

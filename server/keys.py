@@ -42,20 +42,20 @@ def load_keys(config: Config) -> Keys:
     given = given_keys(config.lookup_key)
     return Keys(
         load_signing(config),
-        _ring_of(config.sealing_key) or load_ring(config.data / SEALING_FILE, now_ms()),
+        ring_of(config.sealing_key) or load_ring(config.data / SEALING_FILE, now_ms()),
         given[0] if given else load_secret(config.data / LOOKUP_FILE),
     )
 
 
 def load_signing(config: Config) -> Ring:
     """The ring of signing keys alone, for who only signs. Raises BadRing, OSError."""
-    return _ring_of(config.signing_key) or load_ring(config.data / SIGNING_FILE, now_ms())
+    return ring_of(config.signing_key) or load_ring(config.data / SIGNING_FILE, now_ms())
 
 
 def read_sealing(config: Config, data: Path) -> Ring | None:
     """The ring of sealing keys, if there is one. Raises BadRing, OSError."""
     try:
-        return _ring_of(config.sealing_key) or read_ring(data / SEALING_FILE)
+        return ring_of(config.sealing_key) or read_ring(data / SEALING_FILE)
     except FileNotFoundError:
         return None
 
@@ -72,7 +72,8 @@ def lost_values(in_use: Mapping[str, int], ring: Ring | None) -> str:
     )
 
 
-def _ring_of(given: SecretStr | None) -> Ring | None:
+def ring_of(given: SecretStr | None) -> Ring | None:
+    """The ring that the environment gives, if it does."""
     return Ring.of(*reversed(given_keys(given))) if given else None
 
 
@@ -115,7 +116,7 @@ class Keeper:
         """In a thread. Nothing is made: a file that is gone is trouble, too."""
         data = self._config.data
         return Keys(
-            _ring_of(self._config.signing_key) or read_ring(data / SIGNING_FILE),
-            _ring_of(self._config.sealing_key) or read_ring(data / SEALING_FILE),
+            ring_of(self._config.signing_key) or read_ring(data / SIGNING_FILE),
+            ring_of(self._config.sealing_key) or read_ring(data / SEALING_FILE),
             self.keys.lookup,
         )

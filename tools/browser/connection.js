@@ -180,8 +180,9 @@ export class Connection {
     else this.turnedAway(refusal);
   }
 
+  /** Who is banned reads why, and does not knock until it is over. */
   turnedAway({ code, message, retryAfterMs }) {
-    if (retryAfterMs !== null) this.advice = { code: CloseCode.REFUSED, message, retryAfterMs };
+    if (retryAfterMs !== null && code !== RefusalCode.BANNED) this.advice = { code: CloseCode.REFUSED, message, retryAfterMs };
     else this.stop(OUTSIDE.has(code) && !this.tokens.given ? "outside" : "refused", message, code);
   }
 

@@ -4,6 +4,7 @@
 //   land, wallet                  know what the server said
 //   actions                       does what is to last, and says whether it is safe
 //   landPanel, builder, account   what a person does with them; only one is open at a time
+//   people                        somebody's card, which opens in the same panel
 //
 // Buttons and keys: Land (P), Build (B), Wallet (M), Account (U); Escape closes.
 
@@ -14,6 +15,8 @@ import { Land, ownerColour } from "./land.js";
 import { LandPanel } from "./landpanel.js";
 import { amountText } from "./money.js";
 import { Panel } from "./panel.js";
+import { nameOf } from "./parcel.js";
+import { People } from "./people.js";
 import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
@@ -32,10 +35,10 @@ export class Estate {
     this.connection = connection;
     this.scene = scene;
     this.on = on;
-    this.opened = null; // one of BUTTONS
+    this.opened = null; // one of BUTTONS, or "person"
     const { marks } = scene.overlay;
     this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
-    this.land = new Land(connection, { changed: () => this.landChanged() });
+    this.land = new Land(connection, { changed: () => this.landChanged(), given: () => this.landPanel.list("land_mine") });
     const request = (name, fields, otherwise) => this.request(name, fields, otherwise);
     const act = (name, fields) => this.act(name, fields);
     this.panel = new Panel("panel", { closed: () => this.open(null) });
@@ -51,13 +54,25 @@ export class Estate {
       here: on.here,
       survey: (high) => scene.survey(high),
       colourOf: (parcel) => this.colourOf(parcel),
+      gifts: (parcels) => this.showGifts(parcels),
     });
+    this.gifts = new Set(); // parcel_ids of what is given to me, and was told of
     this.builder = new Builder(marks, (kind, side) => scene.iconOf(kind, side), {
       whyNot: (x, y) => (this.everywhere ? null : this.land.whyNotBuild(x, y)),
       builtAt: on.builtAt,
       act,
       toast: on.toast,
       done: () => this.open(null),
+    });
+    this.people = new People(this.panel, {
+      request,
+      act,
+      toast: on.toast,
+      write: (person) => {
+        this.open(null);
+        on.write(person);
+      },
+      silence: on.silence,
     });
     this.account = new Account(this.panel, tokens, {
       ask: (name, fields) => connection.request(name, fields),
@@ -74,11 +89,24 @@ export class Estate {
   enter({ player_id, name, role, settings }) {
     if (this.account.me.id !== 0 && this.account.me.id !== player_id) this.open(null); // what is open is about somebody else
     this.account.enter({ id: player_id, name, role });
-    this.everywhere = role === "admin"; // admins build anywhere
     this.scene.overlay.me = player_id;
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
+    this.setRole(role);
+    this.people.enter(player_id);
     this.actions.enter(player_id);
     this.wallet.enter();
+    this.landPanel.enter();
+  }
+
+  setRole(role) {
+    this.everywhere = role === "admin"; // admins build anywhere
+    this.land.passes = PASSING.has(role);
+  }
+
+  /** Somebody's card; null: the list of those I have blocked. */
+  showPerson(person) {
+    if (this.opened !== "person") this.open("person");
+    this.people.open(person);
   }
 
   /** Now and then. */
@@ -132,6 +160,15 @@ export class Estate {
     if (this.opened === "land") this.landPanel.refresh();
   }
 
+  /** What is given to me: the button has a mark for as long as there is something, and it is told once. */
+  showGifts(parcels) {
+    const fresh = parcels.filter(({ parcel_id }) => !this.gifts.has(parcel_id));
+    this.gifts = new Set(parcels.map(({ parcel_id }) => parcel_id));
+    byId("land-button").classList.toggle("news", parcels.length > 0);
+    if (fresh.length > 1) this.on.toast(`${fresh.length} parcels are given to you: open Land (P) to take them.`);
+    else if (fresh.length > 0) this.on.toast(`${fresh[0].owner_name} gives you ${nameOf(fresh[0])}: open Land (P) to take it.`);
+  }
+
   moneyChanged() {
     const { balance } = this.wallet;
     byId("wallet-button").firstElementChild.textContent = balance === null ? "–" : amountText(balance);
@@ -155,6 +192,7 @@ export class Estate {
   open(name) {
     if (this.opened === "build") this.builder.close();
     else if (this.opened === "land") this.landPanel.close();
+    else if (this.opened === "person") this.people.close();
     else if (this.opened !== null) this.panel.close();
     this.opened = name;
     for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));

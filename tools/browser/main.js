@@ -132,6 +132,11 @@ export async function start() {
     lease_ended: () => hud.toast("A lease is over: the deposit is back, and the parcel is as it was before."),
     upkeep_missed: ({ owed }) => hud.toast(`Upkeep was due and your wallet held too little: ${moneyText(owed)} are owed, or the land is lost.`),
     entry_denied: ({ message }) => hud.toast(message),
+    mute_changed: (message) => chat.muted(message),
+    role_changed({ role }) {
+      estate.setRole(role);
+      hud.toast(`You are ${role === "admin" ? "an" : "a"} ${role} now.`);
+    },
     chat_said: (message, now) => chat.said(message, clock.tickAt(now) * clock.tickMs),
   });
   const chunks = new Chunks(connection, {
@@ -162,6 +167,8 @@ export async function start() {
     here: () => ({ x: prediction.x, y: prediction.y }),
     ahead: () => ({ x: Math.floor(prediction.x + Math.cos(heading)), y: Math.floor(prediction.y + Math.sin(heading)) }),
     builtAt: (x, y) => chunks.builtAt(x + 0.5, y + 0.5),
+    write: (person) => chat.turnTo(person),
+    silence: (id) => chat.silence(id),
     signedIn,
     leave: (words) => (farewell = words),
     changed: (profile) => called(profile),
@@ -201,13 +208,16 @@ export async function start() {
     request: (name, fields) => connection.request(name, fields),
     toast: (text) => hud.toast(text),
     done: () => byId("map").focus(),
+    person: (person) => estate.showPerson(person),
   });
   const input = new Input(byId("map"), byId("stick"), {
     tap(px, py) {
       if (hud.welcoming) hud.hideWelcome();
       if (estate.tap(px, py)) return;
       const { x, y } = scene.toWorld(px, py);
-      walker.walkTo(x, y, performance.now());
+      const person = world.personAt(x, y);
+      if (person) estate.showPerson({ id: person.id, name: person.name });
+      else walker.walkTo(x, y, performance.now());
     },
     pick: (px, py) => estate.pick(px, py),
     hover: (px, py) => estate.hover(px, py),
@@ -360,6 +370,8 @@ export async function start() {
     get ghosts() { return scene.overlay.marks.ghosts.length; },
     get still() { return scene.still; }, // whether places on the screen stay where they are
     toScreen: (x, y) => scene.toScreen(x, y),
+    get blocked() { return [...estate.people.blocked.keys()]; },
+    get mute() { return chat.mute; },
     get chat() { return chat.lines.map((lines) => lines.map(({ sender_id, sender_name, text }) => ({ sender_id, sender_name, text }))); },
     get stats() {
       return { ...hud.pace, ...rates, ping_ms: connection.pingMs, entities: world.entities.size, out_of_step: world.outOfStep, view: world.view, chunks: { ...chunks.counts, known: chunks.known.size, painted: scene.terrain.painted, waiting: scene.terrain.waiting }, tick: clock.newest };
