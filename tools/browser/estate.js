@@ -100,6 +100,7 @@ export class Estate {
 
   setRole(role) {
     this.everywhere = role === "admin"; // admins build anywhere
+    this.account.me.role = role;
     this.land.passes = PASSING.has(role);
   }
 
