@@ -41,10 +41,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from persistence.rows import Key, Surface, Surfaces, rows_of
+from persistence.rows import Key, Surfaces, rows_of
 from world.entries import Entry
 from world.ledger import Hold
 from world.parcels import Parcel
+from world.tiles import Surface
 
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
     from asyncpg.pool import PoolConnectionProxy

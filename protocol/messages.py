@@ -488,7 +488,7 @@ class LandIn(ClientMessage, tag=10):
 
 
 class LandMine(ClientMessage, tag=11):
-    """The parcels that one owns or rents, by parcel_id; a page at a time."""
+    """The parcels that one owns, rents, or may take as a gift (`given_to`), by parcel_id; a page at a time."""
 
     request_id: RequestId
     after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
@@ -497,6 +497,14 @@ class LandMine(ClientMessage, tag=11):
 
 class LandForSale(ClientMessage, tag=12):
     """Parcels for sale, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
+
+    request_id: RequestId
+    skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
+    rule = Rule(State.PLAYING, Rate.REQUEST, result=ParcelsFound)
+
+
+class LandToLet(ClientMessage, tag=58):
+    """Parcels to let, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
 
     request_id: RequestId
     skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
@@ -568,12 +576,12 @@ class LandPermits(ClientMessage, tag=18):
 
 
 class LandTransfer(ClientMessage, tag=19):
-    """Gives a parcel to somebody, if they take it (`land_buy` at 0); till then it is its giver's. To oneself: not any more."""
+    """Gives a parcel to somebody; it is its giver's until they take it (`land_buy` at 0). To its owner: not any more; both may."""
 
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
-    to: Annotated[U32, Meta(description="player_id of whose it may be")]
+    to: Annotated[U32, Meta(description="player_id of whose it may be; the owner's: it stays theirs")]
     rule = Rule(State.PLAYING, Rate.ACTION, result=LandHeld)
 
 
@@ -910,6 +918,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     LandIn,
     LandMine,
     LandForSale,
+    LandToLet,
     LandQuote,
     LandClaim,
     LandDescribe,

@@ -36,7 +36,6 @@ from protocol.messages import (
     Move,
     Ok,
     Ping,
-    PlayerFind,
     Pong,
     Rate,
     Refused,
@@ -47,7 +46,7 @@ from server.auth import Identity
 from server.config import SAME_HOST
 from server.framing import Border, small_message
 from server.outbox import Outbox, frame
-from server.seam import TRY_AGAIN, Acting, Asking, Finding, Saying, SignIn
+from server.seam import TRY_AGAIN, Acting, Asking, Saying, SignIn
 from server.session import Session
 from world.commands import Say
 from world.grid import pack, unpack
@@ -359,8 +358,6 @@ class Connection(asyncio.Protocol):
                     self._get_chunk(message)
                 except Refusal as refusal:
                     self.refuse(request_id, refusal)
-            case PlayerFind():
-                self._gate.up(Finding(number, message))
             case Hello():
                 self.session.joining()
                 self._gate.up(SignIn(number, message))

@@ -23,7 +23,7 @@ import numpy as np
 
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
-from protocol.messages import ChatChannel, Ok, PlayerFound, Refused, Role
+from protocol.messages import ChatChannel, Ok, Refused, Role
 from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
@@ -46,7 +46,6 @@ from server.seam import (
     Cut,
     Ending,
     Entering,
-    Finding,
     Forwarded,
     Made,
     Opened,
@@ -309,19 +308,6 @@ class Hub:
         elif not self.inbox.put(say):
             self._answer(caller, say.request_id, BUSY)
 
-    def _find(self, _: Line, message: Finding) -> None:
-        caller, request = self._callers[message.number], message.request
-
-        def found(answer: PlayerFound | Refusal) -> None:
-            if isinstance(answer, PlayerFound):
-                answer.online = answer.player_id in self.players
-            self._answer(caller, request.request_id, answer)
-
-        try:
-            self.directory.find(request, found)
-        except Refusal as refusal:
-            self._answer(caller, request.request_id, refusal)
-
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
 
@@ -405,7 +391,6 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     SignIn: Hub._sign_in,
     Steering: Hub._steer,
     Saying: Hub._say,
-    Finding: Hub._find,
     Acting: Hub._act,
     Asking: Hub._ask,
     Wanted: Hub._want,

@@ -9,7 +9,7 @@ A connection is known by its number, which no other connection of this server ev
     up                                              down
     Opened, Forwarded   may they?                   Admitted, Rejected
     SignIn              who is this?                Entering, TurnedAway, and Replaced to an older connection of theirs
-    Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
+    Saying, Acting, Asking                          Told, or an answer in the tick's frame
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
@@ -31,6 +31,7 @@ from protocol.messages import (
     LandMine,
     LandPermits,
     LandQuote,
+    LandToLet,
     PlayerFind,
     ReceiptGet,
     Wallet,
@@ -44,10 +45,12 @@ HTTP_TOO_MANY, HTTP_NO_ROOM = 429, 503  # of Rejected
 TRY_AGAIN = "The server has much to do; try again in a moment."  # either side may have too much waiting
 
 AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to the questions that there are
+    PlayerFind,
     LandAt,
     LandIn,
     LandMine,
     LandForSale,
+    LandToLet,
     LandQuote,
     LandPermits,
     Wallet,
@@ -138,13 +141,6 @@ class Saying(Up, tag=5):
     say: Say
 
 
-class Finding(Up, tag=6):
-    """Somebody looks for a player."""
-
-    number: int
-    request: PlayerFind
-
-
 class Acting(Up, tag=7):
     """Somebody wants something durable done."""
 
@@ -189,7 +185,7 @@ class Counted(Up, tag=13):
 
 
 class Asking(Up, tag=15):
-    """Somebody has a question about land or money."""
+    """Somebody has a question about land, money or players."""
 
     number: int
     request: AnyQuestion
@@ -301,7 +297,6 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     SignIn,
     Steering,
     Saying,
-    Finding,
     Acting,
     Asking,
     Wanted,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from persistence.archive import Manifest, backup
 from server import auth, receipts
-from server.config import ConfigError, load_config
-from tools.database import FORESEEABLE, add_database, database, reason_of, say
+from server.config import load_config
+from tools.database import FORESEEABLE, add_database, database, ended, say
 
 KEYS = (auth.KEY_FILE, receipts.KEY_FILE)
 
@@ -35,12 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
         manifest = asyncio.run(_run(arguments))
-    except ConfigError as error:
-        say(str(error))
-        return 2
-    except (*FORESEEABLE, OSError) as error:
-        say(f"No backup: {reason_of(error)}")
-        return 1
+    except FORESEEABLE as error:
+        return ended(error, "No backup")
     size = arguments.file.stat().st_size
     print(f"Saved the world up to entry {manifest.seq} in {arguments.file}: {size / 1e6:.1f} MB")
     if arguments.json:

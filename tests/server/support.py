@@ -25,8 +25,6 @@ from protocol.messages import (
     Appeared,
     Crowd,
     Hello,
-    PlayerFind,
-    PlayerFound,
     ServerMessage,
     Snapshot,
     State,
@@ -220,9 +218,6 @@ class Elsewhere:
 
     def forget_guests(self, days: float, here: Iterable[int]) -> None:
         self.forgot.append((days, sorted(here)))
-
-    def find(self, request: PlayerFind, found: Any) -> None:
-        found(PlayerFound(1, request.name, online=False))
 
     def get(self, _: int, ready: Any) -> bool:
         ready(b"\x82\x00")

@@ -12,6 +12,7 @@ import { Land, ownerColour } from "./land.js";
 import { LandPanel } from "./landpanel.js";
 import { amountText } from "./money.js";
 import { Panel } from "./panel.js";
+import { nameOf } from "./parcel.js";
 import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
@@ -30,7 +31,7 @@ export class Estate {
     this.opened = null; // "land", "build", "wallet"
     const { marks } = scene.overlay;
     this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
-    this.land = new Land(connection, { changed: () => this.landChanged() });
+    this.land = new Land(connection, { changed: () => this.landChanged(), given: () => this.landPanel.list("land_mine") });
     const request = (name, fields, otherwise) => this.request(name, fields, otherwise);
     const act = (name, fields) => this.act(name, fields);
     this.panel = new Panel({ closed: () => this.open(null) });
@@ -46,7 +47,9 @@ export class Estate {
       here: on.here,
       survey: (high) => scene.survey(high),
       colourOf: (parcel) => this.colourOf(parcel),
+      gifts: (parcels) => this.showGifts(parcels),
     });
+    this.gifts = new Set(); // parcel_ids of what is given to me, and was told of
     this.builder = new Builder(marks, (kind, side) => scene.iconOf(kind, side), {
       whyNot: (x, y) => (this.everywhere ? null : this.land.whyNotBuild(x, y)),
       builtAt: on.builtAt,
@@ -64,6 +67,7 @@ export class Estate {
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
     this.actions.enter(player_id);
     this.wallet.enter();
+    this.landPanel.enter();
   }
 
   /** Now and then. */
@@ -115,6 +119,15 @@ export class Estate {
   landChanged() {
     this.scene.overlay.parcels = [...this.land.known.values()];
     if (this.opened === "land") this.landPanel.refresh();
+  }
+
+  /** What is given to me: the button has a mark for as long as there is something, and it is told once. */
+  showGifts(parcels) {
+    const fresh = parcels.filter(({ parcel_id }) => !this.gifts.has(parcel_id));
+    this.gifts = new Set(parcels.map(({ parcel_id }) => parcel_id));
+    byId("land-button").classList.toggle("news", parcels.length > 0);
+    if (fresh.length > 1) this.on.toast(`${fresh.length} parcels are given to you: open Land (P) to take them.`);
+    else if (fresh.length > 0) this.on.toast(`${fresh[0].owner_name} gives you ${nameOf(fresh[0])}: open Land (P) to take it.`);
   }
 
   moneyChanged() {

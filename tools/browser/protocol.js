@@ -43,6 +43,7 @@ export const MESSAGES = {
   land_in: { code: 10, direction: "client", required: 5, fields: ["request_id", "x", "y", "width", "height", "after"] },
   land_mine: { code: 11, direction: "client", required: 1, fields: ["request_id", "after"] },
   land_for_sale: { code: 12, direction: "client", required: 1, fields: ["request_id", "skip"] },
+  land_to_let: { code: 58, direction: "client", required: 1, fields: ["request_id", "skip"] },
   land_quote: { code: 13, direction: "client", required: 5, fields: ["request_id", "x", "y", "width", "height"] },
   land_claim: { code: 14, direction: "client", required: 6, fields: ["request_id", "action_id", "x", "y", "width", "height"] },
   land_describe: { code: 15, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "name", "description"] },

@@ -94,6 +94,8 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_mine", {"request_id": 13, "after": 64}),
     ("land_for_sale", {"request_id": 14}),
     ("land_for_sale", {"request_id": 14, "skip": 64}),
+    ("land_to_let", {"request_id": 14}),
+    ("land_to_let", {"request_id": 14, "skip": 64}),
     ("land_quote", {"request_id": 15, "x": -32, "y": 16, "width": 16, "height": 32}),
     ("land_claim", {"request_id": 16, "action_id": ACTION, "x": -32, "y": 16, "width": 16, "height": 32}),
     (
