@@ -32,7 +32,7 @@ COUNT_MAX = 65_535  # people in one cell that a block can tell of
 
 
 def write_block(dx: int, dy: int, records: NDArray[Any], named: bool) -> bytes:
-    """One block of RECORDs; `dx`, `dy` are cells from the snapshot's. The server's compiled twin is in server/fanout.py."""
+    """One block of RECORDs; `dx`, `dy` are cells from the snapshot's. The server's compiled twin is in server/packing.py."""
     count = len(records)
     head = (NAMED if named else 0) | min(count, COUNT_LONG)
     long = count.to_bytes(2, "little") if count >= COUNT_LONG else b""
