@@ -169,7 +169,7 @@ class Server:
 
     async def _build(self, stack: AsyncExitStack, http_port: int) -> "World":
         config = self.config
-        compiling = asyncio.create_task(asyncio.to_thread(_compile), name="compile")
+        compiling = asyncio.create_task(asyncio.to_thread(compile_kernels), name="compile")
         store, row = await self._database(stack)
         journal = Journal(row.last_seq)
         flusher = Flusher(
@@ -369,8 +369,8 @@ class Server:
         self.stopping.set()
 
 
-def _compile() -> None:
-    """In a thread: every kernel of the world, so that the first tick does not wait for a compiler."""
+def compile_kernels() -> None:
+    """Every kernel of the world, so that the first tick does not wait for a compiler; for a thread."""
     warm_up()
     warm_up_interest()
     Terrain.warm_up()

@@ -277,6 +277,7 @@ def fleet_run(fleet: Fleet) -> Any:
     return Run(fleet.plan.count, fleet.players, fleet.tally)
 
 
+@pytest.mark.alone
 def test_what_a_killed_server_did_not_answer_is_asked_again_and_done_once(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
