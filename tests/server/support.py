@@ -16,12 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.frames import Frame, Opcode
 
 from persistence.journal import Journal
-<<<<<<< HEAD
 from persistence.keyring import Key
-from persistence.store import ChatLine, PlayerRow, StoredAnswer
-=======
-from persistence.store import PlayerRow, StoredAnswer, account_key
->>>>>>> safe
+from persistence.store import ChatLine, PlayerRow, StoredAnswer, account_key
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
