@@ -145,7 +145,7 @@ def test_from_guest_to_account_to_second_device_to_revoked(country: ServerProces
     ada.walk("d", 2.0)
     begin_claim(ada)
     drag(ada, (-24, 4), (-20, 12))
-    ada.page.locator("#quote", has_text="16 × 16").wait_for()
+    ada.page.locator("#quote", has_text="1 plot").wait_for()
     ada.page.locator("#take:enabled").click()
     ada.until("w.land.some((p) => p.owner_id === w.me.id) && w.me.settled")
     safe(ada)
