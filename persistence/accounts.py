@@ -246,6 +246,8 @@ _GOES = (
     "DELETE FROM sessions WHERE player_id = $1",
     "DELETE FROM codes WHERE player_id = $1",
     "DELETE FROM chat_messages WHERE sender_id = $1",
+    "DELETE FROM blocks WHERE player_id = $1 OR other_id = $1",
+    "DELETE FROM reports WHERE reporter_id = $1",
 )
 _EXPORT_HEAD = """
 SELECT player_id, key, name, role, look, x, y, players.created_at, last_seen_at, bio,
@@ -266,6 +268,18 @@ _EXPORTED = {
     "said_to_me": """
         SELECT id AS at, sender_id, sender_name, said_at, text FROM chat_messages
         WHERE recipient_id = $1 AND id > $2 ORDER BY id LIMIT $3""",
+    "blocked": """
+        SELECT other_id AS at, other_id AS player_id FROM blocks
+        WHERE player_id = $1 AND other_id > $2 ORDER BY other_id LIMIT $3""",
+    "reported": """
+        SELECT report_id AS at, player_id, offence, reported_ms, closed_ms FROM reports
+        WHERE reporter_id = $1 AND report_id > $2 ORDER BY report_id LIMIT $3""",
+    "sanctions": """
+        SELECT sanction_id AS at, kind, reason, until_ms FROM sanctions
+        WHERE player_id = $1 AND sanction_id > $2 ORDER BY sanction_id LIMIT $3""",
+    "moderated": """
+        SELECT audit_id AS at, at_ms, act, reason FROM moderation_audit
+        WHERE subject_id = $1 AND act <> 'player_report' AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
     "land": """
         SELECT parcel_id AS at, parcel::text AS parcel FROM parcels
         WHERE owner_id = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",

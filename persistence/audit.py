@@ -202,7 +202,7 @@ async def _projections(snapshot: Snapshot, fold: Fold) -> AsyncIterator[str]:
             "chunk version edits",
             _keyed(snapshot.surfaces()),
             fold.surfaces,
-            lambda key: (key, fold.surfaces[key].version, fold.surfaces[key].edits()),
+            lambda key: (key, fold.surfaces[key].version, fold.surfaces[key].edited()),
         ),
     ]
     for name, columns, stored, expected, row_of in tables:

@@ -118,6 +118,10 @@ class Flusher:
         """
         return self._positions.get(player_id) or self._saved.get(player_id)
 
+    def unsaved_chat(self) -> list[ChatLine]:
+        """Lines not yet known to be committed, oldest first."""
+        return [line for _, line in (*self._saving.chat, *self._chat)]
+
     # -- its state
 
     @property

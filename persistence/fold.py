@@ -7,11 +7,12 @@ entry is named once. The audit compares the end with the tables; pruning keeps i
 from collections.abc import Iterator
 from typing import assert_never
 
-from persistence.rows import Key, Surface
+from persistence.rows import Key, take
 from protocol.edits import CHUNK_EDIT
 from world.entries import BEGINNING, Built, Change, Record, chained
-from world.ledger import Hold, Ledger, Post, may_be_below_zero
+from world.ledger import Hold, HoldState, Ledger, Post, may_be_below_zero
 from world.parcels import Freed, Parcel
+from world.tiles import Surface
 
 
 class Fold:
@@ -36,6 +37,8 @@ class Fold:
     def take(self, record: Record) -> Iterator[str]:
         """Applies an entry; what cannot be true in it, in words."""
         total = 0
+        for trouble in self._doubts_about_ends(record.changes):
+            yield f"entry {record.seq} ({record.kind}): {trouble}"
         for change in record.changes:
             for trouble in self._doubts(change):
                 yield f"entry {record.seq} ({record.kind}): {trouble}"
@@ -55,7 +58,7 @@ class Fold:
             case Freed():
                 self.parcels.pop(change.parcel_id, None)
             case Built():
-                self.surfaces.setdefault((change.cx, change.cy), Surface.bare()).take(change)
+                take(self.surfaces.setdefault((change.cx, change.cy), Surface()), change)
             case _:
                 assert_never(change)
 
@@ -66,7 +69,7 @@ class Fold:
         yield from (holds[hold_id] for hold_id in sorted(holds))
         yield from (self.parcels[parcel_id] for parcel_id in sorted(self.parcels))
         for (cx, cy), surface in sorted(self.surfaces.items()):
-            yield Built(cx, cy, surface.version, surface.edits())
+            yield Built(cx, cy, surface.version, surface.edited())
 
     def overlaps(self) -> Iterator[str]:
         """Parcels that lie on a plot of another, in words."""
@@ -75,6 +78,20 @@ class Fold:
             others = {owner_of.setdefault(plot, parcel.parcel_id) for plot in parcel.plots()}
             for other in sorted(others - {parcel.parcel_id}):
                 yield f"parcels {other} and {parcel.parcel_id} lie on one plot"
+
+    def _doubts_about_ends(self, changes: list[Change]) -> Iterator[str]:
+        """A hold that is over was voided if the entry gives its money back, else posted."""
+        came = {(change.account, change.amount) for change in changes if isinstance(change, Post)}
+        for change in changes:
+            if not isinstance(change, Hold):
+                continue
+            if before := None if change.amount else self.ledger.holds.get(change.hold_id):
+                back = (before.account, before.amount) in came
+                state = HoldState.VOIDED if back else HoldState.POSTED
+            else:
+                state = HoldState.PENDING if change.amount else change.state
+            if change.state is not state:
+                yield f"hold {change.hold_id} is said to be {change.state}, but it is {state}"
 
     def _doubts(self, change: Change) -> Iterator[str]:
         match change:
@@ -89,7 +106,7 @@ class Fold:
             case Freed(parcel_id) if parcel_id not in self.parcels:
                 yield f"parcel {parcel_id} is freed, but there was none"
             case Built(cx, cy, version, edits):
-                surface = self.surfaces.get((cx, cy), Surface.bare())
+                surface = self.surfaces.get((cx, cy), Surface())
                 if surface.version + len(edits) // CHUNK_EDIT.itemsize != version:
                     yield f"chunk ({cx}, {cy}) goes from version {surface.version} to {version}, which does not fit its edits"
 

@@ -38,6 +38,10 @@ SELECT seq, place, account_id, amount, balance FROM postings WHERE seq > $1 AND 
 _ANSWERS = """
 SELECT action_id, player_id, content_digest, seq, result::text FROM answers WHERE action_id = ANY($1::bytea[])
 """
+_OF_ACCOUNT = """
+SELECT postings.seq, written_at, record->>'kind', amount, balance FROM postings JOIN journal USING (seq)
+WHERE account_id = $1 AND postings.seq >= $2 ORDER BY postings.seq, place
+"""
 _FOREIGN_ANSWERS = """
 SELECT answers.seq, encode(action_id, 'hex') FROM answers LEFT JOIN journal USING (seq)
 WHERE answers.seq > $1 AND record->>'action' IS DISTINCT FROM encode(action_id, 'hex') ORDER BY answers.seq LIMIT $2
@@ -132,6 +136,10 @@ class Snapshot:
     async def postings(self, after: int, last: int) -> list[Row]:
         """seq, place, account, amount and balance of all postings of the entries behind one, up to another."""
         return [tuple(row) for row in await self.connection.fetch(_POSTINGS, after, last)]
+
+    def of_account(self, account: int, first: int) -> AsyncIterator[Row]:
+        """seq, when it was stored, kind, amount and balance of the postings of an account, from an entry on."""
+        return self._rows(_OF_ACCOUNT, account, first)
 
     async def answers(self, action_ids: Sequence[bytes]) -> dict[bytes, Row]:
         """player_id, content, seq and result of answers, by action_id."""

@@ -7,49 +7,17 @@ disk.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import msgspec
-import numpy as np
 
-from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS
-from protocol.snapshot import CELL_TILES
 from world.entries import Built, Entry
 from world.ledger import Hold, Post
 from world.parcels import Freed, Parcel
-from world.tiles import VERSION_BARE
-
-NEVER_EDITED = 255
+from world.tiles import Surface
 
 Key = tuple[int, int]  # cx, cy
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(slots=True)
-class Surface:
-    """What stands on a chunk: a byte a tile, NEVER_EDITED where nobody ever built."""
-
-    version: int
-    kinds: bytearray
-
-    @classmethod
-    def bare(cls) -> Self:
-        """Nobody ever built there."""
-        return cls(VERSION_BARE, bytearray((NEVER_EDITED,)) * (CELL_TILES * CELL_TILES))
-
-    def take(self, built: Built) -> None:
-        """Tiles were built on."""
-        for tile, kind in CHUNK_EDIT_FIELDS.iter_unpack(built.edits):
-            self.kinds[tile] = kind
-        self.version = built.version
-
-    def edits(self) -> bytes:
-        """Each edited tile once, as packed CHUNK_EDIT records."""
-        kinds = np.frombuffer(self.kinds, np.uint8)
-        edited = np.flatnonzero(kinds != NEVER_EDITED)
-        records = np.empty(len(edited), CHUNK_EDIT)
-        records["tile"], records["kind"] = edited, kinds[edited]
-        return records.tobytes()
 
 
 class Surfaces:
@@ -58,7 +26,7 @@ class Surfaces:
     def __init__(self, stored: Iterable[tuple[int, int, int, bytes]]) -> None:
         self._stored: dict[Key, Surface] = {}
         for cx, cy, version, edits in stored:
-            self._take(self._stored, Built(cx, cy, version, edits))
+            self._stored[cx, cy] = Surface.recalled(version, edits)
 
     def after(self, entries: Iterable[Entry]) -> dict[Key, Surface]:
         """The chunks that these entries build on, as they will be when they are stored."""
@@ -78,9 +46,14 @@ class Surfaces:
         surface = surfaces.get(key)
         if surface is None:
             stored = self._stored.get(key)
-            surface = Surface(stored.version, stored.kinds[:]) if stored else Surface.bare()
-            surfaces[key] = surface
-        surface.take(built)
+            surface = surfaces[key] = stored.copy() if stored else Surface()
+        take(surface, built)
+
+
+def take(surface: Surface, built: Built) -> None:
+    """Tiles were built on; the version is what the entry says."""
+    surface.put(built.edits)
+    surface.version = built.version
 
 
 @dataclass(slots=True)
@@ -99,7 +72,7 @@ class Rows:
         """Every table's columns, in the order of the statement that saves them; no row is in two of its parts."""
         holds, parcels = self.holds.values(), self.parcels.items()
         pending = [(one.hold_id, one.account, one.amount, one.why) for one in holds if one.amount]
-        built = [(*key, surface.version, surface.edits()) for key, surface in surfaces.items()]
+        built = [(*key, surface.version, surface.edited()) for key, surface in surfaces.items()]
         return [
             *_columns(self.journal, 3),
             *_columns(self.answers, 5),

@@ -47,7 +47,11 @@ class Column:
 
 EMAIL = Column("email", "credentials", "email_sealed", "player_id")
 ADDRESS = Column("address", "sessions", "address_sealed", "session_id", "uuid")
-COLUMNS = (EMAIL, ADDRESS)
+SANCTION_ADDRESS = Column("address", "sanctions", "address_sealed", "sanction_id")
+REPORT_CONTENT = Column("report", "reports", "content_sealed", "report_id")
+REPORT_NOTE = Column("note", "reports", "note_sealed", "report_id")
+AUDIT_ADDRESS = Column("address", "moderation_audit", "address_sealed", "audit_id")
+COLUMNS = (EMAIL, ADDRESS, SANCTION_ADDRESS, REPORT_CONTENT, REPORT_NOTE, AUDIT_ADDRESS)
 
 
 class CannotOpen(StoreError):  # noqa: N818

@@ -1,4 +1,4 @@
-"""The store: every SQL statement of the server, and nothing but SQL.
+"""The store: every SQL statement of the server but those of moderation.py, and nothing but SQL.
 
 Rules
     1. Whatever writes names its epoch. The first statement of a writing transaction locks the one row of
@@ -41,10 +41,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from persistence.rows import Key, Surface, Surfaces, rows_of
+from persistence.rows import Key, Surfaces, rows_of
 from world.entries import Entry
 from world.ledger import Hold
 from world.parcels import Parcel
+from world.tiles import Surface
 
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
     from asyncpg.pool import PoolConnectionProxy
@@ -238,7 +239,8 @@ WITH entrant AS (
         WITH ORDINALITY AS given (key, name, name_fold, role, look, x, y, place)
     ORDER BY key, role IS NULL, place
 ), returning_player AS (
-    UPDATE players SET role = coalesce(entrant.role, players.role), last_seen_at = now()
+    UPDATE players SET role = CASE WHEN role_set THEN players.role ELSE coalesce(entrant.role, players.role) END,
+        last_seen_at = now()
     FROM entrant WHERE players.key = entrant.key
     RETURNING players.*
 ), new_player AS (
@@ -254,6 +256,9 @@ SELECT {PLAYER_COLUMNS} FROM new_player
 """  # noqa: S608 - the only thing put in is the column list above
 
 _KNOWN_KEYS = "SELECT key FROM players WHERE key = ANY($1::text[])"
+_BLOCKED_BY = (
+    "SELECT player_id, other_id FROM blocks WHERE player_id = ANY($1::bigint[]) ORDER BY player_id, other_id"
+)
 _FIND_PLAYER = f"""
 SELECT {PLAYER_COLUMNS} FROM players WHERE name_fold = $1 AND key NOT LIKE 'left:%'
 ORDER BY (role = 'guest'), last_seen_at DESC, player_id LIMIT 1
@@ -439,7 +444,7 @@ class Store:
     async def enter_players(self, epoch: int, entrants: Sequence[Entrant]) -> list[PlayerRow]:
         """Find or make the players of these keys; one row for each entrant, in their order.
 
-        Who was here before keeps name, look and position and gets the role given, if one is. Of entrants with
+        Who was here before keeps name, look and position and gets the role given, if one is and none was set by hand. Of entrants with
         the same key the first that names a role counts, or else the first. A position handed to the flusher may be newer than the one
         returned: see `Flusher.latest_position`. Raises Fenced, StoreUnavailable.
         """
@@ -474,6 +479,15 @@ class Store:
         async with self.reading() as connection:
             row = await connection.fetchrow(_FIND_PLAYER, fold_name(name))
         return PlayerRow(**dict(row)) if row else None
+
+    async def blocked_by(self, player_ids: Sequence[int]) -> dict[int, list[int]]:
+        """Whom each of these players does not hear; who hears everybody is left out."""
+        async with self.reading() as connection:
+            rows = await connection.fetch(_BLOCKED_BY, list(player_ids))
+        found: dict[int, list[int]] = {}
+        for row in rows:
+            found.setdefault(row["player_id"], []).append(row["other_id"])
+        return found
 
     async def save(self, epoch: int, batch: Batch) -> None:
         """Write a batch in one transaction; sending the same batch again changes nothing.

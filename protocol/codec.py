@@ -7,7 +7,6 @@ msgspec decodes exactly one value, while a WebSocket message may carry several e
 finds where each value ends (`skip`, `tell`) without building it.
 """
 
-import contextlib
 from typing import Any, Union
 
 import msgspec
@@ -43,8 +42,10 @@ def decode_server(data: bytes) -> list[ServerMessage]:
 
 
 def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[Any], messages_max: int) -> list[Any]:
-    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
-        return [decoder.decode(data)]  # most carry one; what is wrong with the others is found out below
+    try:
+        return [decoder.decode(data)]  # most carry one
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass  # what is wrong with the others is found out below
     try:
         return [decoder.decode(part) for part in _split(data, messages_max)]
     except msgspec.ValidationError as error:

@@ -60,6 +60,9 @@ class RefusalCode(MeaningInt):
         "this refresh token was used before, so the session has ended everywhere: sign in again",
     )
     FORBIDDEN = 22, "not with how you are signed in; the message says what it takes"
+    BANNED = 23, "kept out by a moderator; the message says why and until when"
+    MUTED = 24, "a moderator took your voice; the message says why, retry_after_ms until when"
+    UNSEEMLY = 25, "a word in it is not wanted here: say it otherwise"
 
 
 class CloseCode(MeaningInt):
@@ -82,6 +85,11 @@ class CloseCode(MeaningInt):
     REVOKED = (
         4006,
         "the session of this connection has ended: signed out, revoked, or the account is gone; sign in again",
+    )
+    BANNED = 4010, "a moderator keeps this player out; the `closing` message before says why and until when"
+    KICKED = (
+        4011,
+        "a moderator sent this player away, who may come back; the `closing` message before says why",
     )
 
 

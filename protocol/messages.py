@@ -40,14 +40,19 @@ PARCELS_PAGE = 64  # in one answer
 POSTINGS_PAGE = 50
 LOOK_TILES_MAX = 512  # side of the rectangle that land_in looks at
 LEASE_TERM_MS_MAX = 366 * 86_400_000
+REASON_CHARS_MAX = 200
+REPORT_CHARS_MAX = 500
+SANCTION_MINUTES_MAX = 100 * 366 * 1_440  # longer is for good
+REPORTS_PAGE = 8  # each may carry EVIDENCE_LINES_MAX lines
+EVIDENCE_LINES_MAX = 20
 PASSWORD_CHARS_MIN = 12
 PASSWORD_CHARS_MAX = 128
 EMAIL_CHARS_MAX = 254  # RFC 5321 has no room for a longer one
 BIO_CHARS_MAX = 400
-CODE_CHARS_MAX = 32
 SESSION_ID_BYTES = 16
-EXPORT_PART_BYTES_MAX = 48_000
 SESSIONS_MAX = 32  # of one account; a further login ends the one that was used longest ago
+CODE_CHARS_MAX = 32
+EXPORT_PART_BYTES_MAX = 48_000
 
 U8 = Annotated[int, Meta(ge=0, le=2**8 - 1)]
 U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
@@ -79,6 +84,11 @@ Change = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, description="in poisha
 Term = Annotated[int, Meta(ge=1, le=LEASE_TERM_MS_MAX, description="how long it runs, in ms of world time")]
 ParcelName = Annotated[str, Meta(max_length=PARCEL_NAME_CHARS_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
+Reason = Annotated[
+    str, Meta(min_length=1, max_length=REASON_CHARS_MAX, description="told to whom it is done, and kept")
+]
+Minutes = Annotated[int, Meta(ge=1, le=SANCTION_MINUTES_MAX)]
+UntilMs = Annotated[U64 | None, Meta(description="ms since 1970, by the clock; nil: until it is lifted")]
 # Twice what is allowed, so that who passes the limit is told so in words.
 Password = Annotated[
     str,
@@ -136,6 +146,7 @@ class Rate(MeaningStr):
     REQUEST = "request", "questions"
     CHUNK = "chunk", "ground"
     ACTION = "action", "what is stored: land, money, building"
+    MODERATION = "moderation", "reports, blocks, and what moderators do"
     ACCOUNT = "account", "accounts: passwords, sessions, profiles"
     PING = "ping", "measuring the line"
 
@@ -182,6 +193,34 @@ class Cut(MeaningInt):
     HORIZONTAL = 1, "along y = at: a northern and a southern part"
 
 
+class Sanction(MeaningInt):
+    """What a moderator lays on somebody and can lift again."""
+
+    MUTE = 0, "may not speak"
+    BAN = 1, "may not come in; lifting it frees the address, too, where that was banned with them"
+
+
+class BanScope(MeaningInt):
+    """Whom a ban keeps out."""
+
+    PLAYER = 0, "the player, from wherever they come"
+    ADDRESS = (
+        1,
+        "whoever comes from the address that the player was last seen at, but for moderators and admins",
+    )
+    BOTH = 2, "both"
+
+
+class Offence(MeaningInt):
+    """What somebody is reported for."""
+
+    INSULT = 0, "insults, threats, hate"
+    SPAM = 1, "floods the talk, or advertises"
+    INDECENT = 2, "indecent words, names or buildings"
+    CHEATING = 3, "cheats, or uses a fault of the server"
+    OTHER = 4, "something else, as the text says"
+
+
 class Trouble(MeaningInt):
     """Which rule of a parcel turned somebody away."""
 
@@ -218,7 +257,9 @@ class Result(msgspec.Struct, gc=False):
 class Said(Result):
     """A chat line went out."""
 
-    heard_by: Annotated[U32, Meta(description="how many others it went to")]
+    heard_by: Annotated[
+        U32, Meta(description="how many others it reached; that somebody has blocked you does not show")
+    ]
 
 
 class ChunkResult(Result):
@@ -475,6 +516,83 @@ class ExportPart(Result):
     more: Annotated[bool, Meta(description="ask on, with the number of the next part")]
 
 
+class Moderated(Result):
+    """It is done, and stored with who did it."""
+
+    player_id: PlayerId
+    name: Name
+    until_ms: UntilMs = None
+
+
+class PlayerReported(Result):
+    """The moderators have it."""
+
+    report_id: U32
+    lines: Annotated[U8, Meta(description="how many lines of talk are attached")]
+
+
+class Evidence(Result):
+    """A line of talk as the server has it: of whoever is reported, or between the two."""
+
+    channel: ChatChannel
+    sender_id: Annotated[U32, Meta(description="player_id of who said it")]
+    sender_name: Name
+    text: str
+    said_ms: Annotated[U64, Meta(description="ms since 1970")]
+
+
+class Report(Result):
+    """What somebody reported."""
+
+    report_id: U32
+    reporter_id: Annotated[U32, Meta(description="player_id of who reports")]
+    reporter_name: Name
+    player_id: Annotated[U32, Meta(description="who is reported")]
+    player_name: Name
+    offence: Offence
+    text: Annotated[str, Meta(max_length=REPORT_CHARS_MAX)]
+    lines: Annotated[
+        list[Evidence], Meta(description="the last that the reporter could hear, oldest first; at most 20")
+    ]
+    reported_ms: Annotated[U64, Meta(description="ms since 1970")]
+    closed_ms: Annotated[U64 | None, Meta(description="ms since 1970; nil: it waits for a moderator")] = None
+    closed_by: Annotated[str | None, Meta(description="who closed it")] = None
+    note: Annotated[str | None, Meta(description="what the moderator made of it")] = None
+
+
+class ReportsFound(Result):
+    """A page of reports."""
+
+    reports: Annotated[list[Report], Meta(description="by report_id; at most 8")]
+    more: Annotated[bool, Meta(description="ask on with `after`")]
+
+
+class ReportClosed(Result):
+    """It waits no more."""
+
+    report_id: U32
+
+
+class BlockHeld(Result):
+    """So it is now, and stored."""
+
+    player_id: PlayerId
+    blocked: bool
+
+
+class Blocked(Result):
+    """Somebody you do not hear."""
+
+    player_id: PlayerId
+    name: Name
+
+
+class BlocksFound(Result):
+    """Everybody you do not hear."""
+
+    players: Annotated[list[Blocked], Meta(description="by name")]
+
+
 # --- from clients ------------------------------------------------------------------------------------------
 
 
@@ -580,7 +698,7 @@ class LandIn(ClientMessage, tag=10):
 
 
 class LandMine(ClientMessage, tag=11):
-    """The parcels that one owns or rents, by parcel_id; a page at a time."""
+    """The parcels that one owns, rents, or may take as a gift (`given_to`), by parcel_id; a page at a time."""
 
     request_id: RequestId
     after: Annotated[U32 | None, Meta(description="parcel_id of the last of the page before")] = None
@@ -589,6 +707,14 @@ class LandMine(ClientMessage, tag=11):
 
 class LandForSale(ClientMessage, tag=12):
     """Parcels for sale, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
+
+    request_id: RequestId
+    skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
+    rule = Rule(PLAYING, Rate.REQUEST, result=ParcelsFound)
+
+
+class LandToLet(ClientMessage, tag=58):
+    """Parcels to let, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
 
     request_id: RequestId
     skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
@@ -660,12 +786,12 @@ class LandPermits(ClientMessage, tag=18):
 
 
 class LandTransfer(ClientMessage, tag=19):
-    """Gives a parcel to somebody, if they take it (`land_buy` at 0); till then it is its giver's. To oneself: not any more."""
+    """Gives a parcel to somebody; it is its giver's until they take it (`land_buy` at 0). To its owner: not any more; both may."""
 
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
-    to: Annotated[U32, Meta(description="player_id of whose it may be")]
+    to: Annotated[U32, Meta(description="player_id of whose it may be; the owner's: it stays theirs")]
     rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
@@ -912,6 +1038,109 @@ class AccountDelete(ClientMessage, tag=44):
     rule = Rule(PLAYING, Rate.ACCOUNT, Role.USER, result=Granted)
 
 
+class ModerationMute(ClientMessage, tag=48):
+    """Somebody may not speak. In place of a mute they had. One acts on those of a lower role only, and never on oneself."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    reason: Reason
+    minutes: Annotated[
+        Minutes | None, Meta(description="for so long, by the clock; nil: until it is lifted")
+    ] = None
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+
+
+class ModerationKick(ClientMessage, tag=49):
+    """Somebody's connection is closed with KICKED; they may come back."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    reason: Reason
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+
+
+class ModerationBan(ClientMessage, tag=50):
+    """Somebody is kept out, in place of a ban they had; a connection of theirs is closed with BANNED at once."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    scope: BanScope
+    reason: Reason
+    minutes: Annotated[
+        Minutes | None, Meta(description="for so long, by the clock; nil: until it is lifted")
+    ] = None
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+
+
+class ModerationLift(ClientMessage, tag=51):
+    """Takes back a mute or a ban."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    sanction: Sanction
+    reason: Reason
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=Moderated)
+
+
+class PlayerReport(ClientMessage, tag=52):
+    """Tells the moderators of somebody. The last lines of theirs that you could hear are attached, as the server has them."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    offence: Offence
+    text: Annotated[str, Meta(max_length=REPORT_CHARS_MAX, description="what a moderator should know")]
+    rule = Rule(PLAYING, Rate.MODERATION, result=PlayerReported)
+
+
+class ModerationReports(ClientMessage, tag=53):
+    """What was reported, the oldest first; a page at a time."""
+
+    request_id: RequestId
+    closed: Annotated[bool, Meta(description="those that were closed instead of those that wait")]
+    after: Annotated[U32 | None, Meta(description="report_id of the last of the page before")] = None
+    rule = Rule(PLAYING, Rate.REQUEST, Role.MODERATOR, result=ReportsFound)
+
+
+class ModerationClose(ClientMessage, tag=54):
+    """A report is dealt with. Reports of oneself are for others to close."""
+
+    request_id: RequestId
+    action_id: ActionId
+    report_id: U32
+    note: Annotated[str, Meta(max_length=REASON_CHARS_MAX, description="what was made of it; kept with it")]
+    rule = Rule(PLAYING, Rate.MODERATION, Role.MODERATOR, result=ReportClosed)
+
+
+class PlayerBlock(ClientMessage, tag=55):
+    """I do not hear them any more, on any channel, and they cannot write to me. They are not told."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    rule = Rule(PLAYING, Rate.MODERATION, result=BlockHeld)
+
+
+class PlayerUnblock(ClientMessage, tag=56):
+    """I hear them again."""
+
+    request_id: RequestId
+    action_id: ActionId
+    player_id: PlayerId
+    rule = Rule(PLAYING, Rate.MODERATION, result=BlockHeld)
+
+
+class PlayerBlocks(ClientMessage, tag=57):
+    """Whom do I not hear?"""
+
+    request_id: RequestId
+    rule = Rule(PLAYING, Rate.REQUEST, result=BlocksFound)
+
+
 # --- from the server ---------------------------------------------------------------------------------------
 
 
@@ -1094,6 +1323,20 @@ class UpkeepMissed(ServerMessage, tag=83):
     freed_ms: Annotated[U64, Meta(description="world time at which the land is nobody's if it is not paid")]
 
 
+class MuteChanged(ServerMessage, tag=84):
+    """You may not speak from now on, or you may again; told on entering, too, while you may not."""
+
+    muted: bool
+    reason: str
+    until_ms: UntilMs = None
+
+
+class RoleChanged(ServerMessage, tag=85):
+    """Your role is another from now on."""
+
+    role: Role
+
+
 def name_of(message: type[msgspec.Struct]) -> str:
     """The wire name of a message class: `ChatSay` is `chat_say`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", message.__name__).lower()
@@ -1119,6 +1362,7 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     LandIn,
     LandMine,
     LandForSale,
+    LandToLet,
     LandQuote,
     LandClaim,
     LandDescribe,
@@ -1151,6 +1395,28 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     AccountResetPassword,
     AccountExport,
     AccountDelete,
+    ModerationMute,
+    ModerationKick,
+    ModerationBan,
+    ModerationLift,
+    PlayerReport,
+    ModerationReports,
+    ModerationClose,
+    PlayerBlock,
+    PlayerUnblock,
+    PlayerBlocks,
+)
+MODERATION_MESSAGES: tuple[type[ClientMessage], ...] = (
+    ModerationMute,
+    ModerationKick,
+    ModerationBan,
+    ModerationLift,
+    PlayerReport,
+    ModerationReports,
+    ModerationClose,
+    PlayerBlock,
+    PlayerUnblock,
+    PlayerBlocks,
 )
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     Welcome,
@@ -1173,11 +1439,13 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     WalletChanged,
     LeaseEnded,
     UpkeepMissed,
+    MuteChanged,
+    RoleChanged,
 )
 ACCOUNT_MESSAGES = tuple(message for message in CLIENT_MESSAGES if message.rule.rate is Rate.ACCOUNT)
-# What goes through the journal. Accounts do not: a person must be able to go, and the journal is for ever.
+# What goes through the journal. Accounts and moderation do not: a person must be able to go, and the journal is for ever.
 DURABLE_MESSAGES = tuple(
     message
     for message in CLIENT_MESSAGES
-    if "action_id" in message.__struct_fields__ and message not in ACCOUNT_MESSAGES
+    if "action_id" in message.__struct_fields__ and message not in (*ACCOUNT_MESSAGES, *MODERATION_MESSAGES)
 )

@@ -1,4 +1,4 @@
-"""Cells to bytes and back: the blocks inside `snapshot.cells`.
+"""Cells to bytes: the blocks inside `snapshot.cells`.
 
 A block tells of one cell. Blocks stand end to end; numbers are little-endian:
 
@@ -13,8 +13,6 @@ Places are fixed point within the cell, 1/2048 tile, a 64th of a pixel at 32 pix
 between two places.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,48 +31,10 @@ COUNT_LONG = 0x7F  # in `head`: the number follows
 COUNT_MAX = 65_535  # people in one cell that a block can tell of
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One cell of a snapshot. `player_ids` is None where the block is not named. Places are tiles."""
-
-    cx: int
-    cy: int
-    player_ids: list[int] | None
-    places: list[tuple[float, float]]
-
-
 def write_block(dx: int, dy: int, records: NDArray[Any], named: bool) -> bytes:
-    """One block of RECORDs; `dx`, `dy` are cells from the snapshot's. The server's compiled twin is in server/fanout.py."""
+    """One block of RECORDs; `dx`, `dy` are cells from the snapshot's. The server's compiled twin is in server/packing.py."""
     count = len(records)
     head = (NAMED if named else 0) | min(count, COUNT_LONG)
     long = count.to_bytes(2, "little") if count >= COUNT_LONG else b""
     body = records if named else records[["x", "y"]].astype(PLACE)
     return bytes(((dx + STEP_ZERO) << 4 | (dy + STEP_ZERO), head)) + long + body.tobytes()
-
-
-def read_blocks(cells: bytes, cx: int, cy: int) -> Iterator[Block]:
-    """The blocks of a snapshot that was taken from cell (cx, cy). Raises ValueError when the bytes end within a block."""
-    at = 0
-    while at < len(cells):
-        if at + 2 > len(cells):
-            raise ValueError("a block ends within its head")
-        where, head = cells[at], cells[at + 1]
-        at += 2
-        count = head & COUNT_LONG
-        if count == COUNT_LONG:
-            count = int.from_bytes(cells[at : at + 2], "little")
-            at += 2
-        layout = RECORD if head & NAMED else PLACE
-        end = at + count * layout.itemsize
-        if end > len(cells):
-            raise ValueError("a block ends within its records")
-        records: NDArray[Any] = np.frombuffer(cells[at:end], layout)
-        at = end
-        yield _block(cx + (where >> 4) - STEP_ZERO, cy + (where & 15) - STEP_ZERO, records)
-
-
-def _block(cx: int, cy: int, records: NDArray[Any]) -> Block:
-    x = (cx * CELL_TILES + records["x"] / UNITS_PER_TILE).tolist()
-    y = (cy * CELL_TILES + records["y"] / UNITS_PER_TILE).tolist()
-    player_ids = records["player_id"].tolist() if records.dtype == RECORD else None
-    return Block(cx, cy, player_ids, list(zip(x, y, strict=True)))

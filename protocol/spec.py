@@ -36,12 +36,18 @@ ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
     messages.Standing,
     messages.Cut,
     messages.Trouble,
+    messages.Sanction,
+    messages.BanScope,
+    messages.Offence,
 )
 
 SHAPES: tuple[type[msgspec.Struct], ...] = (
     messages.Parcel,
     messages.Terms,
     messages.Lease,
+    messages.Report,
+    messages.Evidence,
+    messages.Blocked,
     messages.Way,
     messages.Permit,
     messages.Posting,

@@ -73,6 +73,7 @@ from server.lockouts import Lockouts
 from server.mail import checked_address
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
+from server.words import Words
 from world.chat import clean
 from world.tick import ANOTHER_ACTION
 
@@ -142,16 +143,19 @@ class Accounts:
         place: Place,
         send: Send,
         on_broken: Broken,
+        words: Words | None = None,
     ) -> None:
         self.hasher = Hasher(config)
         self.lockouts = Lockouts(config.failures_max, config.lock_s, config.failures_per_address)
         self.sign_ins: Counter[str] = Counter()  # by how they ended
+        self.tried_as: Callable[[str], str] = str  # under which name lockouts know a name
         self._config = config
         self._rows = rows
         self._signer = signer
         self._place = place
         self._send = send
         self._on_broken = on_broken
+        self._words = words  # that are not wanted in names and what people say of themselves
         self._database = asyncio.Semaphore(DATABASE_MAX)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,14 +215,15 @@ class Accounts:
             log.warning("account_not_served", request=type(request).__name__, error=str(error))
             done = Done(unavailable())
         for session_id in done.ended:
-            self._lapse(session_id)
+            self.lapse(session_id)
         answer(done)
 
     def lapsed(self, key: str, session_id: UUID | None) -> bool:
         """Whether this session, or this guest, came to an end a moment ago."""
         return session_id in self._lapsed if session_id is not None else key in self._lapsed
 
-    def _lapse(self, name: str | UUID) -> None:
+    def lapse(self, name: str | UUID) -> None:
+        """This session, or this guest, is no more."""
         self._lapsed[name] = None
         if len(self._lapsed) > LAPSED_MAX:
             self._lapsed.popitem(last=False)
@@ -243,7 +248,7 @@ class Accounts:
             raise Refusal(
                 RefusalCode.FORBIDDEN, "You are signed in already; sign out to make another account."
             )
-        name, email = _checked_name(request.name), checked_email(request.email)
+        name, email = self._checked_name(request.name), checked_email(request.email)
         password = check_password(request.password, name, email)
         try:
             async with self._database:
@@ -271,7 +276,7 @@ class Accounts:
         signed_in = self._signed_in(account.player_id, account.name, session.session_id, 1)
         if guest is None:
             return Done(signed_in)
-        self._lapse(guest)
+        self.lapse(guest)
         return Done(signed_in, became=_became(account, session.session_id))
 
     # --- signing in ------------------------------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ class Accounts:
 
     async def _prove(self, asker: Asker, name: str, password: str) -> Account:
         """The account of that name and password. Raises Refusal. Who is not there costs as much as who is."""
-        folded = fold_name(name)
+        folded = self.tried_as(fold_name(name))
         self.lockouts.begin(folded, asker.network, self._loop.time())
         try:
             async with self._database:
@@ -419,10 +424,23 @@ class Accounts:
             raise Refusal(RefusalCode.NOT_FOUND, "There is no such player.")
         return Done(_shown(profile, player_id == asker.player_id))
 
+    def _checked_name(self, name: str) -> str:
+        if self._words is not None:
+            self._words.check(name)
+        try:
+            name = check_name(name)
+        except ValueError as error:
+            raise Refusal(RefusalCode.BAD_REQUEST, f"Nobody may be called so: {error}.") from None
+        if fold_name(name) == fold_name(LEFT_NAME):
+            raise _name_taken(name)
+        return name
+
     async def _edit_profile(self, asker: Asker, request: AccountEditProfile) -> Done:
         session_id = _session_of(asker)
-        name = None if request.name is None else _checked_name(request.name)
+        name = None if request.name is None else self._checked_name(request.name)
         bio = None if request.bio is None else clean(request.bio)
+        if bio and self._words is not None:
+            self._words.check(bio)
         try:
             async with self._database:
                 account = await self._rows.edit_profile(asker.player_id, name, request.look, bio)
@@ -491,24 +509,25 @@ class Accounts:
         email = checked_email(request.email)
         password = check_password(request.new_password or "", "", email)
         code = _given_code(request.code)
-        self.lockouts.begin(_mail_key(email), asker.network, self._loop.time())
+        tried = self.tried_as(_mail_key(email))
+        self.lockouts.begin(tried, asker.network, self._loop.time())
         try:
             async with self._database:
                 player_id = await self._rows.whose_code(email, code)
         except BaseException:
-            self.lockouts.dropped(_mail_key(email), asker.network)
+            self.lockouts.dropped(tried, asker.network)
             raise
         if player_id is None:
-            self.lockouts.failed(_mail_key(email), self._loop.time())
+            self.lockouts.failed(tried, self._loop.time())
             raise _wrong_code()
-        self.lockouts.succeeded(_mail_key(email), asker.network)
+        self.lockouts.succeeded(tried, asker.network)
         new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.reset_password(player_id, code, new_hash)
             account = await self._rows.by_player(player_id)
         if ended is None or account is None:
             raise _wrong_code()
-        self.lockouts.forgive(account.login)
+        self.lockouts.forgive(self.tried_as(account.login))
         return Done(Granted(), ended)
 
     async def _send_reset_codes(self, email: str) -> None:
@@ -623,16 +642,6 @@ def unavailable() -> Refusal:
     """The database is away."""
     text = "The database does not answer, so it is not known to be done; try again in a moment."
     return Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS)
-
-
-def _checked_name(name: str) -> str:
-    try:
-        name = check_name(name)
-    except ValueError as error:
-        raise Refusal(RefusalCode.BAD_REQUEST, f"Nobody may be called so: {error}.") from None
-    if fold_name(name) == fold_name(LEFT_NAME):
-        raise _name_taken(name)
-    return name
 
 
 def _session_of(asker: Asker) -> UUID:

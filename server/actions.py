@@ -28,6 +28,7 @@ from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     LandBuy,
     LandClaim,
+    LandDescribe,
     LandLet,
     LandOffer,
     LandPermit,
@@ -41,6 +42,7 @@ from server.books import Books
 from server.costs import Costs, plots_of
 from server.survey import Survey
 from server.tasks import end
+from server.words import Words
 from world.commands import Act, AnyDurable, Settle
 from world.sizes import ENTRY_BYTES_MAX, Sizes
 from world.state import State
@@ -120,13 +122,22 @@ class Room:
 class Actions:
     """All methods are for the loop's thread."""
 
-    def __init__(self, store: Store, journal: Journal, survey: Survey, state: State, queue_max: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        survey: Survey,
+        state: State,
+        queue_max: int,
+        words: Words | None = None,
+    ) -> None:
         self.books = Books()
         self.repeated_total = 0  # requests that had been done before
         self.admitted_total = 0
         self._store = store
         self._journal = journal
         self._survey = survey
+        self._words = words  # that are not wanted in names
         self._state = state
         self._queue_max = queue_max
         self._queue: deque[Waiting] = deque()
@@ -285,12 +296,25 @@ class Actions:
                 self.repeated_total += 1
                 self._settle(waiting, _first_answer(waiting.act, before))
                 continue
+            if (unseemly := self._unseemly(waiting.act.request)) is not None:
+                self._settle(waiting, unseemly)
+                continue
             other = _other(waiting.act.request)
             waiting.act.other_name = None if other is None else names.get(other)
             waiting.missing -= 1
 
+    def _unseemly(self, request: AnyDurable) -> Refusal | None:
+        """Why a name is not wanted."""
+        if self._words is None or not isinstance(request, LandDescribe):
+            return None
+        try:
+            self._words.check(request.name, request.description)
+        except Refusal as refusal:
+            return refusal
+        return None
 
-def content_of(request: AnyDurable) -> bytes:
+
+def content_of(request: msgspec.Struct) -> bytes:
     """A digest of what is asked, whatever ids it carries."""
     fields = msgspec.structs.astuple(request)
     packed = _encode((type(request).__name__, fields[2:]))

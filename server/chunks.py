@@ -20,7 +20,7 @@ import contextlib
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,7 +42,6 @@ ZLIB_LEVEL = 4
 NICE_LOWEST = 19
 ROOM_CHUNKS = 256  # kept free in the world for what is just being made; an eighth where there is little
 ROOMY_SHARE = 0.5  # of what may be loaded: below it, nothing is noted of when ground was used
-READY_MAX = 65_536  # remembered of cells with all ground ahead; forgotten, they are only looked at again
 UNLOADS_MAX = 128  # asked for in one tick, some 10 us each; the thread makes fewer
 
 Ready = Callable[[bytes], None]
@@ -81,14 +80,14 @@ class Chunks:
         self._radius, self._ahead_radius = ahead
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._loaded: OrderedDict[int, None] = OrderedDict()
-        # What was found complete since anything was last unloaded, so that thousands who walk about are not looked after in vain.
-        self._standable: set[int] = set()  # cells with all ground around them
-        self._ready: set[tuple[int, int, int]] = set()  # cells with all ground ahead, by direction
+        # Cells found to have all ground around them since anything was last unloaded, so that thousands who walk about are not looked
+        # after in vain.
+        self._standable: set[int] = set()
         self._asked: dict[int, list[Ready]] = {}
         self._near: OrderedDict[int, None] = OrderedDict()
         self._ahead: OrderedDict[int, None] = OrderedDict()
         self._work = asyncio.Event()
-        self.thread = ThreadPoolExecutor(1, "terrain", lowest_priority)
+        self.thread = ThreadPoolExecutor(1, "terrain", _lowest_priority)
         self._task: asyncio.Task[None] | None = None
         self.spawn_places = SpawnPlaces(terrain, kind_at, SystemRandom())
 
@@ -127,26 +126,19 @@ class Chunks:
         self._work.set()
         return True
 
-    def prepare(self, key: int, dx: float = 0.0, dy: float = 0.0) -> None:
-        """Wants the ground around a cell, and further on in the direction (dx, dy)."""
-        way = key, round(dx), round(dy)
-        if way in self._ready and self._is_roomy():
+    def prepare(self, key: int, dx: int = 0, dy: int = 0) -> None:
+        """Wants the ground around a cell, and further on in one of eight directions (dx, dy), each part -1, 0 or 1, or in none."""
+        cx, cy = unpack(key)
+        middles = _middles(dx, dy, self._radius, self._ahead_radius)
+        cells = [pack(cx + east, cy + south) for east, south in middles]
+        if self._standable.issuperset(cells) and self._is_roomy():
             return
         self._keep_near((key,))
-        cx, cy = unpack(key)
-        ready = True
-        for east, south in _offsets(*way[1:], self._radius, self._ahead_radius):
-            wanted = pack(cx + east, cy + south)
-            if wanted not in self._loaded:
-                ready = False
-                self._want(wanted, self._ahead)
-        if ready:
-            if len(self._ready) >= READY_MAX:
-                self._ready.clear()
-            self._ready.add(way)
+        for wanted in self._missing(cells):
+            self._want(wanted, self._ahead)
 
     def follow(
-        self, events: Events, directions: Iterable[tuple[int, float, float]], standing: Iterable[int]
+        self, events: Events, directions: Iterable[tuple[int, int, int]], standing: Iterable[int]
     ) -> None:
         """Prepares ground for those who came into a new cell: (cell, direction) of each; and near those who stand somewhere.
 
@@ -154,7 +146,6 @@ class Chunks:
         """
         for cx, cy in (*events.rejected_chunks, *events.unloaded_chunks):
             self._loaded.pop(pack(cx, cy), None)
-            self._ready.clear()
             self._standable.clear()
         for joined in events.joined:
             self.prepare(joined.key)
@@ -167,20 +158,25 @@ class Chunks:
 
     def _keep_near(self, cells: Iterable[int]) -> None:
         """Ground around these cells is in use, or wanted before all that lies ahead."""
-        loaded = self._loaded
         if self._is_roomy():
-            for cell in set(cells) - self._standable:
-                missing = [key for key in around(cell, 1) if key not in loaded]
-                for key in missing:
-                    self._want(key, self._near)
-                if not missing:
-                    self._standable.add(cell)
+            for key in self._missing(cells):
+                self._want(key, self._near)
             return
+        loaded = self._loaded
         for key in dict.fromkeys(near for cell in cells for near in around(cell, 1)):
             if key in loaded:
                 loaded.move_to_end(key)
             else:
                 self._want(key, self._near)
+
+    def _missing(self, cells: Iterable[int]) -> Iterator[int]:
+        """The ground that is not loaded in the 3 x 3 chunks around each of these cells."""
+        for cell in cells:
+            if cell not in self._standable:
+                missing = [key for key in around(cell, 1) if key not in self._loaded]
+                if not missing:
+                    self._standable.add(cell)
+                yield from missing
 
     def _is_roomy(self) -> bool:
         """Whether nothing will have to be unloaded soon: what is used when need not be known."""
@@ -255,16 +251,15 @@ def make(terrain: Terrain, key: int) -> Made:
 
 
 @lru_cache(maxsize=9 * 4)  # nine directions for each pair of settings
-def _offsets(dx: int, dy: int, radius: int, ahead: int) -> tuple[tuple[int, int], ...]:
-    """Which chunks to have ready for somebody in a cell, as steps from it, nearest first: a square, and smaller ones further on.
+def _middles(dx: int, dy: int, radius: int, ahead: int) -> tuple[tuple[int, int], ...]:
+    """Which chunks to have ready for somebody in a cell: those around each of these steps from it, nearest first.
 
-    One of eight directions, each part -1, 0 or 1, or none.
+    Together they are a square, and smaller ones further on in the direction (dx, dy).
     """
-    wanted = dict.fromkeys(around(0, radius))
-    if dx or dy:
-        for reach in range(radius + 1, radius + ahead + 1):
-            wanted.update(dict.fromkeys(around(pack(dx * reach, dy * reach), 1)))
-    return tuple(map(unpack, wanted))
+    side = (*range(1 - radius, radius - 1, 3), radius - 1)
+    square = sorted(((east, south) for south in side for east in side), key=lambda step: max(map(abs, step)))
+    further = range(radius + 1, radius + ahead + 1) if dx or dy else ()
+    return (*square, *((dx * reach, dy * reach) for reach in further))
 
 
 def _exists(key: int) -> bool:
@@ -272,7 +267,7 @@ def _exists(key: int) -> bool:
     return -CHUNKS_MAX <= cx < CHUNKS_MAX and -CHUNKS_MAX <= cy < CHUNKS_MAX
 
 
-def lowest_priority() -> None:
+def _lowest_priority() -> None:
     """On Linux a thread has a niceness of its own: making ground gives way to the tick even on one core."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE_LOWEST)

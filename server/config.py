@@ -16,6 +16,7 @@ Sources, the later wins:
 
 import difflib
 import os
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,7 @@ from protocol.codec import MESSAGES_PER_FRAME_MAX
 from protocol.messages import CHAT_CHARS_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
 from server.origins import SAME_HOST, check_origin
+from server.words import words_of
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
@@ -222,6 +224,8 @@ class RatesConfig(Section):
     """What is stored: land, money, building."""
     account: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
     """Accounts: signing in, passwords, sessions, profiles."""
+    moderation: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=1, burst=20)
+    """Reports, blocks, and what moderators do."""
     ping: Annotated[RateConfig, span("messages a second")] = RateConfig(per_s=5, burst=10)
     """Pings of the client's own."""
 
@@ -289,6 +293,8 @@ class LimitsConfig(Section):
     """What is to be stored and has not entered the tick, of everyone; over it requests are refused with UNAVAILABLE."""
     question_queue_max: Annotated[int, span("questions", 1, 1_048_576)] = 1_024
     """Questions waiting for the database or the ground; over it they are refused with UNAVAILABLE."""
+    moderation_queue_max: Annotated[int, span("requests", 1, 1_048_576)] = 256
+    """Reports, blocks and acts of moderators waiting to be stored, of everyone; over it they are refused with UNAVAILABLE."""
     rates: RatesConfig = RatesConfig()
 
 
@@ -325,7 +331,7 @@ class AccountsConfig(Section):
     requests_per_address_max: Annotated[int, span("requests", 1, 65_536)] = 64
     """And of one address."""
     hash_threads: Annotated[int, span("threads", 1, 64)] = 2
-    """Passwords hashed at once, at the lowest priority."""
+    """Passwords hashed at once, at a low priority."""
     argon2_passes: Annotated[int, span("passes", 1, 100)] = 1
     """Argon2id: passes over the memory. This and the next two are what OWASP names first; hashes made with others
     are made anew when their owner signs in.
@@ -351,6 +357,31 @@ class ChatConfig(Section):
     """So many of them a player is told on entering."""
     keep_days: Annotated[float, span("days", 0, 3_650)] = 30.0
     """How long talk is stored."""
+    words: Literal["mask", "refuse", "off"] = "mask"
+    """What becomes of a line with a word that is not wanted: stars in place of the word, a refusal, or nothing. Names and
+    descriptions with such a word are refused unless this is "off".
+    """
+    words_file: str = ""
+    """More such words than the few that are built in: a text file, a word a line; "*" at an end of a word stands for any
+    letters there, "!" before it makes it innocent, "#" begins a comment. Empty: none.
+    """
+
+    @field_validator("words_file")
+    @classmethod
+    def _is_list(cls, value: str) -> str:
+        words_of(value)
+        return value
+
+
+class ModerationConfig(Section):
+    """Reports and blocks; mutes and bans are the moderators' and last as long as they say."""
+
+    reports_open_max: Annotated[int, span("reports", 1, 1_000)] = 5
+    """So many reports of one player may wait for a moderator."""
+    reports_keep_days: Annotated[float, span("days", 1, 3_650)] = 180.0
+    """How long a report is kept after it was closed. What moderators did is kept for good."""
+    blocks_max: Annotated[int, span("people", 1, 10_000)] = 200
+    """So many people one player can block."""
 
 
 class LandConfig(Section):
@@ -409,6 +440,35 @@ class PersistenceConfig(Section):
     def _is_postgres(cls, value: str) -> str:
         if value and (not value.startswith(("postgresql://", "postgres://")) or not urlsplit(value).hostname):
             raise ValueError('write it like "postgresql://user@host:5432/name", or leave it empty')
+        return value
+
+
+class RedisConfig(Section):
+    """Redis or Valkey, for servers that share lockouts, limits of addresses, ended sessions and who is in. None is needed."""
+
+    url: str = Field(default="", repr=False)
+    """As "redis://host:6379/0", or "rediss://" over TLS. Empty: this server is by itself. While Redis is away local limits go
+    on, moderators, admins and the market wait, and everybody else plays on. A URL with a password in it comes from the
+    environment: LANDWORLD_REDIS__URL. Servers on one Redis need one signing key for a session to be known to all.
+    """
+    prefix: Annotated[str, span("")] = "landworld"
+    """What the names of all keys begin with: servers with the same prefix share, others on the same Redis do not."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and (
+            not value.startswith(("redis://", "rediss://", "unix://"))
+            or not urlsplit(value).netloc + urlsplit(value).path
+        ):
+            raise ValueError('write it like "redis://host:6379/0", or leave it empty')
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_a_word(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+            raise ValueError("write 1 to 64 letters, digits, dots, underscores or dashes")
         return value
 
 
@@ -481,9 +541,11 @@ class Config(Section):
     session: SessionConfig = SessionConfig()
     accounts: AccountsConfig = AccountsConfig()
     chat: ChatConfig = ChatConfig()
+    moderation: ModerationConfig = ModerationConfig()
     land: LandConfig = LandConfig()
     economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()
+    redis: RedisConfig = RedisConfig()
     mail: MailConfig = MailConfig()
     log: LogConfig = LogConfig()
 
@@ -516,6 +578,7 @@ def given_keys(value: SecretStr | None) -> list[bytes]:
 
 
 SECRETS = {"signing_key", "sealing_key", "lookup_key", "mail.password"}
+URLS = {"persistence.url", "redis.url"}  # that may hold a password
 # The second is the tests': with it, a browser that is not there is a failure.
 OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
 COMMENT_CHARS = 118
@@ -526,7 +589,7 @@ Every setting of the server, at its default. What you delete here stays at its d
 LANDWORLD_CONFIG names another file than ./config.toml.
 Secrets come from the environment only: LANDWORLD_SIGNING_KEY, LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY (those
 that are not given the server makes, and keeps them in its data directory), LANDWORLD_MAIL__PASSWORD, and
-LANDWORLD_PERSISTENCE__URL if the database's URL has a password in it."""
+LANDWORLD_PERSISTENCE__URL and LANDWORLD_REDIS__URL if the URL has a password in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -750,12 +813,13 @@ class _Source:
                 continue
             variable = variable_of(name)
             yield f"{name} ({self.file}): a secret has no place in a file; give it as {variable} in the environment"
-        url = _value_at(self.table, "persistence.url")
-        if isinstance(url, str) and "@" in url and ":" in url.rsplit("@", 1)[0].partition("://")[2]:
-            yield (
-                f"persistence.url ({self.file}): a password has no place in a file; give the whole URL as "
-                f"{variable_of('persistence.url')} in the environment"
-            )
+        for name in sorted(URLS):
+            url = _value_at(self.table, name)
+            if isinstance(url, str) and "@" in url and ":" in url.rsplit("@", 1)[0].partition("://")[2]:
+                yield (
+                    f"{name} ({self.file}): a password has no place in a file; give the whole URL as "
+                    f"{variable_of(name)} in the environment"
+                )
 
     def mistake(self, details: ErrorDetails) -> str:
         name = ".".join(str(part) for part in details["loc"] if not isinstance(part, int))
@@ -765,7 +829,7 @@ class _Source:
             return f"{name} ({self.origin(name)}): there is no such setting{_did_you_mean(name, known)}"
         told = details.get("ctx", {}).get("error") if details["type"] == "value_error" else None
         wanted = told or _wanted(fields.get(name))
-        value = "(hidden)" if name in SECRETS | {"persistence.url"} else _toml(details["input"])
+        value = "(hidden)" if name in SECRETS | URLS else _toml(details["input"])
         return f"{name} = {value} ({self.origin(name)}): {wanted}"
 
     def misfit(self, relation: Relation, config: Config) -> str:

@@ -27,6 +27,7 @@ from protocol.messages import (
     ACCOUNT_MESSAGES,
     CLIENT_MESSAGES,
     DURABLE_MESSAGES,
+    MODERATION_MESSAGES,
     SUBPROTOCOL,
     ChunkGet,
     ChunkResult,
@@ -37,7 +38,6 @@ from protocol.messages import (
     Move,
     Ok,
     Ping,
-    PlayerFind,
     Pong,
     Rate,
     Refused,
@@ -48,8 +48,9 @@ from server.auth import Identity
 from server.framing import Border, small_message
 from server.origins import SAME_HOST
 from server.outbox import Outbox, frame
-from server.seam import TRY_AGAIN, Accounting, Acting, Asking, Finding, Saying, SignIn
+from server.seam import TRY_AGAIN, Accounting, Acting, Asking, Moderating, Saying, SignIn
 from server.session import Session
+from server.words import BAD_WORDS
 from world.commands import Say
 from world.grid import pack, unpack
 
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
     """The state of one socket."""
 
     __slots__ = (
+        "_between",
         "_border",
         "_closing",
         "_early",
@@ -79,6 +81,7 @@ class Connection(asyncio.Protocol):
         "heard_s",
         "identity",
         "outbox",
+        "owed",
         "questions",
         "quiet_turns",
         "session",
@@ -95,6 +98,7 @@ class Connection(asyncio.Protocol):
         )
         self._pieces: list[bytes] = []
         self._border = Border()  # of what was fed to the library after the handshake
+        self._between = False  # two messages: what comes next begins with a frame, and it will be heard
         self._closing: asyncio.TimerHandle | None = None
         self._request: Request | None = None  # a handshake that waits to be admitted
         self._early = b""  # what came after it
@@ -103,6 +107,7 @@ class Connection(asyncio.Protocol):
         self.identity: Identity | None = None
         self.transport: asyncio.Transport | None = None
         self.address = ""
+        self.owed = 0  # answers about accounts, before the hello
         self.questions = 0  # whether there is room: asked, and not answered yet
         self.heard_s = gate.now_s()
         # Of Gate._look_after: since the last stage began, and since anything was heard.
@@ -156,33 +161,35 @@ class Connection(asyncio.Protocol):
         self.heard_s = self._gate.now_s()
         self.quiet_turns = 0
         self._gate.counts.received_bytes += len(data)
-        if self._ws.state is CONNECTING:
-            if self.is_closing():
-                return
-            if self._request is None:
-                data = self._take_handshake(data)
-            if self._request is not None:
-                self._early += data
-                return
+        message = small_message(data) if self._between else None
         try:
-            self._take_frames(data)
+            if message is not None:
+                self._take_message(message)
+            elif not self._take_frames(data):
+                return
         except ProtocolError as error:
             self.close(error.code, error.reason)
         if self.outbox.waiting:
             self.outbox.flush()
-        self._write_protocol()
+        if message is None:
+            self._write_protocol()
 
-    def _take_frames(self, data: bytes) -> None:
-        """A small message by itself on the short way, anything else through the library."""
-        if self._border.whole and not self._pieces and self._closing is None:
-            message = small_message(data)
-            if message is not None:
-                self._take_message(message)
-                return
+    def _take_frames(self, data: bytes) -> bool:
+        """What is no small message by itself goes through the library; False while the handshake waits to be admitted."""
+        if self._ws.state is CONNECTING:
+            if self.is_closing():
+                return False
+            if self._request is None:
+                data = self._take_handshake(data)
+            if self._request is not None:
+                self._early += data
+                return False
         self._border.feed(data)
         self._ws.receive_data(data)
         for event in self._ws.events_received():
             self._take_frame(cast(Frame, event))
+        self._between = self._border.whole and not self._pieces and self.outbox.transport is not None
+        return True
 
     def _write_protocol(self) -> None:
         """Writes what the library wants written: handshake, pongs, close frames; an empty piece means the end."""
@@ -206,6 +213,7 @@ class Connection(asyncio.Protocol):
 
     def _end_soon(self) -> None:
         """A client that does not read, or does not answer a close, cannot keep the socket open. Nothing follows a close frame."""
+        self._between = False
         if self._closing is None and self.transport is not None:
             self._gate.ending(self)
             self.outbox.close()
@@ -334,15 +342,27 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, message: ClientMessage) -> None:
         outcome = self.session.receive(message, self.heard_s)
-        if isinstance(outcome, Move):
+        if type(outcome) is Move:
             if not self._gate.steer(self.session.player_id, outcome.seq, outcome.dx, outcome.dy):
                 self.refuse(0, Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000))
         elif isinstance(outcome, Refused):
             self.refuse(outcome.request_id, Refusal(outcome.code, outcome.message, outcome.retry_after_ms))
         elif isinstance(outcome, Say):
-            self._gate.up(Saying(outcome))
+            self._say(outcome)
         else:
             self._ask_outside(outcome)
+
+    def _say(self, say: Say) -> None:
+        """Words that are not wanted are taken out here, where there are as many processes as gateways."""
+        words, wanted = self._gate.words, self._gate.config.chat.words
+        text = say.text if wanted == "off" else words.masked(say.text)
+        if text != say.text:
+            self._gate.counts.unseemly += 1
+            if wanted == "refuse":
+                self.refuse(say.request_id, Refusal(RefusalCode.UNSEEMLY, BAD_WORDS))
+                return
+            say.text = text
+        self._gate.up(Saying(say))
 
     def _ask_outside(self, message: ClientMessage) -> None:
         """What is not for the tick: answered here, or waited for elsewhere."""
@@ -355,14 +375,14 @@ class Connection(asyncio.Protocol):
                     self._get_chunk(message)
                 except Refusal as refusal:
                     self.refuse(request_id, refusal)
-            case PlayerFind():
-                self._gate.up(Finding(number, message))
             case Hello():
                 self.session.joining()
                 self._gate.up(SignIn(number, message))
             case _ if isinstance(message, ACCOUNT_MESSAGES):
-                self.turns = 0  # who is signing in has something to say
+                self.owed += 1
                 self._gate.up(Accounting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
+            case _ if isinstance(message, MODERATION_MESSAGES):
+                self._gate.up(Moderating(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _ if isinstance(message, DURABLE_MESSAGES):
                 self._gate.up(Acting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _:

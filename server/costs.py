@@ -109,5 +109,5 @@ class Costs:
     def _standing(self, parcel: Parcel) -> int:
         """What clearing a parcel takes: all that was ever built on its chunks counts."""
         surfaces = self._surfaces
-        tiles = sum(len(surfaces[key].kinds) for key in parcel.cells() if key in surfaces)
+        tiles = sum(surfaces[key].tiles for key in parcel.cells() if key in surfaces)
         return int(tiles / STANDING_PER_US)

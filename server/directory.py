@@ -1,7 +1,7 @@
-"""What has to be looked up in the table of players: who comes in, and who is called what.
+"""Who comes in has to be looked up in the table of players.
 
-Both wait for the database, so both wait outside the tick, in bounded queues, and come back as a `Join` command or as an answer. One
-task serves all sign-ins that wait with one statement; a thousand clients that come back after a restart cost a few round trips.
+They wait for the database, so they wait outside the tick, in a bounded queue, and come back as a `Join` command. One task serves all
+sign-ins that wait with one statement; a thousand clients that come back after a restart cost a few round trips.
 
 Every hello without a token makes a row. Guests who did not come back while their ticket was good are deleted again.
 """
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import structlog
@@ -19,8 +19,8 @@ from persistence.accounts import AccountStore
 from persistence.flusher import Flusher
 from persistence.store import Entrant, PlayerRow, Store, StoreError, guest_key
 from protocol.errors import Refusal, RefusalCode
-from protocol.messages import PROTOCOL_VERSION, Hello, PlayerFind, PlayerFound, Role
-from server.auth import BadToken, Identity, Signer, check_name
+from protocol.messages import PROTOCOL_VERSION, Hello, Role
+from server.auth import BadToken, Identity, Signer
 from server.chunks import Chunks
 from server.spawn import MIDDLE
 from server.tasks import end
@@ -60,7 +60,6 @@ GUEST_WORDS_2 = (
 log = structlog.get_logger()
 
 Entered = Callable[["Newcomer | Refusal"], None]
-Found = Callable[["PlayerFound | Refusal"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class Newcomer:
     x: float
     y: float
     session_id: UUID | None = None  # of the account's session that they came by
+    blocked: list[int] = field(default_factory=list)  # whom they do not hear
 
 
 class Directory:
@@ -97,7 +97,6 @@ class Directory:
         self._spawn_radius = spawn_radius
         self._guests_allowed = guests_allowed
         self._sign_ins: asyncio.Queue[tuple[Identity, str, Entered]] = asyncio.Queue(queue_max)
-        self._lookups: asyncio.Queue[tuple[str, Found]] = asyncio.Queue(queue_max)
         self._forgetting: asyncio.Queue[tuple[float, list[int]]] = asyncio.Queue(1)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -110,7 +109,6 @@ class Directory:
         """Begins to serve the queues; returns the work, to be supervised."""
         self._tasks = [
             asyncio.create_task(self._serve_sign_ins(), name="sign-ins"),
-            asyncio.create_task(self._serve_lookups(), name="lookups"),
             asyncio.create_task(self._serve_forgetting(), name="forgetting"),
         ]
         return self._tasks
@@ -126,18 +124,6 @@ class Directory:
             self._sign_ins.put_nowait((identity, printable(hello.client), entered))
         except asyncio.QueueFull:
             text = "Many are coming in just now; try again in a moment."
-            raise Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS) from None
-
-    def find(self, request: PlayerFind, found: Found) -> None:
-        """Answers with a PlayerFound (not yet saying whether they are here) or a Refusal; may raise the same."""
-        try:
-            check_name(request.name)  # PostgreSQL could not even hold some that nobody has
-        except ValueError as error:
-            raise Refusal(RefusalCode.NOT_FOUND, f"Nobody is called so: {error}.") from None
-        try:
-            self._lookups.put_nowait((request.name, found))
-        except asyncio.QueueFull:
-            text = "Too many questions just now; try again in a moment."
             raise Refusal(RefusalCode.UNAVAILABLE, text, RETRY_AFTER_MS) from None
 
     def forget_guests(self, days: float, here: Iterable[int]) -> None:
@@ -189,9 +175,15 @@ class Directory:
         }
         came = iter(await self._enter_by_key(by_key) if by_key else ())
         rows = await self._accounts.enter(sessions) if sessions and self._accounts is not None else {}
-        return [
+        outcomes = [
             next(came) if identity.session_id is None else self._by_session(identity.session_id, rows)
             for identity, _ in batch
+        ]
+        here = [one.row.player_id for one in outcomes if isinstance(one, Newcomer)]
+        blocked = await self._store.blocked_by(here)
+        return [
+            replace(one, blocked=blocked.get(one.row.player_id, [])) if isinstance(one, Newcomer) else one
+            for one in outcomes
         ]
 
     def _by_session(self, session_id: UUID, rows: dict[UUID, PlayerRow]) -> Newcomer | Refusal:
@@ -241,19 +233,6 @@ class Directory:
             with contextlib.suppress(StoreError):  # the flusher tells of a database that is away
                 while await self._store.prune_guests(self._epoch, days, here, FORGET_ROWS) == FORGET_ROWS:
                     pass
-
-    async def _serve_lookups(self) -> None:
-        while True:
-            name, found = await self._lookups.get()
-            try:
-                row = await self._store.find_player(name)
-            except StoreError:
-                found(_unavailable())
-                continue
-            if row is None:
-                found(Refusal(RefusalCode.NOT_FOUND, f"Nobody is called {name}."))
-            else:
-                found(PlayerFound(row.player_id, row.name, online=False))
 
 
 def printable(text: str) -> str:

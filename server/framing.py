@@ -16,9 +16,10 @@ HEAD_BYTES = 6  # of a small masked frame
 
 def small_message(data: bytes) -> bytes | None:
     """The payload, if `data` is exactly one small, binary, final, masked frame."""
-    if len(data) < HEAD_BYTES or data[0] != BINARY_FINAL or len(data) != (data[1] ^ MASKED) + HEAD_BYTES:
+    size = len(data)
+    if not HEAD_BYTES <= size <= SMALL_MAX + HEAD_BYTES:
         return None
-    if len(data) > SMALL_MAX + HEAD_BYTES:
+    if data[0] != BINARY_FINAL or size != (data[1] ^ MASKED) + HEAD_BYTES:
         return None
     payload: bytes = apply_mask(data[HEAD_BYTES:], data[2:HEAD_BYTES])
     return payload

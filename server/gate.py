@@ -55,6 +55,7 @@ from server.seam import (
     Wanted,
     Whole,
 )
+from server.words import words_of
 
 CHUNK_RADIUS_MAX = 6  # chunks around one's own that may be asked for
 SLOW_RETRY_MS = 5_000  # when who was cut off for not reading may come back
@@ -90,6 +91,7 @@ class Gate:
         self.up = up
         self.interest = Interest(config.interest, hz, round(config.limits.slow_client_s * hz))
         self.ground = Ground(cache_bytes_max, config.limits.chunk_queue_max, lambda key: up(Wanted(key)))
+        self.words = words_of(config.chat.words_file)
         self.counts = Tally()
         self.sent = self.interest.sent
         self.loop = asyncio.get_running_loop()
@@ -223,6 +225,7 @@ class Gate:
             connection.send_framed(frame(message.message))
             if connection.session.state is not State.PLAYING:
                 connection.outbox.flush()  # no tick does it
+                connection.owed, connection.turns = max(0, connection.owed - 1), 0
 
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
@@ -331,7 +334,7 @@ class Gate:
                 if connection.turns > limits.handshake_timeout_s:
                     connection.reject(TOO_LATE)
             elif connection.session.state is State.NEW:
-                if connection.turns > limits.hello_timeout_s:
+                if connection.turns > limits.hello_timeout_s and not connection.owed:
                     connection.close(CloseCode.HELLO_TIMEOUT, "no hello came")
             elif connection.quiet_turns > limits.idle_timeout_s:
                 connection.close(CloseCode.IDLE_TIMEOUT, "nothing was heard for too long")

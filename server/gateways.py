@@ -52,7 +52,7 @@ START_ATTEMPTS_MAX = 3  # of all gateways together, before the server has ever b
 YOUNG_S = 10.0  # who dies before this makes the next pause twice as long
 END_S_MAX = 1.0  # for a process to end after its link has
 
-NOT_FOR_GATEWAYS = {"data", "persistence", *(name.partition(".")[0] for name in SECRETS)}
+NOT_FOR_GATEWAYS = {"data", "persistence", "redis", *(name.partition(".")[0] for name in SECRETS)}
 
 log = structlog.get_logger()
 

@@ -3,7 +3,8 @@
     /              the browser client, from tools/browser
     /client.json   where the game socket is
     /health        200 while the process works (the tick goes on)
-    /ready         200 when players can come in; 503 with the reason while it starts or stops. `market` tells why it is closed, if it is
+    /ready         200 when players can come in; 503 with the reason while it starts or stops. `market` tells why it is closed, if so,
+                   `redis` what is wrong with it while something is
     /receipt-key   the public key of this world's receipts, in hexadecimal, once it is known; 503 before
     /metrics       Prometheus
 
@@ -46,6 +47,7 @@ class Health:
         self.alive: Callable[[], bool] = lambda: True
         self.receipt_key = ""
         self.market_closed: Callable[[], str] = lambda: ""  # why; empty while it is open
+        self.redis: Callable[[], str] = lambda: ""  # what is wrong; empty while nothing is, or none is used
 
 
 def application(
@@ -68,7 +70,8 @@ def application(
     async def is_ready(_: web.Request) -> web.StreamResponse:
         status = "ready" if health.ready else health.reason
         market = {"market": f"closed: {why}"} if (why := health.market_closed()) else {}
-        return web.json_response({"status": status, **market}, status=200 if health.ready else 503)
+        redis = {"redis": wrong} if (wrong := health.redis()) else {}
+        return web.json_response({"status": status, **market, **redis}, status=200 if health.ready else 503)
 
     async def receipt_key(_: web.Request) -> web.StreamResponse:
         return web.Response(text=health.receipt_key, status=200 if health.receipt_key else 503)

@@ -16,23 +16,35 @@ in, goes on where the player stands. A connection side that dies is so many lost
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 
 from persistence.keyring import Key
+from persistence.moderation import Actor, Subject
 from protocol import codec
 from protocol.errors import CloseCode, Refusal, RefusalCode
-from protocol.messages import ChatChannel, Ok, PlayerFound, ProfileFound, Refused, Role
+from protocol.messages import (
+    ChatChannel,
+    Ok,
+    PlayerFound,
+    ProfileFound,
+    Refused,
+    Result,
+    Role,
+    RoleChanged,
+    ServerMessage,
+)
 from server.accounts import Accounts, Asker, Became, Done
 from server.actions import Actions
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory, Newcomer
-from server.frames import TickFrame, answered
+from server.frames import Arrival, TickFrame, answered
+from server.moderation import Moderation
 from server.proxies import Proxies, counted_as
 from server.questions import Questions
 from server.seam import (
@@ -53,10 +65,10 @@ from server.seam import (
     Ending,
     Entering,
     Expelled,
-    Finding,
     Forwarded,
     Known,
     Made,
+    Moderating,
     Opened,
     Rejected,
     Replaced,
@@ -68,10 +80,13 @@ from server.seam import (
     TurnedAway,
     Wanted,
 )
-from server.session import Bucket, Buckets, Debts, Spent
+from server.session import ROLES, Bucket, Buckets, Debts, Spent
 from server.telemetry import Counts
 from server.withheld import Later, Withheld
-from world.commands import STEER, Become, Depart, Detach, Inbox, Join, Leave, Steers
+from world.commands import STEER, Become, Depart, Detach, Inbox, Join, Leave, SetBlocked, Steers
+
+if TYPE_CHECKING:
+    from server.neighbours import Neighbours
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
@@ -111,9 +126,15 @@ class Caller:
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+    settled: bool = False  # what it spent is known
     client: str = ""  # the program, as it said in its hello
     key: str = ""  # of the player
     session_id: UUID | None = None  # that was signed in with, if it was an account's
+
+    @property
+    def rank(self) -> int:
+        """How far up the role is."""
+        return ROLES.index(self.role)
 
 
 class Hub:
@@ -127,6 +148,7 @@ class Hub:
         directory: Directory,
         actions: Actions,
         questions: Questions,
+        moderation: Moderation,
         counts: Counts,
     ) -> None:
         self.config = config
@@ -135,7 +157,10 @@ class Hub:
         self.directory = directory
         self.actions = actions
         self.questions = questions
+        self.moderation = moderation
+        moderation.effects = self
         self.accounts: Accounts | None = None  # a world that is only simulated has none
+        self.neighbours: Neighbours | None = None  # where servers share a Redis
         self.withheld = Withheld()
         self.counts = counts
         self.players: dict[int, Caller] = {}  # in the world with a line, or about to be
@@ -150,15 +175,16 @@ class Hub:
         self._networks: Counter[str] = Counter()
         self._proxies = Proxies(config.server.trusted_proxies)
         self._debts = Debts(config.limits.rates, config.limits.connections_max)
-        self._connects, self._hellos, self._requests, self._doings = (
-            Buckets(rate, config.limits.connections_max)  # by address
-            for rate in (
-                config.limits.connects_per_address,
-                config.limits.hellos_per_address,
-                config.limits.requests_per_address,
-                config.limits.actions_per_address,
+        limits = config.limits
+        self.buckets = {  # of addresses
+            name: Buckets(rate, limits.connections_max)
+            for name, rate in (
+                ("connects", limits.connects_per_address),
+                ("hellos", limits.hellos_per_address),
+                ("requests", limits.requests_per_address),
+                ("actions", limits.actions_per_address),
             )
-        )
+        }
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
         # Who is in the world, or will be with the next tick; a line may be lost.
         self._bodies: set[int] = set()
@@ -208,7 +234,7 @@ class Hub:
     # --- connections come and go -----------------------------------------------------------------------------------------------
 
     def _opened(self, line: Line, message: Opened) -> None:
-        caller = Caller(line, message.number, message.address, counted_as(message.address))
+        caller = Caller(line, message.number, message.address, self._network_of(message.address))
         self._callers[caller.number] = line.callers[caller.number] = caller
         self._networks[caller.network] += 1
         if not self._open or len(self._callers) > self._limits.connections_max:
@@ -219,7 +245,7 @@ class Hub:
     def _forwarded(self, line: Line, message: Forwarded) -> None:
         caller = self._callers[message.number]
         self._forget_network(caller.network)
-        caller.address, caller.network = message.address, counted_as(message.address)
+        caller.address, caller.network = message.address, self._network_of(message.address)
         self._networks[caller.network] += 1
         self._admit(caller)
 
@@ -227,10 +253,14 @@ class Hub:
         """A proxy may have any number; whom they are for comes with the handshake."""
         if not self._proxies.holds(caller.address):
             over = self._networks[caller.network] > self._limits.connections_per_address
-            if over or self._connects.take(caller.network, self.now_s()):
+            if over or self.buckets["connects"].take(caller.network, self.now_s()):
                 caller.line.send(Rejected(caller.number, HTTP_TOO_MANY))
                 return
         caller.line.send(Admitted(caller.number))
+
+    def _network_of(self, address: str) -> str:
+        network = counted_as(address)
+        return network if self.neighbours is None else self.neighbours.counted_as(network)
 
     def _forget_network(self, network: str) -> None:
         self._networks[network] -= 1
@@ -250,8 +280,9 @@ class Hub:
 
     def _settle(self, caller: Caller, spent: Spent) -> None:
         """What a connection that ends has spent is charged to the one in its place, or kept for the next."""
-        if not caller.player_id or caller.ending:
+        if not caller.player_id or caller.settled:
             return
+        caller.settled = True
         newer = self.players.get(caller.player_id, caller)
         if newer is caller:
             self._debts.put(caller.player_id, spent, self.now_s())
@@ -279,7 +310,7 @@ class Hub:
         try:
             if not self._open:
                 raise CLOSING
-            wait_ms = self._hellos.take(caller.network, self.now_s())
+            wait_ms = self.buckets["hellos"].take(caller.network, self.now_s())
             if wait_ms:
                 text = "Many are coming in from your address just now; try again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
@@ -296,34 +327,45 @@ class Hub:
             self._turn_away(caller, outcome)
             return
         row = outcome.row
+        role, blocked = self.moderation.as_of_now(row.player_id, row.role, outcome.blocked)
+        barred = self.moderation.bars(row.player_id, caller.address, role) or self._may_be_over(role)
         if self.accounts is not None and self.accounts.lapsed(row.key, outcome.session_id):
             self._turn_away(caller, Refusal(RefusalCode.BAD_TOKEN, ENDED))
+        elif barred is not None:
+            self._turn_away(caller, barred)
         elif row.player_id not in self._bodies and len(self._bodies) >= self.config.server.max_players:
             full = Refusal(RefusalCode.WORLD_FULL, "The world is full; try again later.", 10_000)
             self._turn_away(caller, full)
-        elif not self.inbox.put(
-            Join(row.player_id, row.name, Role(row.role), row.look, outcome.x, outcome.y)
-        ):
+        elif not self.inbox.put(Join(row.player_id, row.name, role, row.look, outcome.x, outcome.y, blocked)):
             self._turn_away(caller, BUSY)
         else:
-            caller.role, caller.key, caller.name = Role(row.role), row.key, row.name
+            caller.role, caller.key, caller.name = role, row.key, row.name
             caller.session_id = outcome.session_id
             self._enter(caller, row.player_id)
+
+    def _may_be_over(self, role: Role, request: object = None) -> Refusal | None:
+        """Why it must wait for the word of other servers, if it must."""
+        return None if self.neighbours is None else self.neighbours.may_be_over(role, request)
 
     def _enter(self, caller: Caller, player_id: int) -> None:
         """A player comes into the world, in place of an older connection of theirs."""
         older = self.players.get(player_id)
         if older is not None:
-            if not older.ending:
-                older.line.outdated[player_id] = older.number
+            self._outdate(older)
             older.line.send(Replaced(older.number))
         caller.player_id = player_id
+        self.moderation.entered(player_id, caller.address)
         self.players[player_id] = caller
         self._bodies.add(player_id)
         caller.line.send(Entering(caller.number, player_id, caller.key, caller.name, caller.session_id))
         spent = self._debts.take(player_id, self.now_s())
         if spent:
             caller.line.send(Charged(caller.number, spent))
+
+    def _outdate(self, caller: Caller) -> None:
+        """What this connection still has on its way is not obeyed."""
+        if not caller.ending:
+            caller.line.outdated[caller.player_id] = caller.number
 
     def _turn_away(self, caller: Caller, refusal: Refusal) -> None:
         caller.line.send(TurnedAway(caller.number, refusal.code, refusal.message, refusal.retry_after_ms))
@@ -360,11 +402,13 @@ class Hub:
         if done.gone is not None:
             self.inbox.put_always([Depart(done.gone.player_id, done.gone.name)])
         if isinstance(done.answer, ProfileFound):
-            done.answer.online = done.answer.player_id in self.players
+            done.answer.online = self._shown_online(done.answer.player_id, caller)
         if caller.number in self._callers:
             self._answer(caller, request_id, done.answer)
         if done.ended:
             self.end_sessions(set(done.ended))
+            if self.neighbours is not None:
+                self.neighbours.ended(done.ended)
 
     def _become(self, caller: Caller, became: Became) -> None:
         """A player has another name, role or look; a guest has an account now."""
@@ -394,8 +438,7 @@ class Hub:
             del self.players[player_id]
             self._bodies.discard(player_id)
             self.inbox.put_always([Leave(player_id)])
-            if not caller.ending:
-                caller.line.outdated[player_id] = caller.number
+            self._outdate(caller)
         caller.ending = True  # what it still asks for is not done
         caller.line.send(Expelled(caller.number, code, text, retry_after_ms))
 
@@ -417,7 +460,11 @@ class Hub:
         caller = self.players.get(say.player_id)
         if caller is None or caller.number != say.session:
             return  # replaced by a newer connection meanwhile
-        if self._over_rate(caller, self._requests, say.request_id):
+        muted = self.moderation.silences(say.player_id)
+        if muted is not None:
+            self._answer(caller, say.request_id, muted)
+            return
+        if self._over_rate(caller, "requests", say.request_id):
             return
         wait_ms = 0
         if say.channel == ChatChannel.WORLD:
@@ -428,42 +475,33 @@ class Hub:
         elif not self.inbox.put(say):
             self._answer(caller, say.request_id, BUSY)
 
-    def _find(self, _: Line, message: Finding) -> None:
-        caller, request = self._callers[message.number], message.request
-        if self._over_rate(caller, self._requests, request.request_id):
-            return
-
-        def found(answer: PlayerFound | Refusal) -> None:
-            if isinstance(answer, PlayerFound):
-                answer.online = answer.player_id in self.players
-            self._answer(caller, request.request_id, answer)
-
-        try:
-            self.directory.find(request, found)
-        except Refusal as refusal:
-            self._answer(caller, request.request_id, refusal)
+    def _shown_online(self, player_id: int, asker: Caller) -> bool:
+        """Whether somebody is here, as far as another may know: whom they have blocked may not."""
+        return player_id in self.players and not self.moderation.hides(player_id, asker.player_id)
 
     def _act(self, _: Line, message: Acting) -> None:
         caller, request = self._callers[message.number], message.request
-        if caller.ending or self._over_rate(caller, self._doings, request.request_id):
+        if caller.ending or self._over_rate(caller, "actions", request.request_id):
             return
 
         def answer(outcome: Ok | Refusal) -> None:
             self._answer(caller, request.request_id, outcome)
 
         try:
+            if (refusal := self._may_be_over(caller.role, request)) is not None:
+                raise refusal
             self.actions.ask(caller.player_id, caller.name, caller.role, caller.number, request, answer)
         except Refusal as refusal:
             answer(refusal)
 
     def _ask(self, _: Line, message: Asking) -> None:
         caller, request = self._callers[message.number], message.request
-        if self._over_rate(caller, self._requests, request.request_id):
+        if self._over_rate(caller, "requests", request.request_id):
             return
 
         def answer(outcome: object, seq: int) -> Later | None:
             if not seq:
-                self._answer(caller, request.request_id, outcome)
+                self._answer_or_look_elsewhere(caller, request.request_id, outcome)
                 return None
             if isinstance(outcome, Refusal):
                 self.counts.refused[outcome.code.name] += 1
@@ -475,9 +513,39 @@ class Hub:
         except Refusal as refusal:
             answer(refusal, 0)
 
-    def _over_rate(self, caller: Caller, buckets: Buckets, request_id: int) -> bool:
+    def _answer_or_look_elsewhere(self, caller: Caller, request_id: int, outcome: object) -> None:
+        """Who is found, but is not in here, may be in on another server; whom they have blocked may not know."""
+        if isinstance(outcome, PlayerFound) and self.moderation.hides(outcome.player_id, caller.player_id):
+            outcome.online = False
+        elif isinstance(outcome, PlayerFound) and not outcome.online and self.neighbours is not None:
+
+            def answer(is_in: bool) -> None:
+                outcome.online = is_in
+                self._answer(caller, request_id, outcome)
+
+            self.neighbours.find(outcome.name, answer)
+            return
+        self._answer(caller, request_id, outcome)
+
+    def _moderate(self, _: Line, message: Moderating) -> None:
+        caller, request = self._callers[message.number], message.request
+        if caller.ending or self._over_rate(caller, "actions", request.request_id):
+            return
+
+        def answer(outcome: Result | Refusal) -> None:
+            self._answer(caller, request.request_id, outcome)
+
+        try:
+            if (refusal := self._may_be_over(caller.role, request)) is not None:
+                raise refusal
+            actor = Actor(caller.player_id, caller.name, caller.address)
+            self.moderation.ask(actor, lambda: caller.rank, request, answer)
+        except Refusal as refusal:
+            answer(refusal)
+
+    def _over_rate(self, caller: Caller, name: str, request_id: int) -> bool:
         """Whether more comes from their address than may; then it is refused. No sign of flooding: others there may have asked it."""
-        wait_ms = buckets.take(caller.network, self.now_s())
+        wait_ms = self.buckets[name].take(caller.network, self.now_s())
         if wait_ms:
             text = "Much is asked from your address just now; try again in a moment."
             self._answer(caller, request_id, Refusal(RefusalCode.RATE_LIMITED, text, wait_ms))
@@ -497,17 +565,70 @@ class Hub:
             told = codec.encode(answer if isinstance(answer, Ok) else Ok(request_id, 0, answer))
         caller.line.send(Told(caller.number, told))
 
+    # --- what moderators do to those who are here ------------------------------------------------------------------------------
+
+    def is_here(self, player_id: int) -> bool:
+        """Whether somebody is in the world, with a line or without."""
+        return player_id in self._bodies
+
+    def send_away(self, player_id: int, code: CloseCode, text: str) -> None:
+        """Closes a player's connection with a word, and takes them out of the world at once."""
+        caller = self.players.get(player_id)
+        if caller is not None:
+            self.expel(caller, code, text)
+        elif player_id in self._bodies:  # their line was lost
+            self._bodies.discard(player_id)
+            self.inbox.put_always([Leave(player_id)])
+
+    def send_network_away(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
+        """The same for whoever is connected from there, but for these roles."""
+        for caller in list(self.players.values()):
+            if caller.network == network and caller.role not in spared:
+                self.expel(caller, code, text)
+
+    def tell(self, player_id: int, message: ServerMessage) -> None:
+        """A message for a player, if they are connected."""
+        caller = self.players.get(player_id)
+        if caller is not None:
+            caller.line.send(Told(caller.number, codec.encode(message)))
+
+    def give_role(self, subject: Subject) -> None:
+        """A player has this role from now on."""
+        caller, role = self.players.get(subject.player_id), Role(subject.role)
+        if caller is not None and caller.role is not role:
+            caller.role = role
+            self.inbox.put_always([Become(subject.player_id, subject.name, role, subject.look)])
+            caller.line.send(Known(caller.number, caller.key, caller.name, role, caller.session_id))
+            self.tell(subject.player_id, RoleChanged(role))
+
+    def deafen(self, command: SetBlocked) -> None:
+        """A player does not hear these from now on."""
+        self.inbox.put_always([command])
+
     # --- the tick --------------------------------------------------------------------------------------------------------------
 
     def publish(self, tick_frame: TickFrame) -> None:
         """Everything a tick has to tell, to all connection sides."""
         self._bodies.difference_update(tick_frame.gone)
         self._bodies.update(arrival.player_id for arrival in tick_frame.arrivals)
+        for arrival in tick_frame.arrivals:
+            self._bring_up_to_date(arrival)
         self.spread(tick_frame)
+        self.moderation.look()
         if tick_frame.tick % (FORGET_GUESTS_S * self.config.world.tick_hz) == 0:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
+            self.moderation.forget()
             if self.accounts is not None:
                 self.accounts.forget_ended()
+
+    def _bring_up_to_date(self, arrival: Arrival) -> None:
+        """What moderators did since they asked to come in, and what holds for them."""
+        caller = self.players.get(arrival.player_id)
+        if caller is not None:
+            arrival.role = caller.role
+        muted = self.moderation.mute_of(arrival.player_id)
+        if muted is not None:
+            arrival.history.append(codec.encode(muted))
 
     # --- the end ---------------------------------------------------------------------------------------------------------------
 
@@ -540,9 +661,9 @@ _TAKE: dict[type, Callable[[Hub, Line, Any], None]] = {
     SignIn: Hub._sign_in,
     Steering: Hub._steer,
     Saying: Hub._say,
-    Finding: Hub._find,
     Acting: Hub._act,
     Asking: Hub._ask,
     Accounting: Hub._account,
+    Moderating: Hub._moderate,
     Wanted: Hub._want,
 }

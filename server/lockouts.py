@@ -8,10 +8,11 @@ What turns out right, or is not looked at in the end, is taken back. A lock is f
 password of a name; who is signed in is not touched, nor is `account_refresh`.
 
 The time is an argument, and what is remembered is bounded: of more than `names_max` names the one tried longest ago is forgotten.
-Nothing is told to the disk, so a restart forgets the failures of before it.
+Nothing is told to the disk, so a restart forgets the failures of before it; other servers on the same Redis are told (neighbours.py).
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocol.errors import Refusal, RefusalCode
@@ -39,11 +40,14 @@ class Lockouts:
         self, failures_max: int, lock_s: float, per_address: RateConfig, names_max: int = NAMES_MAX
     ) -> None:
         self.locked_total = 0
+        self.tell: Callable[[str, bool], None] = (
+            _nobody  # other servers: a name, and whether the password was right
+        )
         self._failures_max = failures_max
         self._lock_s = lock_s
         self._names_max = names_max
         self._names: OrderedDict[str, Tried] = OrderedDict()  # the one tried longest ago stands first
-        self._addresses = Buckets(per_address, ADDRESSES_MAX)
+        self.addresses = Buckets(per_address, ADDRESSES_MAX)
 
     def __len__(self) -> int:
         """Names that are remembered."""
@@ -60,45 +64,72 @@ class Lockouts:
         if tried.failures + tried.in_flight >= self._failures_max:
             text = "This name is being tried just now; try again in a moment."
             raise Refusal(RefusalCode.RATE_LIMITED, text, IN_FLIGHT_RETRY_MS)
-        wait_ms = self._addresses.take(address, now_s)
+        wait_ms = self.addresses.take(address, now_s)
         if wait_ms:
             text = "Too many wrong passwords from your address; wait a moment."
             raise Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
         tried.in_flight += 1
         self._names[name] = tried
         self._names.move_to_end(name)
-        while len(self._names) > self._names_max:
-            self._names.popitem(last=False)
+        self._bound()
 
     def failed(self, name: str, now_s: float) -> None:
         """The password was wrong."""
         tried = self._over(name)
         if tried is not None:
-            tried.failures += 1
-            tried.until_s = now_s + self._lock_s
-            self.locked_total += tried.failures == self._failures_max
+            self._count(tried, now_s)
+            self.tell(name, False)
 
     def succeeded(self, name: str, address: str) -> None:
         """It was right: what went wrong before is forgotten."""
         tried = self._over(name)
         if tried is not None:
+            if tried.failures:
+                self.tell(name, True)
             tried.failures = 0
             self._forget(name, tried)
-        self._addresses.give_back(address)
+        self.addresses.give_back(address)
 
     def dropped(self, name: str, address: str) -> None:
         """Nobody looked at it."""
         tried = self._over(name)
         if tried is not None and not tried.failures:
             self._forget(name, tried)
-        self._addresses.give_back(address)
+        self.addresses.give_back(address)
+
+    def hear(self, name: str, right: bool, at_s: float, now_s: float) -> None:
+        """A password was looked at elsewhere, and was right or wrong."""
+        if right:
+            self._clear(name)
+        elif at_s + self._lock_s > now_s:
+            tried = self._names.setdefault(name, Tried())
+            if tried.failures and tried.until_s <= now_s:
+                tried.failures = 0
+            self._count(tried, max(at_s, tried.until_s - self._lock_s))
+            self._bound()
 
     def forgive(self, name: str) -> None:
         """Somebody showed in another way who they are."""
+        if self._clear(name):
+            self.tell(name, True)
+
+    def _clear(self, name: str) -> bool:
+        """Forgets what was wrong; whether anything was."""
         tried = self._names.get(name)
-        if tried is not None:
-            tried.failures = 0
-            self._forget(name, tried)
+        if tried is None or not tried.failures:
+            return False
+        tried.failures = 0
+        self._forget(name, tried)
+        return True
+
+    def _count(self, tried: Tried, at_s: float) -> None:
+        tried.failures += 1
+        tried.until_s = at_s + self._lock_s
+        self.locked_total += tried.failures == self._failures_max
+
+    def _bound(self) -> None:
+        while len(self._names) > self._names_max:
+            self._names.popitem(last=False)
 
     def _over(self, name: str) -> Tried | None:
         """A try ends; None if so much was tried since that the name is forgotten."""
@@ -110,3 +141,7 @@ class Lockouts:
     def _forget(self, name: str, tried: Tried) -> None:
         if not tried.in_flight:
             del self._names[name]
+
+
+def _nobody(_: str, __: bool) -> None:
+    """There is no other server."""

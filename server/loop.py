@@ -197,18 +197,16 @@ class Loop:
     def _follow(self, events: Events) -> None:
         """Ground is made ready where people go."""
         players = self.state.players
-        slots = [players.slot_of[player_id] for player_id, _ in events.crossed]
         hz = self.state.rules.tick_hz
         turn = events.tick % hz
         if not turn:
             self._occupied = np.unique(players.grid.keys[players.linked])
         self.moving = events.moving
+        slots = [players.slot_of[player_id] for player_id, _ in events.crossed]
+        ways = np.rint((players.dx[slots], players.dy[slots])).astype(np.int8).tolist()
         self._chunks.follow(
             events,
-            (
-                (key, players.dx[slot], players.dy[slot])
-                for (_, key), slot in zip(events.crossed, slots, strict=True)
-            ),
+            zip((key for _, key in events.crossed), *ways, strict=True),
             self._occupied[turn::hz].tolist(),  # each comes once a second
         )
 

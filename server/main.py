@@ -28,16 +28,19 @@ import structlog
 import uvloop
 
 from persistence.accounts import AccountStore
+from persistence.bus import Bus
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.migrations import migrate
+from persistence.moderation import ModerationStore
 from persistence.reseal import keys_in_use
 from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, WorldRow, wait_until_reachable
 from protocol.messages import ChatChannel
 from server.accounts import Accounts
 from server.actions import Actions
+from server.admin import Admin
 from server.auth import Signer
 from server.chunks import Chunks
 from server.config import Config
@@ -48,9 +51,11 @@ from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
 from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
-from server.keys import Keeper, Keys, load_keys, lost_values
+from server.keys import Keeper, Keys, load_keys, lost_values, now_ms
 from server.loop import Loop
 from server.mail import Mailer
+from server.moderation import Moderation
+from server.neighbours import Neighbours
 from server.numbers import World, show
 from server.questions import Questions
 from server.recall import recall_built, recall_land
@@ -60,6 +65,7 @@ from server.seam import Premises, Rekeyed, Surfaces, Whole
 from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
+from server.words import words_of
 from world.building import kind_at
 from world.commands import Inbox, Line, Recall
 from world.grid import pack
@@ -176,7 +182,7 @@ class Server:
 
     async def _build(self, stack: AsyncExitStack, http_port: int) -> "World":
         config = self.config
-        compiling = asyncio.create_task(asyncio.to_thread(_compile), name="compile")
+        compiling = asyncio.create_task(asyncio.to_thread(compile_kernels), name="compile")
         store, row, sealed_with = await self._database(stack)
         journal = Journal(row.last_seq)
         flusher = Flusher(
@@ -216,20 +222,48 @@ class Server:
             account_rows,
         )
         survey = Survey(chunks.terrain, chunks.thread)
-        actions = Actions(store, journal, survey, state, config.limits.action_queue_max)
+        words = None if config.chat.words == "off" else words_of(config.chat.words_file)
+        actions = Actions(store, journal, survey, state, config.limits.action_queue_max, words)
         notary = await asyncio.to_thread(Notary.of, config.data)
         self.health.receipt_key = notary.public_key
         questions = Questions(store, actions, notary, state, config.limits.question_queue_max)
-        hub = Hub(config, inbox, chunks, directory, actions, questions, self.counts)
+        moderation_rows = ModerationStore(store, sealer, row.epoch)
+        moderation = Moderation(
+            moderation_rows,
+            flusher,
+            state,
+            config.moderation,
+            config.limits.moderation_queue_max,
+            now_ms,
+        )
+        await moderation.recall()
+        hub = Hub(config, inbox, chunks, directory, actions, questions, moderation, self.counts)
         accounts = hub.accounts = Accounts(
-            config.accounts, account_rows, signer, directory.place_for_newcomer, mailer.send, self._broken
+            config.accounts,
+            account_rows,
+            signer,
+            directory.place_for_newcomer,
+            mailer.send,
+            self._broken,
+            words,
         )
         loop = Loop(state, inbox, hub, chunks, flusher, journal, recorder, self.counts, self._broken)
+        neighbours = self._join_others(stack, hub, accounts)
         built = await recall_built(store, loop.enter, self._wait_for)
         await recall_land(store, loop.enter, self._wait_for)
-        serving = (flusher.start(), *directory.start(), *actions.start(), questions.start(), *mailer.start())
+        serving = (
+            flusher.start(),
+            *directory.start(),
+            *actions.start(),
+            questions.start(),
+            moderation.start(),
+            *mailer.start(),
+        )
         for task in serving:
             supervise(task, self._broken)
+        if neighbours is not None:
+            self._wait_for("asking Redis which sessions have ended")
+            await neighbours.bus.settle()
         loop.start()
         world = World(row, state, flusher, journal, chunks, hub, loop, inbox, accounts, mailer)
         signing = list(keeper.keys.signing.keys)
@@ -238,10 +272,24 @@ class Server:
             await self._open_gateways(stack, world, premises)
         else:
             await self._open_here(stack, world, premises, built)
+        admin = Admin(config.data, store, moderation_rows, moderation)
+        await admin.open()
+        stack.push_async_callback(self._close, admin.close, PAGES_SHARE)
         looking = keeper.start(partial(_take_keys, signer, sealer, hub))
         supervise(looking, self._broken)
         stack.callback(looking.cancel)
         return world
+
+    def _join_others(self, stack: AsyncExitStack, hub: Hub, accounts: Accounts) -> Neighbours | None:
+        """The servers on the same Redis, where there is one."""
+        config = self.config
+        if not config.redis.url:
+            return None
+        neighbours = Neighbours(Bus(config.redis.url, config.redis.prefix), hub, accounts)
+        self.health.redis = neighbours.status
+        supervise(neighbours.bus.start(), self._broken)
+        stack.push_async_callback(self._close, neighbours.bus.stop, STORE_SHARE)
+        return neighbours
 
     async def _open_here(
         self, stack: AsyncExitStack, world: "World", premises: Premises, built: Surfaces
@@ -348,6 +396,7 @@ class Server:
             world.hub.directory.stop,
             world.hub.actions.stop,
             world.hub.questions.stop,
+            world.hub.moderation.stop,
         ):
             await self._close(stop, SIGN_INS_SHARE)
         world.loop.stop()
@@ -397,8 +446,8 @@ class Server:
         self.stopping.set()
 
 
-def _compile() -> None:
-    """In a thread: every kernel of the world, so that the first tick does not wait for a compiler."""
+def compile_kernels() -> None:
+    """Every kernel of the world, so that the first tick does not wait for a compiler; for a thread."""
     warm_up()
     warm_up_interest()
     Terrain.warm_up()

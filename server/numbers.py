@@ -67,6 +67,14 @@ GAUGES: tuple[Row, ...] = (
         lambda w: w.hub.actions.waiting,
     ),
     (
+        "landworld_moderation_waiting",
+        "Reports, blocks and acts of moderators that are not begun.",
+        lambda w: w.hub.moderation.waiting,
+    ),
+    ("landworld_mutes", "Players who may not speak.", lambda w: w.hub.moderation.muted),
+    ("landworld_bans", "Players who are kept out.", lambda w: w.hub.moderation.banned),
+    ("landworld_reports_open", "Reports that wait for a moderator.", lambda w: w.hub.moderation.reports_open),
+    (
         "landworld_account_requests",
         "Requests about accounts that are worked at.",
         lambda w: w.accounts.working,
@@ -99,6 +107,26 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_chunks_waiting", "Chunks of ground to be made.", lambda w: w.chunks.waiting),
     ("landworld_ladder_step", "The server's step of the ladder.", lambda w: w.loop.overload.step),
     ("landworld_database_up", "Whether the last save worked.", lambda w: float(w.flusher.available)),
+    (
+        "landworld_redis_up",
+        "Whether Redis answers; 1 where none is used.",
+        lambda w: float(w.hub.neighbours is None or w.hub.neighbours.bus.up),
+    ),
+    (
+        "landworld_redis_sure",
+        "Whether it is known which sessions ended elsewhere; while 0, roles and money wait.",
+        lambda w: float(w.hub.neighbours is None or w.hub.neighbours.bus.sure),
+    ),
+    (
+        "landworld_redis_servers",
+        "Other servers that share it.",
+        lambda w: len(w.hub.neighbours.bus.servers) if w.hub.neighbours else 0,
+    ),
+    (
+        "landworld_redis_waiting",
+        "What other servers are to be told and are not yet.",
+        lambda w: w.hub.neighbours.bus.waiting if w.hub.neighbours else 0,
+    ),
     ("landworld_flush_seconds", "How long the last save took.", lambda w: w.flusher.last_flush_ms / 1000),
     ("landworld_flush_pending_positions", "Places not saved yet.", lambda w: w.flusher.pending_positions),
     ("landworld_flush_pending_chat", "Lines not saved yet.", lambda w: w.flusher.pending_chat),
@@ -126,6 +154,21 @@ TOTALS: tuple[Row, ...] = (
         "How often everything in the ledger was added up anew.",
         lambda w: w.hub.actions.books.checks_total,
     ),
+    (
+        "landworld_redis_outages",
+        "How often Redis went away.",
+        lambda w: w.hub.neighbours.bus.outages_total if w.hub.neighbours else 0,
+    ),
+    (
+        "landworld_redis_told",
+        "What other servers were told.",
+        lambda w: w.hub.neighbours.bus.told_total if w.hub.neighbours else 0,
+    ),
+    (
+        "landworld_redis_heard",
+        "What other servers told.",
+        lambda w: w.hub.neighbours.bus.heard_total if w.hub.neighbours else 0,
+    ),
     ("landworld_hashes", "Passwords that were hashed.", lambda w: w.accounts.hasher.hashed_total),
     ("landworld_locked_names", "Times a name was locked.", lambda w: w.accounts.lockouts.locked_total),
     ("landworld_chunks_made", "Chunks of ground made.", lambda w: w.chunks.made_total),
@@ -147,6 +190,11 @@ def show(telemetry: Telemetry, world: World) -> None:
     telemetry.gauges["landworld_chunk_cache_bytes"] = (
         "Packed ground kept to be sent.",
         lambda: world.chunks.cache_bytes + telemetry.latest.cache_bytes,
+    )
+    telemetry.by_label["landworld_moderation_acts"] = (
+        "What moderators, players and the console did since the start.",
+        "act",
+        lambda: list(world.hub.moderation.acts.items()),
     )
     telemetry.by_label["landworld_sign_ins"] = (
         "Requests to sign in, by how they ended.",

@@ -1,14 +1,15 @@
 """Passwords: which will do, and Argon2id in threads of its own.
 
-A hash takes tens of milliseconds and as many MiB, so it is never made on the loop's thread. `Hasher` has a few threads at the lowest
-priority (the hash itself runs without the interpreter's lock) and lets addresses take turns for them: who floods waits behind their
-own. How many may wait is bounded by who asks (accounts.requests_max).
+A hash takes tens of milliseconds and as many MiB, so it is never made on the loop's thread. `Hasher` has a few threads, in which it
+runs without the interpreter's lock. Their priority is low, but not the lowest, or nobody could sign in where the machine is busy.
+Addresses take turns for them: who floods waits behind their own. How many may wait is bounded by who asks (accounts.requests_max).
 
 A name that nobody has is checked, too, against a hash of nothing, so that the time tells nothing of who is here.
 """
 
 import asyncio
 import contextlib
+import os
 import re
 import secrets
 import unicodedata
@@ -25,7 +26,6 @@ from argon2.low_level import Type
 from persistence.store import fold_name
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN
-from server.chunks import lowest_priority
 from server.config import AccountsConfig
 from server.turns import Turns
 
@@ -33,6 +33,7 @@ COMMON = Path(__file__).with_name("common_passwords.txt")
 DISTINCT_CHARS_MIN = 5
 OWN_WORD_CHARS_MIN = 4  # a shorter name may stand in a password by chance
 BESIDE_OWN_WORD_MIN = 8  # characters that a password needs besides one's own name
+NICE = 10  # against the tick's 0: a tenth of the time where both want the same core
 SALT_BYTES, HASH_BYTES = 16, 32
 SIGNS_AT_ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 RUNS = (
@@ -102,6 +103,12 @@ def _common() -> frozenset[str]:
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
+def _lower_priority() -> None:
+    """On Linux a thread has a niceness of its own."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+
+
 class Hasher:
     """Makes and checks hashes. All methods are for the loop's thread."""
 
@@ -117,7 +124,7 @@ class Hasher:
             type=Type.ID,
         )
         self._nobodys = self._argon2.hash(secrets.token_urlsafe())
-        self._pool = ThreadPoolExecutor(config.hash_threads, "password", lowest_priority)
+        self._pool = ThreadPoolExecutor(config.hash_threads, "password", _lower_priority)
         self._free = config.hash_threads
         self._turns: Turns[str, asyncio.Future[None]] = Turns(config.requests_max)
         self.waiting = 0

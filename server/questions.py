@@ -1,10 +1,10 @@
-"""Questions about land and money, and where each is answered.
+"""Questions about land, money and players, and where each is answered.
 
     memory      at once (world/queries.py), told when the journal is durable up to here: nothing is told before it is stored, not even
                 in the reason of a refusal
     ground      what a claim would cost depends on how much of it is water: survey.py looks. Then the rule of claims says, with a tick,
                 whose time for it has a limit; players take turns
-    database    statements and receipts: one after the other, off the tick, from what is stored; what waits is bounded
+    database    statements, receipts, who is called what: one after the other, off the tick, from what is stored; what waits is bounded
 
 None is asked while the database is away, and what is not told after OVERDUE_S is refused as UNAVAILABLE, whatever it waits for.
 """
@@ -23,6 +23,8 @@ from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     POSTINGS_PAGE,
     LandQuote,
+    PlayerFind,
+    PlayerFound,
     Posting,
     ReceiptFound,
     ReceiptGet,
@@ -31,6 +33,7 @@ from protocol.messages import (
     WalletStatement,
 )
 from server.actions import OVERDUE_S, Actions, unavailable
+from server.auth import check_name
 from server.costs import Costs
 from server.receipts import Notary, concerns
 from server.tasks import end
@@ -182,6 +185,17 @@ class Questions:
         page = _whole_entries(postings)
         return StatementFound(page, len(page) < len(postings), await self._store.first_seq())
 
+    async def _player(self, _: int, request: PlayerFind) -> Result:
+        try:
+            check_name(request.name)  # PostgreSQL could not even hold some that nobody has
+        except ValueError as error:
+            raise Refusal(RefusalCode.NOT_FOUND, f"Nobody is called so: {error}.") from None
+        row = await self._store.find_player(request.name)
+        if row is None:
+            raise Refusal(RefusalCode.NOT_FOUND, f"Nobody is called {request.name}.")
+        here = row.player_id in self._state.players.slot_of and row.player_id not in self._state.detached
+        return PlayerFound(row.player_id, row.name, here)
+
     async def _receipt(self, player_id: int, request: ReceiptGet) -> Result:
         found = await self._store.entry(request.seq)
         if found is None or not concerns(read(found[0].encode()), player_id):
@@ -202,4 +216,5 @@ def _whole_entries(postings: list[Posting]) -> list[Posting]:
 _ANSWERS: dict[type, Callable[[Questions, int, Any], Any]] = {
     WalletStatement: Questions._statement,
     ReceiptGet: Questions._receipt,
+    PlayerFind: Questions._player,
 }

@@ -29,7 +29,7 @@ from world.commands import AnyCommand
 from world.digest import digest
 from world.state import Rules, State
 
-FORMAT = 4  # 2: RecallTiles has versions; 3: Steers; 4: Act, and what a start recalls of land and money
+FORMAT = 5  # 2: RecallTiles has versions; 3: Steers; 4: Act, and what a start recalls of land and money; 5: who is not heard
 DIGEST_TICKS = 100
 BLOCK_BYTES = 65_536
 BLOCKS_WAITING_MAX = 256

@@ -9,8 +9,9 @@ A connection is known by its number, which no other connection of this server ev
     up                                              down
     Opened, Forwarded   may they?                   Admitted, Rejected
     SignIn              who is this?                Entering and Charged, or TurnedAway; Replaced to an older connection of theirs
-    Saying, Finding, Acting, Asking                 Told, or an answer in the tick's frame
+    Saying, Acting, Asking                          Told, or an answer in the tick's frame
     Accounting                                      Told; Known, if they are somebody else now; Expelled, if their session has ended
+    Moderating                                      Told; and to whom it is done Known or Expelled
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
@@ -48,7 +49,18 @@ from protocol.messages import (
     LandMine,
     LandPermits,
     LandQuote,
+    LandToLet,
+    ModerationBan,
+    ModerationClose,
+    ModerationKick,
+    ModerationLift,
+    ModerationMute,
+    ModerationReports,
+    PlayerBlock,
+    PlayerBlocks,
     PlayerFind,
+    PlayerReport,
+    PlayerUnblock,
     ReceiptGet,
     Role,
     Wallet,
@@ -62,10 +74,12 @@ HTTP_TOO_MANY, HTTP_NO_ROOM = 429, 503  # of Rejected
 TRY_AGAIN = "The server has much to do; try again in a moment."  # either side may have too much waiting
 
 AnyQuestion = Union[  # noqa: UP007 (also read at run time); a test holds it to the questions that there are
+    PlayerFind,
     LandAt,
     LandIn,
     LandMine,
     LandForSale,
+    LandToLet,
     LandQuote,
     LandPermits,
     Wallet,
@@ -87,6 +101,18 @@ AnyAccounting = Union[  # noqa: UP007 (also read at run time); a test holds it t
     AccountExport,
     AccountDelete,
 ]
+AnyModeration = Union[  # noqa: UP007 (also read at run time); a test holds it to MODERATION_MESSAGES
+    ModerationMute,
+    ModerationKick,
+    ModerationBan,
+    ModerationLift,
+    PlayerReport,
+    ModerationReports,
+    ModerationClose,
+    PlayerBlock,
+    PlayerUnblock,
+    PlayerBlocks,
+]
 Surfaces = list[tuple[int, int, bytes]]  # chunk, version, packed CHUNK_EDIT records of each edited tile once
 
 
@@ -103,6 +129,7 @@ class Tally(msgspec.Struct, array_like=True):
     refused: dict[str, int] = msgspec.field(default_factory=Counter)  # by refusal code
     closed: dict[str, int] = msgspec.field(default_factory=Counter)  # by close code
     rejected: dict[str, int] = msgspec.field(default_factory=Counter)  # handshakes, by HTTP status
+    unseemly: int = 0  # lines of talk with a word that is not wanted
     cache_bytes: int = 0
     viewers: dict[str, int] = msgspec.field(default_factory=Counter)  # by step of the ladder
 
@@ -171,13 +198,6 @@ class Saying(Up, tag=5):
     say: Say
 
 
-class Finding(Up, tag=6):
-    """Somebody looks for a player."""
-
-    number: int
-    request: PlayerFind
-
-
 class Acting(Up, tag=7):
     """Somebody wants something durable done."""
 
@@ -224,7 +244,7 @@ class Counted(Up, tag=13):
 
 
 class Asking(Up, tag=15):
-    """Somebody has a question about land or money."""
+    """Somebody has a question about land, money or players."""
 
     number: int
     request: AnyQuestion
@@ -239,6 +259,13 @@ class Accounting(Up, tag=30):
 
     number: int
     request: AnyAccounting
+
+
+class Moderating(Up, tag=17):
+    """Somebody reports or blocks, or a moderator acts."""
+
+    number: int
+    request: AnyModeration
 
 
 # --- down --------------------------------------------------------------------------------------------------------------------------
@@ -376,7 +403,6 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     SignIn,
     Steering,
     Saying,
-    Finding,
     Acting,
     Asking,
     Wanted,
@@ -387,6 +413,7 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
     Counted,
     Listening,
     Accounting,
+    Moderating,
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,

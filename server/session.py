@@ -64,33 +64,59 @@ class Bucket:
 
 
 class Buckets:
-    """A bucket for each key, forgotten once it is full again; of more than `keys_max` the one asked longest ago goes."""
+    """A bucket for each key, forgotten once it is full again; of more than `keys_max` the one asked longest ago goes.
+
+    `is_shared`: other servers have the same buckets, and are told what was taken here (persistence/bus.py).
+    """
 
     def __init__(self, config: RateConfig, keys_max: int) -> None:
         self._config = config
         self._keys_max = keys_max
         self._fill_s = config.burst / config.per_s
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()  # the one asked longest ago stands first
+        self.is_shared = False
+        self._taken: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def take(self, key: str, now_s: float) -> int:
         """As `Bucket.take`."""
+        wait_ms = self._bucket(key, now_s).take(now_s)
+        self._forget(now_s)
+        if self.is_shared and not wait_ms and len(self._taken) < self._keys_max:
+            self._taken[key] = self._taken.get(key, 0) + 1
+        return wait_ms
+
+    def drain(self) -> dict[str, int]:
+        """What was taken here from each since the last time, where it is shared."""
+        taken, self._taken = self._taken, {}
+        return taken
+
+    def charge(self, key: str, tokens: float, now_s: float) -> None:
+        """Takes what was taken elsewhere, as far as it is there."""
+        bucket = self._bucket(key, now_s)
+        bucket.charge(min(tokens, self._config.burst - bucket.missing(now_s)), now_s)
+        self._forget(now_s)
+
+    def _bucket(self, key: str, now_s: float) -> Bucket:
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = Bucket(self._config, now_s)
         self._buckets.move_to_end(key)
-        wait_ms = bucket.take(now_s)
+        return bucket
+
+    def _forget(self, now_s: float) -> None:
         while len(self) > self._keys_max or now_s - next(iter(self._buckets.values())).at_s >= self._fill_s:
             self._buckets.popitem(last=False)
-        return wait_ms
 
     def give_back(self, key: str) -> None:
         """As `Bucket.give_back`; a bucket that is forgotten is full."""
         bucket = self._buckets.get(key)
         if bucket is not None:
             bucket.give_back()
+        if self._taken.get(key):  # else it was told already
+            self._taken[key] -= 1
 
 
 Spent = dict[str, float]  # by Rate: what is missing in the bucket
@@ -176,7 +202,7 @@ class Session:
         wait_ms = 0 if rule.rate is Rate.HELLO else self.pay(rule.rate, now_s)
         if wait_ms:
             return self._refuse(message, RefusalCode.RATE_LIMITED, "Too often; wait a moment.", wait_ms)
-        if ROLES.index(self.role) < ROLES.index(rule.role):
+        if rule.role is not Role.GUEST and ROLES.index(self.role) < ROLES.index(rule.role):
             return self._refuse(message, RefusalCode.NOT_ALLOWED, f"This needs the role {rule.role.value}.")
         if isinstance(message, ChatSay):
             to = message.to

@@ -151,6 +151,9 @@ class Telemetry(Collector):
             "landworld_rejected", "Handshakes that were turned away.", "status", tally.rejected.items()
         )
         yield CounterMetricFamily(
+            "landworld_unseemly_lines", "Lines of talk with a word that is not wanted.", tally.unseemly
+        )
+        yield CounterMetricFamily(
             "landworld_tick_overruns", "Ticks that took longer than a tick.", counts.overruns
         )
         yield CounterMetricFamily("landworld_received_bytes", "Bytes from clients.", tally.received_bytes)

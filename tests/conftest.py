@@ -1,13 +1,18 @@
 """What all tests share: a real PostgreSQL for the session and a fresh database for each test that asks.
 
 `postgres`, `dsn` and `empty_dsn` are plain fixtures, fit for async and other tests alike.
+
+`make test` hands whole files to two workers (pytest-xdist), each with a PostgreSQL of its own. A test marked `alone` waits until no
+other test runs, and none begins before it has ended.
 """
 
 import asyncio
+import fcntl
+import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -30,6 +35,45 @@ settings.register_profile(
 )
 settings.register_profile("explore", derandomize=False, deadline=None)
 settings.load_profile("same")
+
+# Locked (flock) by the workers of this checkout: the machine by whoever runs a test, the gate by whoever asks for it. Who waits for the
+# whole machine holds the gate, so that the others cannot keep it from him by taking turns.
+GATE, MACHINE = Path(__file__).parent, Path(__file__)
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[None]:
+    """Waits for a lock and holds it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child may hold the descriptor, too
+        os.close(descriptor)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the time-out: waiting is no part of a test
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test with its fixtures, beside others or alone."""
+    alone = item.get_closest_marker("alone") is not None
+    with ExitStack() as held:
+        with locked(GATE, fcntl.LOCK_EX):
+            held.enter_context(locked(MACHINE, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        return (yield)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compiles the kernels before there are workers: two that compile the same one may mix up its cache on disk."""
+    if session.config.getoption("numprocesses", None):  # a worker has none
+        from server.main import compile_kernels
+
+        compile_kernels()
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes give a test no name: all workers must find the same tests, and a time or a mask in bytes is another in each of them."""
+    return argname if isinstance(val, bytes) else None
 
 
 @dataclass

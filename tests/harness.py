@@ -41,6 +41,7 @@ from protocol.messages import (
     Moved,
     Ok,
     Refused,
+    Role,
     ServerMessage,
     Snapshot,
     View,
@@ -180,9 +181,9 @@ class ServerProcess:
         )
         return done.stdout
 
-    def token(self, name: str) -> str:
+    def token(self, name: str, role: Role = Role.USER) -> str:
         """An access token that this server takes."""
-        return Signer(read_ring(self.data / SIGNING_FILE)).access(name, time.time(), days=1)
+        return Signer(read_ring(self.data / SIGNING_FILE)).access(name, time.time(), 1, role)
 
 
 @contextmanager

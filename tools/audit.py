@@ -12,8 +12,7 @@ import asyncio
 import json
 
 from persistence.audit import Findings, audit
-from server.config import ConfigError
-from tools.database import FORESEEABLE, add_database, database, say
+from tools.database import FORESEEABLE, add_database, database, ended, say
 
 PROGRESS_ENTRIES = 50_000
 
@@ -32,12 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     """0 when all is well, 1 with the troubles, or when it cannot be done, 2 for wrong settings."""
     try:
         found = asyncio.run(_run(arguments))
-    except ConfigError as error:
-        say(str(error))
-        return 2
     except FORESEEABLE as error:
-        say(f"No audit: {error}")
-        return 1
+        return ended(error, "No audit")
     show(found)
     if arguments.json:
         print(

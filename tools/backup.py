@@ -13,9 +13,9 @@ from pathlib import Path
 
 from persistence.archive import Manifest, backup
 from server import receipts
-from server.config import ConfigError, load_config
+from server.config import load_config
 from server.keys import KEY_FILES
-from tools.database import FORESEEABLE, add_database, database, reason_of, say
+from tools.database import FORESEEABLE, add_database, database, ended, say
 
 KEYS = (*KEY_FILES, receipts.KEY_FILE)
 
@@ -37,12 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
         manifest = asyncio.run(_run(arguments))
-    except ConfigError as error:
-        say(str(error))
-        return 2
-    except (*FORESEEABLE, OSError) as error:
-        say(f"No backup: {reason_of(error)}")
-        return 1
+    except FORESEEABLE as error:
+        return ended(error, "No backup")
     size = arguments.file.stat().st_size
     print(f"Saved the world up to entry {manifest.seq} in {arguments.file}: {size / 1e6:.1f} MB")
     if arguments.json:

@@ -19,10 +19,10 @@ from persistence.embedded import (
     running_dsn,
 )
 from persistence.store import StoreError
-from server.config import load_config
+from server.config import ConfigError, load_config
 
-# What a person can do something about: a sentence and an exit code, not a traceback.
-FORESEEABLE = (StoreError, DirectoryError, DatabaseStartError)
+# What a person can do something about: `ended` makes a sentence and an exit code of it, not a traceback.
+FORESEEABLE = (ConfigError, StoreError, DirectoryError, DatabaseStartError, OSError)
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def reason_of(error: Exception) -> str:
+def ended(error: Exception, undone: str = "") -> int:
+    """Says why a command did not do what it was asked for, after words for that; its exit code: 2 for wrong settings, else 1."""
+    wrong = isinstance(error, ConfigError)
+    say(f"{undone}: {_reason(error)}" if undone and not wrong else _reason(error))
+    return 2 if wrong else 1
+
+
+def _reason(error: Exception) -> str:
     """What went wrong, without the number that an OSError begins with."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

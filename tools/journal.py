@@ -1,13 +1,15 @@
 """`landworld journal show` and `landworld journal prune`: the history of land, money and buildings, for people.
 
 `show` prints an entry a line, oldest first; --player and --parcel leave out what does not concern them. Of a parcel it tells all that
-holds there where it comes up first, and after that what has changed. `prune` forgets whole parts of
+holds there where it comes up first, and after that what has changed. With --account it prints the postings of one account instead, with
+what was there after each. `prune` forgets whole parts of
 the journal (1,000,000 entries each) of which every entry is older than --keep-days: what they added up to stays, so the audit still
 holds, and statements and `show` begin later. Both may be used while a server runs.
 """
 
 import argparse
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
@@ -16,15 +18,16 @@ from persistence.prune import prune
 from persistence.store import StoreError
 from protocol.edits import CHUNK_EDIT
 from protocol.messages import Standing
-from server.config import ConfigError
 from server.receipts import concerns
-from tools.database import FORESEEABLE, add_database, database, say
+from tools.database import FORESEEABLE, add_database, database, ended, say
 from world.entries import NOBODY, Built, Change, Record, read
-from world.leases import UNITS_MS
+from world.leases import term_in_words
 from world.ledger import ESCROW, GATEWAY, HOUSE, TREASURY, Hold, Post, in_words
 from world.parcels import Freed, Lease, Parcel, Rectangle, Terms
 
 ACCOUNTS = {TREASURY: "the treasury", HOUSE: "the house", ESCROW: "escrow"}
+ACCOUNT_IDS = {"treasury": TREASURY, "house": HOUSE, "escrow": ESCROW}
+ACCOUNT_NUMBER = re.compile(r"-?[0-9]{1,18}")
 NAMES_KEPT_MAX = 100_000
 PARCELS_KEPT_MAX = 100_000  # as they were when they came up last
 
@@ -33,7 +36,7 @@ Parcels = dict[int, Parcel]
 
 
 class NobodyCalled(StoreError):  # noqa: N818
-    """There is no player of this name."""
+    """There is no player of this name, or not just one where one is meant."""
 
 
 class NeverThere(StoreError):  # noqa: N818
@@ -51,6 +54,11 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     shows.add_argument("--count", type=int, metavar="N", help="stop after N lines")
     shows.add_argument("--player", metavar="NAME", help="what a player did, paid or was paid, or owns")
     shows.add_argument("--parcel", type=int, metavar="ID", help="what happened to a parcel")
+    shows.add_argument(
+        "--account",
+        metavar="NAME|ID",
+        help="postings and balances of an account: a player's name or id, house, treasury, escrow, or a gateway's id (--account=-100)",
+    )
     add_database(shows)
     shows.set_defaults(run=run, work=_show)
     prunes = actions.add_parser("prune", help="forget the oldest history; the audit still holds")
@@ -68,14 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
     if first < 1 or (count is not None and count < 1):
         say("--from and --count are 1 or more")
         return 2
+    if getattr(arguments, "account", None) and (arguments.player or arguments.parcel is not None):
+        say("--account stands alone: it goes with neither --player nor --parcel")
+        return 2
     try:
         asyncio.run(arguments.work(arguments))
-    except ConfigError as error:
-        say(str(error))
-        return 2
     except FORESEEABLE as error:
-        say(str(error))
-        return 1
+        return ended(error)
     return 0
 
 
@@ -94,6 +101,9 @@ async def _show(arguments: argparse.Namespace) -> None:
         if arguments.first < begins:
             print(f"History begins with entry {begins}." if begins > 1 else "From the first entry on:")
         await _check_there(snapshot, arguments)
+        if arguments.account:
+            await _show_account(snapshot, arguments)
+            return
         names, parcels, shown = Names(), Parcels(), 0
         async for when, entry in _chosen(snapshot, arguments):
             await _learn(snapshot, entry, names)
@@ -104,6 +114,36 @@ async def _show(arguments: argparse.Namespace) -> None:
                 return
         if not shown:
             say("No entry is like that.")
+
+
+async def _show_account(snapshot: Snapshot, arguments: argparse.Namespace) -> None:
+    """Postings, a line each; a page ends with the last of an entry."""
+    account, who = await _meant(snapshot, arguments.account)
+    print(f"Postings of {who}: entry, when, what, amount, balance")
+    shown = last = 0
+    async for seq, when, kind, amount, balance in snapshot.of_account(account, arguments.first):
+        if arguments.count is not None and shown >= arguments.count and seq != last:
+            print(f"There is more: --from {seq}")
+            return
+        print(f"{_place(seq, when)}  {kind:<16} {_signed(amount, '+'):>20} {_signed(balance):>20}")
+        shown, last = shown + 1, seq
+    if not shown:
+        say("Nothing was posted there.")
+
+
+async def _meant(snapshot: Snapshot, account: str) -> tuple[int, str]:
+    """The account that a person means, and what it is called. Raises NobodyCalled."""
+    if account in ACCOUNT_IDS:
+        return ACCOUNT_IDS[account], ACCOUNTS[ACCOUNT_IDS[account]]
+    if ACCOUNT_NUMBER.fullmatch(account):
+        number = int(account)
+        return number, _account(number, await snapshot.names([number]))
+    players = await snapshot.players_named(account)
+    if len(players) > 1:
+        raise NobodyCalled(f"several are called {account}: say which of {', '.join(map(str, players))}")
+    if not players:
+        raise NobodyCalled(f"there is no player called {account}")
+    return players[0], f"{account} (player {players[0]})"
 
 
 async def _check_there(snapshot: Snapshot, arguments: argparse.Namespace) -> None:
@@ -159,7 +199,12 @@ def line(entry: Record, when: datetime, names: Names, parcels: Parcels) -> str:
     """An entry for people; `parcels` as they were before it, as far as that is known."""
     who = names.get(entry.player_id, "the world")
     what = "; ".join(_words(entry.changes, names, parcels)) or "nothing was changed"
-    return f"{entry.seq:>10}  {when.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {entry.kind} by {who}: {what}"
+    return f"{_place(entry.seq, when)}  {entry.kind} by {who}: {what}"
+
+
+def _place(seq: int, when: datetime) -> str:
+    """Where an entry stands, and when it was stored."""
+    return f"{seq:>10}  {when.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[str]:
@@ -168,8 +213,8 @@ def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[st
             case Post(account, amount, balance):
                 way = "to" if amount >= 0 else "from"
                 yield f"{in_words(abs(amount))} {way} {_account(account, names)} (then {_signed(balance)})"
-            case Hold(hold_id, account, 0):
-                yield f"hold {hold_id} of {_account(account, names)} ends"
+            case Hold(hold_id, account, 0, _, state):
+                yield f"hold {hold_id} of {_account(account, names)} is {state}"
             case Hold(hold_id, account, amount, why):
                 yield f"hold {hold_id}: {in_words(amount)} of {_account(account, names)} for {why}"
             case Parcel():
@@ -219,7 +264,7 @@ def _gift(player_id: int, names: Names) -> str:
 
 def _terms(terms: Terms) -> str:
     renewed = "renewed" if terms.renewable else "not renewed"
-    return f"at {in_words(terms.rent)} for {_duration(terms.term_ms)}, {renewed}, deposit {in_words(terms.deposit)}"
+    return f"at {in_words(terms.rent)} for {term_in_words(terms.term_ms)}, {renewed}, deposit {in_words(terms.deposit)}"
 
 
 def _lease(lease: Lease) -> str:
@@ -232,21 +277,11 @@ def _plots(rectangle: Rectangle) -> str:
     return f"{pw} x {ph} plots at plot ({px}, {py})"
 
 
-def _duration(ms: int) -> str:
-    """World time in the two largest units that it has."""
-    parts = []
-    for unit, size in UNITS_MS:
-        count, ms = divmod(ms, size)
-        if count:
-            parts.append(f"{count} {unit}{'s' if count > 1 else ''}")
-    return " ".join(parts[:2]) or f"{ms} ms"
-
-
 def _account(account: int, names: Names) -> str:
     if account <= GATEWAY:
         return f"gateway {account}"
     return ACCOUNTS.get(account) or names.get(account, f"player {account}")
 
 
-def _signed(poisha: int) -> str:
-    return in_words(poisha) if poisha >= 0 else f"-{in_words(-poisha)}"
+def _signed(poisha: int, plus: str = "") -> str:
+    return f"{plus}{in_words(poisha)}" if poisha >= 0 else f"-{in_words(-poisha)}"

@@ -22,9 +22,9 @@ from persistence.keyring import RIPE_MS, Key, Ring, changing, made, read_ring, r
 from persistence.reseal import Resealed, keys_in_use, reseal
 from persistence.sealing import Sealer
 from persistence.store import StoreError
-from server.config import Config, ConfigError, load_config, variable_of
+from server.config import Config, load_config, variable_of
 from server.keys import SEALING_FILE, SIGNING_FILE, now_ms, ring_of
-from tools.database import FORESEEABLE, add_database, database, reason_of, say
+from tools.database import FORESEEABLE, add_database, database, ended, say
 
 DAY_MS = 86_400_000
 FILES = {"signing": SIGNING_FILE, "sealing": SEALING_FILE}
@@ -61,12 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     """0 when it is done, 1 with a message when it is not or not wholly, 2 for wrong use or settings."""
     try:
         return int(asyncio.run(arguments.work(arguments, load_config())))
-    except ConfigError as error:
-        say(str(error))
-        return 2
     except (*FORESEEABLE, OSError, ValueError) as error:  # ValueError: too many keys
-        say(f"Not done: {reason_of(error)}")
-        return 1
+        return ended(error, "Not done")
 
 
 # --- list --------------------------------------------------------------------------------------------------------------------------

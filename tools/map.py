@@ -10,7 +10,6 @@ Units: the rectangle in tiles (y grows south), sizes of objects in tiles, colour
 import argparse
 import asyncio
 import re
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -25,8 +24,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from persistence.store import Store
 from protocol.messages import WORLD_TILES_MAX
-from server.config import ConfigError, load_config
-from tools.database import FORESEEABLE, add_database, database
+from server.config import load_config
+from tools.database import FORESEEABLE, add_database, database, ended, say
 from tools.owners import largest, legend, paint, touching, with_legend
 from world.parcels import Parcel
 from world.terrain import CHUNK_TILES, Chunk, ObjectKind, Terrain
@@ -302,15 +301,11 @@ def run(args: argparse.Namespace) -> int:
         if parcels is not None:
             pixels = _with_owners(pixels, parcels, args.rect, args.scale)
         Image.fromarray(pixels).save(out, optimize=True)
-    except (MapError, ConfigError) as error:
-        print(f"landworld map: {error}", file=sys.stderr)
+    except MapError as error:
+        say(f"No picture: {error}")
         return 2
     except FORESEEABLE as error:
-        print(f"landworld map: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"landworld map: cannot write {out}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return ended(error, "No picture")
     print(f"{out}: {pixels.shape[1]} x {pixels.shape[0]} pixels, seed {seed}")
     return 0
 

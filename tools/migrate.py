@@ -9,8 +9,7 @@ import argparse
 import asyncio
 
 from persistence.migrations import NO_TABLES, WouldDrop, current_revision, go_back, head_revision, migrate
-from server.config import ConfigError
-from tools.database import FORESEEABLE, add_database, database, say
+from tools.database import FORESEEABLE, add_database, database, ended, say
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,16 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     try:
         asyncio.run(_run(arguments))
-    except ConfigError as error:
-        say(str(error))
-        return 2
     except WouldDrop as error:
         say(f"Nothing was changed: {error}.")
         say("Save the world first with `landworld backup FILE`; then say --yes.")
         return 1
     except FORESEEABLE as error:
-        say(str(error))
-        return 1
+        return ended(error)
     return 0
 
 

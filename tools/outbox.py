@@ -12,7 +12,7 @@ from pathlib import Path
 
 from server.config import Config, ConfigError, load_config
 from server.mail import OUTBOX, letters_in
-from tools.database import reason_of, say
+from tools.database import ended, say
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,12 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"Mail goes to {config.mail.host}:{config.mail.port} (mail.host); what lies here is of before."
             )
         return int(arguments.work(arguments, config, letters_in(outbox)))
-    except ConfigError as error:
-        say(str(error))
-        return 2
-    except OSError as error:
-        say(f"Not shown: {reason_of(error)}")
-        return 1
+    except (ConfigError, OSError) as error:
+        return ended(error, "Not shown")
 
 
 def _list(_: argparse.Namespace, config: Config, letters: list[Path]) -> int:

@@ -16,11 +16,11 @@ from persistence.archive import NotEmpty, examine, keys_of, restore
 from persistence.audit import Findings, audit
 from persistence.files import write_new
 from persistence.reseal import keys_in_use
-from server.config import ConfigError, load_config
+from server.config import load_config
 from server.keys import lost_values, read_sealing
 from tools.audit import Progress, show
 from tools.backup import KEYS
-from tools.database import FORESEEABLE, add_database, database, reason_of, say
+from tools.database import FORESEEABLE, add_database, database, ended, say
 
 MAY_BE_THERE = {"landworld.lock"}  # in a directory that counts as empty
 
@@ -37,12 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """0 when it is restored and well, 1 when not, 2 for wrong settings."""
     try:
         found = asyncio.run(_run(arguments))
-    except ConfigError as error:
-        say(str(error))
-        return 2
-    except (*FORESEEABLE, OSError) as error:
-        say(f"Not restored: {reason_of(error)}")
-        return 1
+    except FORESEEABLE as error:
+        return ended(error, "Not restored")
     show(found)
     return 1 if found.troubles else 0
 

@@ -109,7 +109,7 @@ def remember(state: State, act: Act, changes: Iterable[Change]) -> None:
 def kind_at(state: State, key: int, tile: int) -> int:
     """The Build on a tile of a chunk."""
     surface = state.chunks.surfaces.get(key)
-    return Build.NOTHING if surface is None else surface.kinds.get(tile, Build.NOTHING)
+    return Build.NOTHING if surface is None else surface.at(tile)
 
 
 def _built(state: State, by_chunk: dict[int, bytes]) -> Iterator[Built]:
@@ -134,13 +134,11 @@ def kinds_on(state: State, rectangle: Rectangle) -> NDArray[np.uint8]:
         surface = state.chunks.surfaces.get(key)
         if surface is None:
             continue
-        chunk = np.zeros(CELL_TILES * CELL_TILES, np.uint8)
-        chunk[list(surface.kinds)] = list(surface.kinds.values())
         cx, cy = cell_of(key)
         x, y = cx * CELL_TILES - left, cy * CELL_TILES - top  # of the chunk, from the rectangle's corner
         rows = slice(max(0, y), min(height, y + CELL_TILES))
         columns = slice(max(0, x), min(width, x + CELL_TILES))
-        kinds[rows, columns] = chunk.reshape(CELL_TILES, CELL_TILES)[
+        kinds[rows, columns] = surface.standing()[
             rows.start - y : rows.stop - y, columns.start - x : columns.stop - x
         ]
     return kinds

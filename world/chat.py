@@ -1,5 +1,9 @@
 """Who hears what is said.
 
+Whoever has blocked the speaker does not, on no channel, and the speaker cannot tell: a direct line is refused in the words that also
+mean that nobody is there, and `heard_by` counts as if nobody were deaf. Whether somebody may speak at all is no rule of the world
+(server/moderation.py).
+
 Text is made clean first: control, format and private-use characters go (a line cannot move the cursor, hide text or fake a second
 line), white space becomes single spaces, composed forms are used, and marks do not pile up over other lines. What is left must not be
 empty.
@@ -19,12 +23,14 @@ from world.state import EVERYONE, Entry, State
 
 _JOINERS = "\u200c\u200d\ufe0f"  # wanted inside words and emoji, though they are format characters
 _MARKS = ("Mn", "Me")  # drawn over or under the character before
-NOBODY = "Nobody of that id is in the world now; look them up with player_find."
+UNREACHABLE = "They cannot be reached now; player_find says whether they can, so try again later."
 MARKS_MAX = 4  # on one character; no writing needs more
 
 
 def clean(text: str) -> str:
     """The text without characters that could deceive; white space runs become one space."""
+    if text.isascii() and text.isprintable():  # nothing else is in most names, and none of it can
+        return " ".join(text.split())
     kept = (" " if character.isspace() else character for character in text if _is_kept(character))
     # Composed last: what was taken out may have stood between a letter and its accent.
     composed = unicodedata.normalize("NFC", " ".join("".join(kept).split()))
@@ -49,10 +55,10 @@ def _is_kept(character: str) -> bool:
     return character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
 
 
-def say(state: State, command: Say, slot: int, tick: int) -> tuple[Line, list[int] | None]:
-    """The line, and the player_ids that hear it (the speaker among them); None: everyone in the world.
+def say(state: State, command: Say, slot: int, tick: int) -> tuple[Line, list[int] | None, int]:
+    """The line, the player_ids that hear it (the speaker among them; None: everyone in the world), and how many others it reached.
 
-    Raises Refusal for an empty or too long text and for a listener who is not here.
+    Raises Refusal for an empty or too long text and for a listener who is not here, or deaf.
     """
     rules, players = state.rules, state.players
     text = clean(command.text)
@@ -62,25 +68,36 @@ def say(state: State, command: Say, slot: int, tick: int) -> tuple[Line, list[in
         raise Refusal(RefusalCode.BAD_REQUEST, f"Too long: at most {rules.chat_chars_max} characters.")
     x, y = float(players.x[slot]), float(players.y[slot])
     line = Line(command.channel, command.player_id, players.names[slot], text, tick, x, y, None)
+    deaf = state.deafness.deaf_to(command.player_id)
     if command.channel == ChatChannel.WORLD:
-        return line, None
+        everyone = (
+            None if deaf.isdisjoint(players.slot_of) else [one for one in players.slot_of if one not in deaf]
+        )
+        return line, everyone, len(players) - 1
     if command.channel == ChatChannel.DIRECT:
-        if command.to is None or command.to not in players.slot_of:
-            raise Refusal(RefusalCode.NOT_FOUND, NOBODY)
+        if command.to is None or command.to not in players.slot_of or command.to in deaf:
+            raise Refusal(RefusalCode.NOT_FOUND, UNREACHABLE)
         line.to = command.to
-        return line, list({command.player_id, command.to})
+        both = list({command.player_id, command.to})
+        return line, both, len(both) - 1
     near = players.grid.within(x, y, rules.chat_radius, players.x, players.y, players.linked)
-    return line, [int(players.player_id[listener]) for listener in near]
+    reached = [int(players.player_id[listener]) for listener in near]
+    return line, [one for one in reached if one not in deaf], max(0, len(reached) - 1)
 
 
 def history(state: State, player_id: int, x: float, y: float) -> list[Line]:
     """The last lines somebody entering at (x, y) could have heard, oldest first."""
     wanted, radius, talk = state.rules.chat_lines_on_enter, state.rules.chat_radius, state.talk
-    found = list(islice(talk.latest(ChatChannel.WORLD, EVERYONE), wanted))
-    found += islice(talk.latest(ChatChannel.DIRECT, player_id), wanted)
+    blocked = state.deafness.blocked_by(player_id)
+
+    def latest(channel: ChatChannel, key: int) -> Iterator[Entry]:
+        return (entry for entry in talk.latest(channel, key) if entry[1].sender_id not in blocked)
+
+    found = list(islice(latest(ChatChannel.WORLD, EVERYONE), wanted))
+    found += islice(latest(ChatChannel.DIRECT, player_id), wanted)
     here = pack(int(x // CELL_TILES), int(y // CELL_TILES))
     for near in around(here, math.ceil(radius / CELL_TILES)):
-        found += islice(_within(talk.latest(ChatChannel.NEARBY, near), x, y, radius * radius), wanted)
+        found += islice(_within(latest(ChatChannel.NEARBY, near), x, y, radius * radius), wanted)
     return [line for _, line in sorted(found)[max(0, len(found) - wanted) :]]
 
 

@@ -65,7 +65,10 @@ class Command(msgspec.Struct, array_like=True, gc=False):
 
 
 class Join(Command, tag=1):
-    """A player enters at (x, y) tiles, or, if still standing here after a lost line, is taken up again where they stand."""
+    """A player enters at (x, y) tiles, or, if still standing here after a lost line, is taken up again where they stand.
+
+    `blocked` are those whom they do not hear.
+    """
 
     player_id: int
     name: str
@@ -73,6 +76,7 @@ class Join(Command, tag=1):
     look: int
     x: float
     y: float
+    blocked: list[int] = []
 
 
 class Leave(Command, tag=2):
@@ -202,6 +206,13 @@ class Depart(Command, tag=15):
     name: str
 
 
+class SetBlocked(Command, tag=16):
+    """A player hears all but these from now on; nothing happens if they are not here."""
+
+    player_id: int
+    blocked: list[int]
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Join,
     Leave,
@@ -218,6 +229,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Settle,
     Become,
     Depart,
+    SetBlocked,
 ]
 
 

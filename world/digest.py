@@ -14,7 +14,7 @@ from world.state import State
 
 def digest(state: State) -> str:
     """BLAKE2b over tick, players by player_id, the journal's end (which stands for land and money), the sums of the hashes of
-    ground and surfaces, and talk; 32 hexadecimal digits.
+    ground and surfaces, talk, and who does not hear whom; 32 hexadecimal digits.
     """
     summary = hashlib.blake2b(digest_size=16)
     summary.update(state.tick.to_bytes(8, "little"))
@@ -46,7 +46,7 @@ def digest(state: State) -> str:
         chunks.surface_hashes[key] = _hash((key, surface.version, surface.edited()))
     for hashes in (chunks.ground_hashes, chunks.surface_hashes):
         summary.update(f"{len(hashes)} {sum(hashes.values())} ".encode())
-    summary.update(msgspec.msgpack.encode(state.talk.all()))
+    summary.update(msgspec.msgpack.encode((state.talk.all(), state.deafness.all())))
     return summary.hexdigest()
 
 

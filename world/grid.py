@@ -125,6 +125,15 @@ def find(key: Any, head: Ints, following: Ints, keys: Keys) -> Any:
 
 
 @njit(cache=True)
+def _find_all(wanted: Keys, head: Ints, following: Ints, keys: Keys) -> Ints:
+    """The first slot with each key, or -1."""
+    slots = np.empty(len(wanted), np.int32)
+    for index in range(len(wanted)):
+        slots[index] = find(wanted[index], head, following, keys)
+    return slots
+
+
+@njit(cache=True)
 def _in_rectangle(
     x0: float,
     y0: float,
@@ -181,9 +190,18 @@ class Grid:
         """Unlinks a slot."""
         unlink(slot, self.head, self.next, self.prev, self.keys)
 
+    def find(self, key: int) -> int:
+        """The first slot in a cell, or NOBODY."""
+        return int(find(key, self.head, self.next, self.keys))
+
+    def find_all(self, keys: Keys) -> Ints:
+        """The same for many cells."""
+        found: Ints = _find_all(keys, self.head, self.next, self.keys)
+        return found
+
     def anyone_in(self, key: int) -> bool:
         """Whether a cell has a slot in it."""
-        return bool(find(key, self.head, self.next, self.keys) != NOBODY)
+        return self.find(key) != NOBODY
 
     def rebuild(self, slots: Ints, xs: Places, ys: Places) -> None:
         """Forgets everything and links these slots by their places."""
@@ -240,6 +258,7 @@ def warm_up() -> None:
     grid = Grid(len(places))
     grid.enter(0, 0)
     grid.anyone_in(0)
+    grid.find_all(grid.keys)
     grid.rectangle(0.0, 0.0, 1.0, 1.0, places, places, slots)
     grid.leave(0)
     grid.rebuild(slots[:1], places, places)

@@ -60,6 +60,7 @@ from world.state import LandRules, State
 from world.tiles import BUILD_WALK
 
 PERMITS_MAX = 64  # on one parcel
+GIFTS_MAX = 64  # parcels that wait for one player to take them
 OFF_MARKET: dict[str, int | None] = {"price": None, "to_let": None, "given_to": None}  # fields of a Parcel
 
 
@@ -224,13 +225,19 @@ def permit(state: State, act: Act, request: LandPermit) -> Outcome:
 
 
 def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:
-    """To somebody else, for nothing, if they take it: it costs and counts as the giver's until then. To oneself: not any more."""
-    parcel = owned(state, act, request.parcel_id)
+    """To somebody else, for nothing, if they take it: it costs and counts as the giver's until then. To its owner: not any more."""
+    parcel = find(state, request.parcel_id)
+    if request.to == parcel.owner_id and act.player_id == parcel.given_to:
+        return changed(state, parcel, given_to=None)
+    owned(state, act, request.parcel_id)
     if request.to == act.player_id:
         if parcel.given_to is None:
             raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
         return changed(state, parcel, given_to=None)
-    _name(act)
+    name, waiting = _name(act), {parcel.parcel_id, *state.parcels.by_heir.of(request.to)}
+    if len(waiting) > GIFTS_MAX:
+        text = f"{GIFTS_MAX} gifts wait for {name} already; ask them to take or decline some."
+        raise Refusal(RefusalCode.LIMIT_REACHED, text)
     return changed(state, parcel, **OFF_MARKET | {"given_to": request.to})
 
 

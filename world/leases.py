@@ -28,7 +28,7 @@ from world.land import (
     owned,
     spendable,
 )
-from world.ledger import ESCROW, Hold, Post, in_words
+from world.ledger import ESCROW, Hold, HoldState, Post, in_words
 from world.parcels import Before, Lease, Parcel, Terms
 from world.state import State
 
@@ -37,10 +37,13 @@ UNITS_MS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("seco
 
 
 def term_in_words(term_ms: int) -> str:
-    """A term for people, in the largest unit that it fills."""
-    word, unit_ms = next((one for one in UNITS_MS if term_ms >= one[1]), UNITS_MS[-1])
-    count = round(term_ms / unit_ms, 2)
-    return f"{count:g} {word}{'' if count == 1 else 's'}"
+    """A term for people, in the two largest units that it has; the same in lease.js."""
+    parts, left_ms = [], term_ms
+    for unit, unit_ms in UNITS_MS:
+        count, left_ms = divmod(left_ms, unit_ms)
+        if count:
+            parts.append(f"{count} {unit}{'' if count == 1 else 's'}")
+    return " ".join(parts[:2]) or f"{term_ms} ms"
 
 
 def let(state: State, act: Act, request: LandLet) -> Outcome:
@@ -155,9 +158,9 @@ def deposit_back(state: State, lease: Lease) -> list[Change]:
     deposit = lease.terms.deposit
     if not deposit:
         return []
-    why = state.ledger.holds[lease.hold_id].why
+    hold = state.ledger.holds[lease.hold_id]
     posts = state.ledger.posted([(ESCROW, -deposit), (lease.tenant_id, deposit)])
-    return [*posts, Hold(lease.hold_id, lease.tenant_id, 0, why)]
+    return [*posts, hold.over(HoldState.VOIDED)]
 
 
 def unheld(state: State) -> Iterator[str]:

@@ -14,8 +14,10 @@ This file knows balances and holds; what a rule posts goes through the journal l
 """
 
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from protocol.errors import Refusal, RefusalCode
 
@@ -34,13 +36,26 @@ class Post(msgspec.Struct, frozen=True, tag="post", gc=False):
     balance: int
 
 
+class HoldState(StrEnum):
+    """Whether a hold is over, and how; the entry that ends it has the postings."""
+
+    PENDING = "pending"
+    POSTED = "posted"  # spent: it went to others
+    VOIDED = "voided"  # given back
+
+
 class Hold(msgspec.Struct, frozen=True, tag="hold", gc=False):
-    """Money of an account that is set aside in ESCROW. `amount` 0: the hold is over, posted to somebody or voided."""
+    """Money of an account that is set aside in ESCROW; of one that is over, `amount` is 0."""
 
     hold_id: int  # the seq of the entry that made it; one entry makes one hold at most
     account: int
     amount: int
     why: str
+    state: HoldState = HoldState.PENDING
+
+    def over(self, state: HoldState) -> "Hold":
+        """Its end."""
+        return replace(self, amount=0, state=state)
 
 
 class Breach(Exception):  # noqa: N818 (an invariant is broken; nothing a player did)
@@ -110,11 +125,6 @@ class Ledger:
             self.overdrawn.add(account)
         elif self.overdrawn:
             self.overdrawn.discard(account)
-
-    def check(self) -> None:
-        """Raises Breach unless nothing came from nothing."""
-        for trouble in self.breaches():
-            raise Breach(trouble)
 
     def breaches_now(self) -> list[str]:
         """What does not balance by the sums that run along, in words."""

@@ -214,13 +214,11 @@ def steer(
     moving: NDArray[np.bool_],
     seqs: NDArray[np.uint32],
     steered_tick: NDArray[np.int64],
-    steered: Ints,
-) -> Any:
+) -> None:
     """Takes intents in order: STEER records of players found by id in (head, following, keys). An intent longer than 1 is shortened.
 
-    Who is not here or has lost their line is passed over. Fills `steered` with the slots of the others; returns how many.
+    Who is not here or has lost their line is passed over.
     """
-    count = 0
     for index in range(len(steers)):
         slot = find(np.int64(steers[index]["player_id"]), head, following, keys)
         if slot < 0 or leave_tick[slot] != NEVER:
@@ -234,9 +232,6 @@ def steer(
         moving[slot] = dx != 0.0 or dy != 0.0
         seqs[slot] = steers[index]["seq"]
         steered_tick[slot] = tick
-        steered[count] = slot
-        count += 1
-    return count
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""Land for sale, found by how near it is without a look at all of it.
+"""Land that is offered, for sale or to let, found by how near it is without a look at all of it.
 
 Offers lie in squares, those in larger squares, and so on. Whoever looks for the nearest opens the nearest square first, then whatever
 is the nearest of all seen by then, and so on: what is far away is never opened.
@@ -17,7 +17,7 @@ Square = tuple[int, int, int]  # level, and which it is: x and y in its own widt
 
 
 class Offers:
-    """Parcels for sale, each at one place."""
+    """Parcels on offer, each at one place."""
 
     def __init__(self) -> None:
         self._place_of: dict[int, Place] = {}  # by parcel_id
@@ -35,7 +35,7 @@ class Offers:
         return parcel_id in self._place_of
 
     def put(self, parcel_id: int, place: Place) -> None:
-        """For sale, or still, at this place."""
+        """On offer, or still, at this place."""
         if self._place_of.get(parcel_id) == place:
             return
         self.remove(parcel_id)
@@ -50,7 +50,7 @@ class Offers:
             square = above
 
     def remove(self, parcel_id: int) -> None:
-        """Not for sale, if it was."""
+        """Not on offer, if it was."""
         place = self._place_of.pop(parcel_id, None)
         if place is None:
             return

@@ -276,9 +276,11 @@ class Parcels:
         self.shut: set[int] = set()  # parcel_ids where somebody may stand who may not (eviction.py)
         self.by_owner = Ids()
         self.by_tenant = Ids()
+        self.by_heir = Ids()  # what is given to a player who has not taken it yet
         self.by_permit = Ids()
         self.dues = Dues()
         self.for_sale = Offers()
+        self.to_let = Offers()
         self.gates = Gates(chunks_max)
         self.last_id = 0
 
@@ -305,10 +307,11 @@ class Parcels:
         self.last_id = max(self.last_id, parcel.parcel_id)
         self._hand_over(parcel.parcel_id, old, parcel)
         self.dues.put(parcel.parcel_id, self._due(parcel))
-        if parcel.price is None:
-            self.for_sale.remove(parcel.parcel_id)
-        else:
-            self.for_sale.put(parcel.parcel_id, _middle(parcel))
+        for offers, terms in ((self.for_sale, parcel.price), (self.to_let, parcel.to_let)):
+            if terms is None:
+                offers.remove(parcel.parcel_id)
+            else:
+                offers.put(parcel.parcel_id, _middle(parcel))
         if old is not None and _ground_of(old) == _ground_of(parcel):
             return []
         return [*([] if old is None else self._take_out(old)), *self._lay_out(parcel)]
@@ -338,6 +341,7 @@ class Parcels:
         self._hand_over(parcel_id, old, None)
         self.dues.put(parcel_id, None)
         self.for_sale.remove(parcel_id)
+        self.to_let.remove(parcel_id)
         return self._take_out(old)
 
     def gate_of(self, plot: int) -> int:
@@ -364,8 +368,8 @@ class Parcels:
         return min(ticks, default=None)
 
     def _hand_over(self, parcel_id: int, old: Parcel | None, new: Parcel | None) -> None:
-        """Whose it was, and whose it is."""
-        for ids, who in ((self.by_owner, _owner), (self.by_tenant, _tenant)):
+        """Whose it was, whose it is, and whose it may be."""
+        for ids, who in ((self.by_owner, _owner), (self.by_tenant, _tenant), (self.by_heir, _heir)):
             was, now = who(old), who(new)
             if was == now:
                 continue
@@ -406,6 +410,10 @@ def _owner(parcel: Parcel | None) -> int | None:
 
 def _tenant(parcel: Parcel | None) -> int | None:
     return None if parcel is None or parcel.lease is None else parcel.lease.tenant_id
+
+
+def _heir(parcel: Parcel | None) -> int | None:
+    return None if parcel is None else parcel.given_to
 
 
 def entering(parcel: Parcel) -> list[int]:

@@ -18,6 +18,7 @@ from protocol.messages import (
     LandIn,
     LandMine,
     LandPermits,
+    LandToLet,
     ParcelFound,
     ParcelsFound,
     PermitsFound,
@@ -27,10 +28,11 @@ from protocol.messages import (
     WalletFound,
 )
 from world.land import spendable
+from world.offers import Offers
 from world.parcels import Lease, Parcel, Terms, plots_in
 from world.state import State
 
-OFFERS_SHOWN_MAX = 256  # of land for sale, to whoever pages on: a millisecond or two
+OFFERS_SHOWN_MAX = 256  # of land for sale or to let, to whoever pages on: a millisecond or two
 
 
 def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
@@ -91,8 +93,9 @@ def land_in(state: State, player_id: int, request: LandIn) -> ParcelsFound:
 
 
 def land_mine(state: State, player_id: int, request: LandMine) -> ParcelsFound:
-    """What one owns or rents."""
-    mine = state.parcels.of(player_id) + state.parcels.by_tenant.of(player_id)
+    """What one owns, rents, or is given."""
+    parcels = state.parcels
+    mine = parcels.of(player_id) + parcels.by_tenant.of(player_id) + parcels.by_heir.of(player_id)
     return _page(state, player_id, sorted(mine), request.after)
 
 
@@ -108,14 +111,21 @@ def _found(state: State, player_id: int, parcel_ids: Iterator[int]) -> ParcelsFo
 
 
 def land_for_sale(state: State, player_id: int, request: LandForSale) -> ParcelsFound:
-    """The nearest to where one stands."""
+    """The nearest to where one stands that can be bought."""
+    return _nearest(state, player_id, state.parcels.for_sale, request.skip)
+
+
+def land_to_let(state: State, player_id: int, request: LandToLet) -> ParcelsFound:
+    """The nearest to where one stands that can be rented."""
+    return _nearest(state, player_id, state.parcels.to_let, request.skip)
+
+
+def _nearest(state: State, player_id: int, offers: Offers, skip: int | None) -> ParcelsFound:
     players = state.players
     slot = players.slot_of.get(player_id)
     here = (0.0, 0.0) if slot is None else (float(players.x[slot]), float(players.y[slot]))
-    nearest = state.parcels.for_sale.nearest(here)
-    return _found(
-        state, player_id, islice(nearest, min(request.skip or 0, OFFERS_SHOWN_MAX), OFFERS_SHOWN_MAX)
-    )
+    shown = islice(offers.nearest(here), min(skip or 0, OFFERS_SHOWN_MAX), OFFERS_SHOWN_MAX)
+    return _found(state, player_id, shown)
 
 
 def land_permits(state: State, player_id: int, request: LandPermits) -> PermitsFound:
@@ -138,6 +148,7 @@ QUERIES: dict[type, Callable[[State, int, Any], Result]] = {
     LandIn: land_in,
     LandMine: land_mine,
     LandForSale: land_for_sale,
+    LandToLet: land_to_let,
     LandPermits: land_permits,
     Wallet: wallet,
 }

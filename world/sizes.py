@@ -98,5 +98,5 @@ class Sizes:
         """All that may stand where a parcel is: every tile of its chunks that was ever built on, and what those before may build."""
         surfaces = self._state.chunks.surfaces
         there = [surfaces[key] for key in parcel.cells() if key in surfaces]
-        tiles = sum(len(surface.kinds) for surface in there) + self._tiles
+        tiles = sum(surface.tiles for surface in there) + self._tiles
         return len(parcel.cells()) * CHUNK_BYTES + tiles * TILE_BYTES

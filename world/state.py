@@ -15,7 +15,7 @@ move, so that nothing on the hot path is an object per player. The arrays double
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -245,6 +245,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 Undo = list[tuple[int, int, int, int]]  # chunk, tile, Build before and after
 EVERYONE = 0  # the one key of world talk
+NOBODY_BLOCKED: frozenset[int] = frozenset()
 Entry = tuple[int, Line]  # the line's number in the order of all that was said
 
 
@@ -306,6 +307,37 @@ def _keys(line: Line) -> set[int]:
     return {pack(int(line.x // CELL_TILES), int(line.y // CELL_TILES))}
 
 
+class Deafness:
+    """Who of those in the world does not hear whom."""
+
+    def __init__(self) -> None:
+        self._blocked: dict[int, set[int]] = {}  # by who does not hear
+        self._deaf: dict[int, set[int]] = {}  # by who is not heard
+
+    def set(self, player_id: int, blocked: Iterable[int]) -> None:
+        """These, and nobody else, are not heard by a player."""
+        for other in self._blocked.pop(player_id, ()):
+            self._deaf[other].discard(player_id)
+            if not self._deaf[other]:
+                del self._deaf[other]
+        if others := set(blocked):
+            self._blocked[player_id] = others
+        for other in others:
+            self._deaf.setdefault(other, set()).add(player_id)
+
+    def blocked_by(self, player_id: int) -> Set[int]:
+        """Whom a player does not hear."""
+        return self._blocked.get(player_id, NOBODY_BLOCKED)
+
+    def deaf_to(self, player_id: int) -> Set[int]:
+        """Who does not hear a player."""
+        return self._deaf.get(player_id, NOBODY_BLOCKED)
+
+    def all(self) -> list[tuple[int, list[int]]]:
+        """Everything, in one order."""
+        return [(player_id, sorted(self._blocked[player_id])) for player_id in sorted(self._blocked)]
+
+
 class State:
     """All that the rules read and write."""
 
@@ -315,6 +347,7 @@ class State:
         self.players = Players()
         self.chunks = Chunks(rules.chunks_max)
         self.talk = Talk(rules.chat_lines_max)
+        self.deafness = Deafness()
         self.detached: set[int] = set()  # player_ids whose line is lost
         self.ledger = Ledger()
         self.parcels = Parcels(rules.chunks_max, upkeep=rules.land.upkeep_per_plot > 0)

@@ -33,6 +33,7 @@ from world.commands import (
     RecallParcels,
     RecallTiles,
     Say,
+    SetBlocked,
     Settle,
     Steers,
     UnloadChunk,
@@ -137,28 +138,27 @@ def step(state: State, commands: list[AnyCommand], tick: int) -> Events:
     state.tick = tick
     events = Events(tick)
     touched: list[int] = []
-    steered: list[Ints] = []
     for command in commands:
-        _APPLY[type(command)](state, command, events, touched, steered)
+        _APPLY[type(command)](state, command, events, touched)
     _expire(state, events, touched)
     _evict(state, events, touched)
     _sum_up(events, state.players.slot_of)
     _move(state, events, touched)
-    _acknowledge(state, steered, events)
+    _acknowledge(state, events)
     events.records, events.ends = gather(state, events.touched)
     return events
 
 
-Steered = list[Ints]  # slots whose intent was taken, run after run
-Apply = Callable[[State, Any, Events, list[int], Steered], None]
+Apply = Callable[[State, Any, Events, list[int]], None]
 
 
-def _join(state: State, command: Join, events: Events, touched: list[int], _: Steered) -> None:
+def _join(state: State, command: Join, events: Events, touched: list[int]) -> None:
     players = state.players
     slot = players.slot_of.get(command.player_id)
     resumed = slot is not None
     if slot is None:
         slot = players.add(command.player_id, command.name, command.role, command.look, command.x, command.y)
+    state.deafness.set(command.player_id, command.blocked)
     players.roles[slot] = command.role  # who still stood here may have lost theirs
     players.passes[slot] = command.role in PASSING
     players.stop(slot)
@@ -194,7 +194,7 @@ def _hears(events: Events, player_id: int, line: Line) -> bool:
     )
 
 
-def _leave(state: State, command: Leave, events: Events, touched: list[int], _: Steered) -> None:
+def _leave(state: State, command: Leave, events: Events, touched: list[int]) -> None:
     _remove(state, command.player_id, events, touched)
 
 
@@ -207,10 +207,11 @@ def _remove(state: State, player_id: int, events: Events, touched: list[int]) ->
     events.left.append((player_id, float(players.x[slot]), float(players.y[slot])))
     state.detached.discard(player_id)
     state.undo.pop(player_id, None)
+    state.deafness.set(player_id, ())
     players.remove(player_id)
 
 
-def _become(state: State, command: Become, events: Events, touched: list[int], _: Steered) -> None:
+def _become(state: State, command: Become, events: Events, touched: list[int]) -> None:
     state.parcels.rename(command.player_id, command.name)
     players = state.players
     slot = players.slot_of.get(command.player_id)
@@ -226,10 +227,15 @@ def _become(state: State, command: Become, events: Events, touched: list[int], _
             joined.name, joined.role, joined.look = command.name, command.role, command.look
 
 
-def _depart(state: State, command: Depart, events: Events, touched: list[int], _: Steered) -> None:
+def _depart(state: State, command: Depart, events: Events, touched: list[int]) -> None:
     state.talk.forget_sender(command.player_id)
     state.parcels.rename(command.player_id, command.name)
     _remove(state, command.player_id, events, touched)
+
+
+def _set_blocked(state: State, command: SetBlocked, *_: Any) -> None:
+    if command.player_id in state.players.slot_of:
+        state.deafness.set(command.player_id, command.blocked)
 
 
 def _detach(state: State, command: Detach, *_: Any) -> None:
@@ -240,11 +246,10 @@ def _detach(state: State, command: Detach, *_: Any) -> None:
         state.detached.add(command.player_id)
 
 
-def _steer(state: State, command: Steers, _: Events, __: list[int], steered: Steered) -> None:
-    players, steers = state.players, np.frombuffer(command.records, STEER)
-    slots = np.empty(len(steers), np.int32)
-    count = movement.steer(
-        steers,
+def _steer(state: State, command: Steers, *_: Any) -> None:
+    players = state.players
+    movement.steer(
+        np.frombuffer(command.records, STEER),
         state.tick,
         players.by_id.head,
         players.by_id.next,
@@ -255,9 +260,7 @@ def _steer(state: State, command: Steers, _: Events, __: list[int], steered: Ste
         players.moving,
         players.seq,
         players.steered_tick,
-        slots,
     )
-    steered.append(slots[:count])
 
 
 def _say(state: State, command: Say, events: Events, *_: Any) -> None:
@@ -265,14 +268,13 @@ def _say(state: State, command: Say, events: Events, *_: Any) -> None:
     if slot is None:
         return
     try:
-        line, by = chat.say(state, command, slot, state.tick)
+        line, by, reached = chat.say(state, command, slot, state.tick)
     except Refusal as refusal:
         events.answers.append((command.player_id, command.request_id, refusal, command.session))
         return
     state.talk.add(line)
     events.heard.append(Heard(line, by))
-    others = (len(state.players) if by is None else len(by)) - 1
-    events.answers.append((command.player_id, command.request_id, Said(max(0, others)), command.session))
+    events.answers.append((command.player_id, command.request_id, Said(reached), command.session))
 
 
 def _load_chunk(state: State, command: LoadChunk, events: Events, *_: Any) -> None:
@@ -387,6 +389,7 @@ _APPLY: dict[type, Apply] = {
     Settle: _settle,
     Become: _become,
     Depart: _depart,
+    SetBlocked: _set_blocked,
 }
 
 
@@ -466,17 +469,23 @@ def _move(state: State, events: Events, touched: list[int]) -> None:
     if players.regrouped:
         players.regrouped = False
         shuffled = np.concatenate((shuffled, grid.keys[players.linked]))
-    events.touched = np.unique(np.concatenate((cells[:touches], shuffled)))
-    events.shuffled = np.isin(events.touched, shuffled)
+    events.touched = _each_once(np.concatenate((cells[:touches], shuffled)))
+    events.shuffled = np.zeros(len(events.touched), np.bool_)
+    events.shuffled[np.searchsorted(events.touched, shuffled)] = True
 
 
-def _acknowledge(state: State, steered: Steered, events: Events) -> None:
-    """Tells each sender of an intent where they truly are."""
-    if not steered:
-        return
+def _each_once(keys: Keys) -> Keys:
+    """In ascending order, without repetition; np.unique takes several times as long for some thousands."""
+    keys.sort()
+    first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    return keys[first]
+
+
+def _acknowledge(state: State, events: Events) -> None:
+    """Tells each sender of an intent where they truly are; who left meanwhile is told nothing."""
     players = state.players
-    slots = np.unique(np.concatenate(steered))
-    slots = slots[players.steered_tick[slots] == state.tick]  # who left meanwhile is told nothing
+    slots = np.flatnonzero(players.steered_tick == state.tick)
     events.moved = np.empty(len(slots), MOVED)
     for name in ("player_id", "seq", "x", "y"):
         events.moved[name] = getattr(players, name)[slots]

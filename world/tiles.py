@@ -17,13 +17,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS, TILE_EDIT, TILE_EDIT_FIELDS, pack, unpack
+from protocol.edits import CHUNK_EDIT, CHUNK_EDIT_FIELDS, TILE_EDIT, TILE_EDIT_FIELDS, unpack
 from protocol.messages import WORLD_TILES_MAX
 from protocol.snapshot import CELL_TILES
 from world import grid
 
 VERSION_BARE = 1
 EDITS_KEPT_MAX = 256  # a chunk; 3 bytes each
+NEVER_EDITED = 255  # no Build: nobody ever built on this tile
 
 
 class Build(IntEnum):
@@ -55,37 +56,62 @@ _WALK = np.array([BUILD_WALK.get(build, 0) for build in Build], np.uint8)
 
 
 class Surface:
-    """What is built on one chunk."""
+    """What is built on one chunk: a byte a tile, whoever keeps it; the world, the connection side and the store each have their own."""
 
-    __slots__ = ("_edited", "_log", "kinds", "version")
+    __slots__ = ("_kinds", "_log", "version")
 
     def __init__(self) -> None:
         self.version = VERSION_BARE
-        self.kinds: dict[int, int] = {}  # of every tile ever edited
+        self._kinds = bytearray((NEVER_EDITED,)) * (CELL_TILES * CELL_TILES)
         self._log = b""  # the last edits, packed
-        self._edited: bytes | None = b""  # what `edited` gives, once it was asked for
 
     def apply(self, edits: bytes) -> None:
-        """Takes in packed CHUNK_EDIT records, in order."""
-        self.kinds.update(CHUNK_EDIT_FIELDS.iter_unpack(edits))
-        self.version += len(edits) // CHUNK_EDIT.itemsize
+        """Takes in packed CHUNK_EDIT records, in order, and keeps the last for whoever comes from an older version."""
+        self.put(edits)
         self._log = (self._log + edits)[-EDITS_KEPT_MAX * CHUNK_EDIT.itemsize :]
-        self._edited = None
+
+    def put(self, edits: bytes) -> None:
+        """The same, and keeps none."""
+        for tile, kind in CHUNK_EDIT_FIELDS.iter_unpack(edits):
+            self._kinds[tile] = kind
+        self.version += len(edits) // CHUNK_EDIT.itemsize
 
     @classmethod
     def recalled(cls, version: int, edits: bytes) -> Self:
         """A surface as it was stored: its version, and each edited tile once. How it came to that is not known any more."""
         surface = cls()
-        surface.kinds.update(CHUNK_EDIT_FIELDS.iter_unpack(edits))
+        surface.put(edits)
         surface.version = version
-        surface._edited = None
         return surface
+
+    def copy(self) -> Self:
+        """The same version of it, without the edits that led there."""
+        copied = type(self)()
+        copied.version, copied._kinds = self.version, self._kinds[:]
+        return copied
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles were ever edited."""
+        return len(self._kinds) - self._kinds.count(NEVER_EDITED)
+
+    def at(self, tile: int) -> int:
+        """The Build on a tile."""
+        kind = self._kinds[tile]
+        return Build.NOTHING if kind == NEVER_EDITED else kind
+
+    def standing(self) -> NDArray[np.uint8]:
+        """u8[32, 32]: the Build on each tile."""
+        kinds = np.frombuffer(self._kinds, np.uint8).reshape(CELL_TILES, CELL_TILES)
+        return np.where(kinds == NEVER_EDITED, np.uint8(Build.NOTHING), kinds)
 
     def edited(self) -> bytes:
         """Every tile ever edited, once, as it is now: packed CHUNK_EDIT records."""
-        if self._edited is None:
-            self._edited = pack(sorted(self.kinds.items()), CHUNK_EDIT)
-        return self._edited
+        kinds = np.frombuffer(self._kinds, np.uint8)
+        tiles = np.flatnonzero(kinds != NEVER_EDITED)
+        records = np.empty(len(tiles), CHUNK_EDIT)
+        records["tile"], records["kind"] = tiles, kinds[tiles]
+        return records.tobytes()
 
     def since(self, version: int) -> bytes:
         """What brings a holder of `version` (1 to the newest) up to date: the edits made since, or each edited tile once."""
@@ -94,11 +120,11 @@ class Surface:
 
 
 def lay(edits: bytes, ground: NDArray[np.uint8], walk: NDArray[np.uint8]) -> None:
-    """Sets the walking speeds of edited tiles in `walk`; `ground` has those of the bare ground. Both u8[32, 32], percent."""
+    """Sets the walking speeds of edited tiles in `walk`; `ground` has the bare ground's. Both u8[32, 32] in percent, contiguous."""
     records = unpack(edits, CHUNK_EDIT)
     tiles, kinds = records["tile"], records["kind"]
     # Of a tile named twice the last counts: numpy assigns in order.
-    walk.flat[tiles] = np.where(kinds == Build.NOTHING, ground.flat[tiles], _WALK[kinds])
+    walk.reshape(-1)[tiles] = np.where(kinds == Build.NOTHING, ground.reshape(-1)[tiles], _WALK[kinds])
 
 
 def check(edits: bytes) -> list[TileRow]:

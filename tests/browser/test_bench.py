@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import pytest
 from playwright.sync_api import Browser
 
 
+@pytest.mark.alone
 def test_a_small_crowd_in_sight_is_measured(chromium: Browser) -> None:
     command = [
         sys.executable,

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
+import pytest
+
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import Ok, TileEdit
 from tests.browser.conftest import OUTPUT, Visit
@@ -83,6 +85,7 @@ def test_what_was_built_out_of_sight_comes_to_the_kept_ground(world: ServerProce
     assert ada.get("w.stats.chunks.kept") > 0
 
 
+@pytest.mark.alone
 def test_what_a_crash_undid_is_gone_though_others_built_as_much(data: Path, visit: Visit) -> None:
     """Guard: Chunks.enter takes what another start of the server told for nothing.
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from operator import sub
 from typing import Any
 
@@ -16,6 +17,7 @@ from protocol.messages import (
     LandClaimed,
     LandOffer,
     LandOpen,
+    LandTransfer,
     Ok,
     Standing,
 )
@@ -189,6 +191,107 @@ def show(visitor: Visitor, place: tuple[float, float]) -> None:
     visitor.page.wait_for_selector("#all-land")
 
 
+def given(server: ServerProcess, giver: str, heir: str, count: int) -> None:
+    """So many plots out of sight that somebody claimed and gave to somebody who was here once and is not now."""
+
+    async def play() -> None:
+        away = await Client.join(server, server.token(heir))
+        await away.leave()
+        owner = await Client.join(server, server.token(giver))
+        gifts = 0
+        for x in range(20 * SIDE, 200 * SIDE, 2 * SIDE):
+            claimed = await owner.ask(LandClaim(next(owner.ids), os.urandom(16), x, 0, SIDE, SIDE))
+            if isinstance(claimed, Ok):  # there is no land where all is water
+                transfer = partial(LandTransfer, parcel_id=claimed.result["parcel_id"], to=away.player_id)
+                await done(owner, transfer)
+                gifts += 1
+            if gifts == count:
+                break
+        await owner.leave()
+
+    outside(play)
+
+
+def test_who_was_away_finds_gifts_takes_one_and_declines_one(country: ServerProcess, visit: Visit) -> None:
+    """Guards: LandPanel.enter and Estate.showGifts, which tell of gifts; LandPanel.mine, which tells them from one's own."""
+    given(country, "Nell", "Otto", 2)
+    otto = come(visit, country, "Otto")
+    otto.page.locator("#land-button.news").wait_for()
+    overview(otto)
+    gifts, mine = otto.page.locator("#gifts button"), otto.page.locator("#land_mine button")
+    gifts.nth(1).wait_for()
+    assert (gifts.count(), mine.count()) == (2, 0)
+    gifts.first.click()
+    otto.page.click("#take")
+    otto.page.locator(".owner", has_text="Yours").wait_for()
+    otto.page.click("#all-land")
+    mine.first.wait_for()
+    assert (gifts.count(), mine.count()) == (1, 1)
+    gifts.first.click()
+    otto.page.click("#decline")
+    gifts.first.wait_for(state="detached")
+    otto.page.wait_for_selector("#land-button:not(.news)")
+    assert mine.count() == 1
+    safe(otto)
+
+
+def test_a_gift_is_told_to_who_is_here(country: ServerProcess, visit: Visit) -> None:
+    """Guards: Land.changed tells Estate of what is given to me; LandPanel.act looks again at what is known and not in sight."""
+    parcel_id = claimed(country, "Pia", -32, 48)
+    pia, quin = come(visit, country, "Pia"), come(visit, country, "Quin")
+    knows(pia, parcel_id, MINE)
+    overview(pia)
+    pia.page.click("#land_mine button")
+    pia.page.click("#leaving-title")
+    pia.page.fill("[name=heir]", "Quin")
+    pia.page.keyboard.press("Enter")
+    quin.page.locator("#toasts p", has_text="Pia gives you").wait_for()
+    quin.page.locator("#land-button.news").wait_for()
+    pia.page.click("#keep")
+    pia.page.locator("#keep").wait_for(state="detached")
+    overview(quin)
+    quin.page.wait_for_selector("#land-button:not(.news)")
+
+
+def test_a_way_is_drawn_granted_and_taken_back(country: ServerProcess, visit: Visit) -> None:
+    """Guard: PlotsTool.nearest keeps the way within the parcel, however far one draws."""
+
+    async def play() -> int:
+        owner = await Client.join(country, country.token("Rosa"))
+        result = await done(owner, lambda number, action: LandClaim(number, action, 16, -32, SIDE, 2 * SIDE))
+        parcel_id: int = result["parcel_id"]
+        await done(owner, lambda number, action: LandOpen(number, action, parcel_id, False, False))
+        await owner.leave()
+        return parcel_id
+
+    parcel_id = outside(play)
+    rosa, sven = come(visit, country, "Rosa"), come(visit, country, "Sven")
+    for one in (rosa, sven):
+        knows(one, parcel_id, "p.way === null")
+    overview(rosa)
+    rosa.page.click("#land_mine button")
+    rosa.page.click("#shaping-title")
+    rosa.page.click("#ease")
+    for _ in range(8):
+        rosa.page.keyboard.press("Minus")
+    drag(rosa, (20, -8), (12, -8))
+    chosen = rosa.page.locator("#way")
+    chosen.filter(has_text="tiles, 1 plot").wait_for()
+    for key in ("Shift+ArrowUp", "Shift+ArrowUp", "Shift+ArrowRight"):
+        rosa.page.keyboard.press(key)
+    chosen.filter(has_text="tiles, 2 plots").wait_for()
+    drag(rosa, (20, -8), (20, -8))
+    chosen.filter(has_text="tiles, 1 plot").wait_for()
+    rosa.page.click("#grant")
+    way = "p.way?.x === 16 && p.way.y === -16 && p.way.width === 16 && p.way.height === 16"
+    for one in (rosa, sven):
+        knows(one, parcel_id, way)
+    safe(rosa)
+    rosa.page.click("#shaping-title")
+    rosa.page.click("#no-way")
+    knows(sven, parcel_id, "p.way === null")
+
+
 def test_land_is_let_rented_and_left(country: ServerProcess, visit: Visit) -> None:
     parcel_id = claimed(country, "Lea", -16, 16)
     lea, max_ = come(visit, country, "Lea"), come(visit, country, "Max")
@@ -199,10 +302,9 @@ def test_land_is_let_rented_and_left(country: ServerProcess, visit: Visit) -> No
         lea.page.fill(f"[name={name}]", value)
     lea.page.keyboard.press("Enter")
     knows(max_, parcel_id, "p.to_let?.rent === 1250 && p.to_let.renewable")
-    max_.walk("s", 8)
-    for _ in range(6):
-        max_.page.keyboard.press("Minus")
-    show(max_, (-1, 17.5))
+    overview(max_)
+    max_.page.locator("#land_to_let button", has_text="12.50 BDT for 7 days, of Lea").wait_for()
+    max_.page.locator("#land_to_let button", has_text="12.50 BDT for 7 days, of Lea").click()
     max_.page.locator("#rent", has_text="12.50 BDT").click()
     max_.page.locator("#rent.armed", has_text="you pay 62.50 BDT").click()
     knows(max_, parcel_id, "p.lease?.tenant_id === w.me.id && p.standing === 4")
@@ -447,7 +549,7 @@ def test_terms_are_told_in_the_unit_they_fill(country: ServerProcess, visit: Vis
         "async (terms) => { const { termText } = await import('/lease.js'); return terms.map(termText); }"
     )
     terms = [3_000, 90_000, 3_600_000, 86_400_000, 216_000_000]
-    told = ["3 seconds", "1.5 minutes", "1 hour", "1 day", "2.5 days"]
+    told = ["3 seconds", "1 minute 30 seconds", "1 hour", "1 day", "2 days 12 hours"]
     assert visit(country).page.evaluate(script, terms) == told
 
 

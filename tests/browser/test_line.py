@@ -7,7 +7,7 @@ from tests.harness import ServerProcess, serving
 
 # A line over a socket of our own and a clock that only notes for how long it was asked.
 LINE = """
-async ({ messages, code }) => {
+async ({ messages, code, again }) => {
   const { Connection } = await import("/connection.js");
   const { encode } = await import("/vendor/msgpack.mjs");
   const sockets = [];
@@ -27,7 +27,8 @@ async ({ messages, code }) => {
   window.setTimeout = (_, ms) => { waits.push(ms); return 0; };
   Math.random = () => 0.5;
   try {
-    const line = new Connection("ws://nowhere/", null, { state: (state, why, waitMs) => states.push([state, why, waitMs]) });
+    const tokens = { given: null, hello: async () => ({}), refused: () => false, revoked: () => again, keepTicket() {} };
+    const line = new Connection("ws://nowhere/", tokens, { state: (state, why, waitMs) => states.push([state, why, waitMs]) });
     line.open();
     const [socket] = sockets;
     socket.onopen();
@@ -55,7 +56,11 @@ BREAKS: dict[str, tuple[list[list[object]], int, list[object], list[int]]] = {
     "invalid": ([], 1007, ["closed", "closed", 0], []),
     "replaced": ([[CLOSING, 4000, "Newer."]], 4000, ["replaced", "Newer.", 0], []),
     "full for now": ([[REFUSED, 0, 10, "Full.", 4000]], 4005, ["waiting", "Full.", 5000], [5000]),
-    "refused": ([[REFUSED, 0, 8, "No guests."]], 4005, ["refused", "No guests.", 0], []),
+    "refused": ([[REFUSED, 0, 9, "Another version."]], 4005, ["refused", "Another version.", 0], []),
+    "no guests": ([[REFUSED, 0, 8, "No guests."]], 4005, ["outside", "No guests.", 0], []),
+    "no good token": ([[REFUSED, 0, 7, "Sign in."]], 4005, ["outside", "Sign in.", 0], []),
+    "revoked": ([[CLOSING, 4006, "Ended."]], 4006, ["outside", "Ended.", 0], []),
+    "revoked, no close": ([[CLOSING, 4006, "Ended."]], 1006, ["outside", "Ended.", 0], []),
 }
 
 
@@ -63,13 +68,23 @@ def test_it_comes_back_by_itself_only_when_lost_or_told_when(world: ServerProces
     """Per break: what the server sends, its close code; the state after it (name, why, wait), and the time-outs set."""
     page = visit(world).page
     for name, (messages, code, last, waits) in BREAKS.items():
-        seen = page.evaluate(LINE, {"messages": messages, "code": code})
+        seen = page.evaluate(LINE, {"messages": messages, "code": code, "again": False})
         assert (name, seen) == (name, {"last": last, "waits": waits})
+
+
+def test_a_session_that_ended_while_another_window_signed_in_is_not_the_end(
+    world: ServerProcess, visit: Visit
+) -> None:
+    messages: list[list[object]] = [[CLOSING, 4006, "Ended."]]
+    seen = visit(world).page.evaluate(LINE, {"messages": messages, "code": 4006, "again": True})
+    assert (seen["last"][0], len(seen["waits"])) == ("waiting", 1)
 
 
 def test_who_is_not_let_in_is_told_why_and_has_a_button(visit: Visit) -> None:
     with serving(None, {"SERVER__GUESTS_ALLOWED": "false"}) as server:
         ada = visit(server)
+        ada.page.goto(f"{ada.address}#token=none")
+        ada.page.reload()
         ada.until("w.state === 'refused'")
         assert ada.page.is_visible("#again")
         assert ada.page.inner_text("#veil-words") != ""

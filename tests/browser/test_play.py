@@ -5,6 +5,8 @@ from math import hypot
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.browser.conftest import SPAWN_TILES, Visit
 from tests.harness import ServerProcess, serving
 
@@ -179,6 +181,7 @@ def test_the_newer_window_wins_and_the_older_is_told(world: ServerProcess, visit
     assert newer.evaluate("() => window.landworld.me.id") == ada.get("w.me.id")
 
 
+@pytest.mark.alone
 def test_a_restart_of_the_server_is_survived_by_itself(data: Path, visit: Visit) -> None:
     settings = {"WORLD__SPAWN_RADIUS": SPAWN_TILES}
     with serving(data, settings) as server:

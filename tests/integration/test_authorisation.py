@@ -40,6 +40,7 @@ from protocol.messages import (
     AccountRevoke,
     AccountSessions,
     AccountVerifyEmail,
+    BanScope,
     ChatChannel,
     ChatSay,
     ChunkGet,
@@ -65,15 +66,27 @@ from protocol.messages import (
     LandRent,
     LandSplit,
     LandTransfer,
+    ModerationBan,
+    ModerationClose,
+    ModerationKick,
+    ModerationLift,
+    ModerationMute,
+    ModerationReports,
     Move,
     Moved,
+    Offence,
     Ok,
     Ping,
+    PlayerBlock,
+    PlayerBlocks,
     PlayerFind,
+    PlayerReport,
+    PlayerUnblock,
     Pong,
     ReceiptGet,
     Refused,
     Role,
+    Sanction,
     ServerMessage,
     SignedIn,
     Standing,
@@ -115,6 +128,7 @@ class Who(Enum):
     MODERATOR = Role.MODERATOR.value
     ADMIN = Role.ADMIN.value
     EXPIRED = "expired token"
+    REVOKED = "revoked session"
     ANOTHERS = "another's object"
 
 
@@ -534,6 +548,70 @@ async def _(scene: Scene) -> ClientMessage:
     return AccountDelete(7, PASSWORD)
 
 
+# --- moderation ---
+
+ABOVE_USERS = "whom a moderator may act upon hangs on both their roles: tests/integration/test_moderation.py"
+
+
+@entry(ModerationMute, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationMute(*scene.ids(), scene.neighbour.player_id, "shouting", 5)
+
+
+@entry(ModerationKick, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationKick(*scene.ids(), scene.neighbour.player_id, "shouting")
+
+
+@entry(ModerationBan, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationBan(*scene.ids(), scene.neighbour.player_id, BanScope.PLAYER, "shouting", 5)
+
+
+@entry(ModerationLift, ABOVE_USERS)
+async def _(scene: Scene) -> ClientMessage:
+    judge = await Client.join(scene.server, token(scene.server, Role.ADMIN))
+    await scene.done(judge, ModerationMute(*scene.ids(judge), scene.neighbour.player_id, "shouting"))
+    await judge.leave()
+    return ModerationLift(*scene.ids(), scene.neighbour.player_id, Sanction.MUTE, "calm again")
+
+
+@entry(PlayerReport, "it is about somebody else always")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerReport(*scene.ids(), scene.neighbour.player_id, Offence.SPAM, "")
+
+
+@entry(ModerationReports, "every moderator sees all of them")
+async def _(scene: Scene) -> ClientMessage:
+    return ModerationReports(7, False)
+
+
+@entry(ModerationClose, "every moderator may close any that is not about themselves: test_moderation.py")
+async def _(scene: Scene) -> ClientMessage:
+    report = PlayerReport(*scene.ids(scene.neighbour), scene.me.player_id, Offence.OTHER, "")
+    if scene.me.welcome.role in (Role.MODERATOR, Role.ADMIN):
+        third = await Client.join(scene.server)
+        report = PlayerReport(*scene.ids(scene.neighbour), third.player_id, Offence.OTHER, "")
+        await third.leave()
+    filed = await scene.done(scene.neighbour, report)
+    return ModerationClose(*scene.ids(), filed.result["report_id"], "seen to")
+
+
+@entry(PlayerBlock, "it changes nothing for the other")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerBlock(*scene.ids(), scene.neighbour.player_id)
+
+
+@entry(PlayerUnblock, "it changes nothing for the other")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerUnblock(*scene.ids(), scene.neighbour.player_id)
+
+
+@entry(PlayerBlocks, "it is about who asks")
+async def _(scene: Scene) -> ClientMessage:
+    return PlayerBlocks(7)
+
+
 # --- what must come of it, and what does -----------------------------------------------------------------------------------------
 
 Outcome = RefusalCode | CloseCode | None  # None: it is granted
@@ -542,7 +620,9 @@ CELLS = list(itertools.product(CLIENT_MESSAGES, Who))
 
 def expected(message: type[ClientMessage], who: Who) -> Outcome:
     """By the table and the entry."""
-    if who is Who.EXPIRED:
+    if who is Who.REVOKED and message is not Hello:
+        return CloseCode.REVOKED
+    if who in (Who.EXPIRED, Who.REVOKED):
         return RefusalCode.BAD_TOKEN
     _, anothers, refused = ENTRIES[message]
     state = (
@@ -559,7 +639,6 @@ def expected(message: type[ClientMessage], who: Who) -> Outcome:
 
 async def outcome(client: Client, message: ClientMessage, *before: ClientMessage) -> Outcome:
     """Sends it and waits for what comes of it; a grant has the shape that the table promises."""
-    await client.send(*before, message)
     request_id = getattr(message, "request_id", None)
 
     def answers(told: ServerMessage) -> bool:
@@ -575,6 +654,7 @@ async def outcome(client: Client, message: ClientMessage, *before: ClientMessage
         return isinstance(told, Welcome) and isinstance(message, Hello)
 
     try:
+        await client.send(*before, message)
         told = await client.wait(ServerMessage, answers)
     except ConnectionClosed:
         assert not list(filter(answers, client.seen))
@@ -629,26 +709,50 @@ async def test_a_message_is_granted_to_those_whom_its_rule_names_and_to_nobody_e
     if who is Who.ANOTHERS and not isinstance(anothers, str):
         make = anothers
     neighbour = await Client.join(server, token(server, Role.USER))
-    me, before = await enter(server, message, who)
-    maker = me if who in IN_THE_WORLD and message is not Hello else await Client.join(server)
-    sent = await make(Scene(server, maker, neighbour))
-    if who is Who.EXPIRED and message is Hello:
-        (sent,), before = before, []
+    if who in IN_THE_WORLD and message is not Hello:
+        maker = me = await enter(server, message, IN_THE_WORLD[who])
+        sent, before = await make(Scene(server, me, neighbour)), list[ClientMessage]()
+    else:
+        maker = await Client.join(server)
+        sent = await make(Scene(server, maker, neighbour))
+        me, before = await stay_out(server, message, who)
+        if who in (Who.EXPIRED, Who.REVOKED) and message is Hello:
+            (sent,), before = before, []
     assert await outcome(me, sent, *before) == expected(message, who)
     for client in {neighbour, me, maker}:
         await client.leave()
 
 
-async def enter(
+async def enter(server: ServerProcess, message: type[ClientMessage], role: Role) -> Client:
+    """Somebody of this role in the world."""
+    if role is Role.GUEST:
+        return await Client.join(server)
+    of_account = message in ACCOUNT_MESSAGES
+    return await Client.join(server, await account_token(server, role) if of_account else token(server, role))
+
+
+async def stay_out(
     server: ServerProcess, message: type[ClientMessage], who: Who
 ) -> tuple[Client, list[ClientMessage]]:
-    """A connection of theirs, and what they say before the message."""
-    role = IN_THE_WORLD.get(who)
-    if role is not None and not (who is Who.ANOTHERS and message is Hello):
-        if role is Role.GUEST:
-            return await Client.join(server), []
-        if message in ACCOUNT_MESSAGES:
-            return await Client.join(server, await account_token(server, role)), []
-        return await Client.join(server, token(server, role)), []
-    stale = Hello(PROTOCOL_VERSION, "tests", token(server, Role.ADMIN, age_s=2 * DAY_S))
-    return await Client.open(server), [stale] if who is Who.EXPIRED else []
+    """A connection of somebody who is not in the world, or not any more, and what they say before the message."""
+    if who is Who.EXPIRED:
+        stale = token(server, Role.ADMIN, age_s=2 * DAY_S)
+        return await Client.open(server), [Hello(PROTOCOL_VERSION, "tests", stale)]
+    if who is Who.REVOKED:
+        return await revoked(server, message)
+    if who is Who.NO_LOGIN or (message is Hello and who is Who.ANOTHERS):
+        return await Client.open(server), []
+    return await enter(server, message, IN_THE_WORLD[who]), []
+
+
+async def revoked(server: ServerProcess, message: type[ClientMessage]) -> tuple[Client, list[ClientMessage]]:
+    """An admin whose session has ended a moment ago: their connection, or their hello."""
+    made = await account(server)
+    await (await Client.join(server, named_token(server, made.name, Role.ADMIN))).leave()
+    me = await Client.open(server) if message is Hello else await Client.join(server, made.access_token)
+    thief = await Client.open(server)
+    for again in (False, True):  # a refresh token that comes twice ends its session
+        answer = await thief.ask(AccountRefresh(7, made.refresh_token))
+        assert isinstance(answer, Refused) == again
+    await thief.leave()
+    return me, [Hello(PROTOCOL_VERSION, "tests", made.access_token)] if message is Hello else []

@@ -22,6 +22,7 @@ from protocol.messages import (
     LandClaim,
     Move,
     Ok,
+    PlayerFind,
     Refused,
     ServerMessage,
     Snapshot,
@@ -262,7 +263,7 @@ async def test_without_postgres_building_is_unavailable_by_halves_never_and_walk
 ) -> None:
     """Postgres hangs (SIGSTOP): who asks is refused with a time to retry, and nothing was done; when it is back, all goes on.
 
-    Guard: Actions.admit refuses what has waited too long.
+    Guard: Actions.admit refuses what has waited too long; of questions, Questions.look (tests/server/test_questions.py).
     """
     with serving(data, SETTINGS) as server:
         mason = await admin(server)
@@ -272,6 +273,9 @@ async def test_without_postgres_building_is_unavailable_by_halves_never_and_walk
             answer = await mason.ask(caught)
             assert isinstance(answer, Refused), answer
             assert answer.retry_after_ms
+            looked_for = await mason.ask(PlayerFind(next(mason.ids), "Somebody"))
+            assert isinstance(looked_for, Refused)
+            assert looked_for.code is RefusalCode.UNAVAILABLE
             await mason.place()
         while isinstance(answer, Refused):
             assert answer.code is RefusalCode.UNAVAILABLE

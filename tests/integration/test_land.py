@@ -22,10 +22,12 @@ from protocol.messages import (
     LandClaim,
     LandClaimed,
     LandForSale,
+    LandMine,
     LandOffer,
     LandOpen,
     LandPermit,
     LandQuote,
+    LandTransfer,
     Move,
     Ok,
     ReceiptGet,
@@ -284,3 +286,29 @@ async def test_an_action_is_done_once_over_any_connection_and_after_kill_9(data:
         if server.process is not None:
             server.stop()
         shutil.rmtree(data, ignore_errors=True)
+
+
+async def test_who_was_away_finds_what_they_were_given_and_after_a_restart_too(data: Path) -> None:
+    """Guards: land_mine lists gifts; Parcels.by_heir is filled by what is recalled at the start."""
+    with serving(data, SETTINGS) as server:
+        heir = await Client.join(server, server.token("Heir"))
+        await heir.leave()
+        giver = await Client.join(server, server.token("Giver"))
+        gifts = []
+        for number in range(2):
+            gifts.append((await claim(giver, *(await find_land(giver, -3 + 3 * number, -3))))[0])
+            await done(giver, LandTransfer(*head(giver), gifts[-1], heir.player_id))
+        heir = await Client.join(server, server.token("Heir"))
+        found = (await done(heir, LandMine(next(heir.ids))))["parcels"]
+        assert [(one["parcel_id"], one["given_to"]) for one in found] == [
+            (gift, heir.player_id) for gift in gifts
+        ]
+        server.kill()
+        server.start()
+        heir = await Client.join(server, server.token("Heir"))
+        assert (await done(heir, LandMine(next(heir.ids))))["parcels"] == found
+        await done(heir, LandBuy(*head(heir), gifts[0], 0))
+        await done(heir, LandTransfer(*head(heir), gifts[1], giver.player_id))
+        (mine,) = (await done(heir, LandMine(next(heir.ids))))["parcels"]
+        assert (mine["parcel_id"], mine["owner_id"], mine["given_to"]) == (gifts[0], heir.player_id, None)
+        await heir.leave()

@@ -5,7 +5,7 @@ from protocol.messages import PLOT_TILES, LandClaim, Role, TileEdit
 from tests.world.support import RULES, World, act, ids
 from world.commands import AnyDurable
 from world.entries import Change, Entry, Outcome, write
-from world.ledger import ESCROW, Hold
+from world.ledger import ESCROW, Hold, HoldState
 from world.state import LandRules, Rules
 from world.tiles import Build
 
@@ -56,4 +56,11 @@ class Chronicle:
         ledger = self.world.state.ledger
         hold = ledger.holds[hold_id]
         posts = ledger.posted([(ESCROW, -hold.amount), (hold.account, hold.amount)])
-        return self.happen(*posts, Hold(hold_id, hold.account, 0, hold.why))
+        return self.happen(*posts, hold.over(HoldState.VOIDED))
+
+    def spend(self, hold_id: int, to: int) -> list[Entry]:
+        """A hold is posted."""
+        ledger = self.world.state.ledger
+        hold = ledger.holds[hold_id]
+        posts = ledger.posted([(ESCROW, -hold.amount), (to, hold.amount)])
+        return self.happen(*posts, hold.over(HoldState.POSTED))

@@ -207,6 +207,18 @@ async def rewritten(dsn: str, changed: str, into: str, seq: int) -> None:
             "entry 9 (land_abandon): parcel 9 is freed, but there was none",
         ),
         (6, '"hold_id":4', '"hold_id":3', "entry 6 (test): hold 3 ends, but there was none"),
+        (
+            6,
+            '"state":"voided"',
+            '"state":"posted"',
+            "entry 6 (test): hold 4 is said to be posted, but it is voided",
+        ),
+        (
+            4,
+            '"state":"pending"',
+            '"state":"voided"',
+            "entry 4 (test): hold 4 is said to be voided, but it is pending",
+        ),
         (8, '"version":4', '"version":6', "entry 8 (tile_edit): chunk (0, 0) goes from version 3 to 6"),
         (10, '"px":12,"py":12', '"px":0,"py":0', "parcels 1 and 4 lie on one plot"),
         (5, '"amount":500,"why"', '"amount":900,"why"', "holds of 900 poisha against 500 in escrow"),

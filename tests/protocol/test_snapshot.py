@@ -16,11 +16,10 @@ from protocol.snapshot import (
     RECORD,
     STEP_MAX,
     UNITS_PER_TILE,
-    Block,
-    read_blocks,
     write_block,
 )
 from tests.protocol.support import VECTORS
+from tests.sight import Block, read_blocks
 
 STEPS = st.integers(-STEP_MAX, STEP_MAX)
 CHUNKS = st.integers(-(2**15), 2**15 - 1)

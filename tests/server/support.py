@@ -17,7 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from persistence.journal import Journal
 from persistence.keyring import Key
-from persistence.store import PlayerRow, StoredAnswer
+from persistence.store import ChatLine, PlayerRow, StoredAnswer
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
@@ -26,20 +26,19 @@ from protocol.messages import (
     Appeared,
     Crowd,
     Hello,
-    PlayerFind,
-    PlayerFound,
     ServerMessage,
     Snapshot,
     State,
     View,
 )
 from server.actions import Actions
-from server.config import Config
+from server.config import Config, ModerationConfig
 from server.connection import Connection
 from server.directory import Newcomer
 from server.frames import encode
 from server.gate import Gate
 from server.hub import Hub
+from server.moderation import Moderation
 from server.questions import Questions
 from server.receipts import Notary
 from server.seam import Premises
@@ -222,9 +221,6 @@ class Elsewhere:
     def forget_guests(self, days: float, here: Iterable[int]) -> None:
         self.forgot.append((days, sorted(here)))
 
-    def find(self, request: PlayerFind, found: Any) -> None:
-        found(PlayerFound(1, request.name, online=False))
-
     def get(self, _: int, ready: Any) -> bool:
         ready(b"\x82\x00")
         return True
@@ -319,6 +315,22 @@ TURNS_MAX = 1_000  # of the event loop; nothing here takes time
 LAND = LandRules(starting_grant=10_000, plot_price=100, plot_price_min=10, plot_price_falloff=32)
 
 
+class Always:
+    """A flusher that keeps up."""
+
+    available = True
+
+    def unsaved_chat(self) -> list[ChatLine]:
+        return []
+
+
+def peace(state: World, wall_ms: Callable[[], int] = lambda: 1_000_000) -> Moderation:
+    """Moderation over no tables: nothing is in force."""
+    nothing: Any = None
+    flusher: Any = Always()
+    return Moderation(nothing, flusher, state, ModerationConfig(), 8, wall_ms)
+
+
 class House:
     """Everything between the socket and the database, driven by hand. While it is `stalled`, nothing becomes durable."""
 
@@ -333,7 +345,10 @@ class House:
         self.actions.now_s = lambda: self.now_s  # type: ignore[method-assign]
         notary = Notary(Ed25519PrivateKey.from_private_bytes(bytes(32)))
         self.questions = Questions(stored, self.actions, notary, self.world, config.limits.question_queue_max)
-        self.hub = Hub(config, self.inbox, elsewhere, elsewhere, self.actions, self.questions, Counts())
+        self.moderation = peace(self.world)
+        self.hub = Hub(
+            config, self.inbox, elsewhere, elsewhere, self.actions, self.questions, self.moderation, Counts()
+        )
         line = self.hub.attach(lambda message: self.gate.take(message), lambda: self.gate.tally())  # noqa: PLW0108
         premises = Premises(1, 8080, "ground", "built", [Key(b"k" * 32)])
         self.gate = Gate(

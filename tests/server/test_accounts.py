@@ -185,9 +185,12 @@ async def test_who_is_not_there_is_checked_by_the_same_work(monkeypatch: pytest.
     hasher = Hasher(CHEAP)
     looked_at: list[str] = []
     real = hasher._is_right
-    monkeypatch.setattr(
-        hasher, "_is_right", lambda hashed, password: looked_at.append(hashed) or real(hashed, password)
-    )
+
+    def is_right(hashed: str, password: str) -> bool:
+        looked_at.append(hashed)
+        return real(hashed, password)
+
+    monkeypatch.setattr(hasher, "_is_right", is_right)
     await hasher.check(None, "seven horses", "a")
     await hasher.check(await hasher.make("x", "a"), "seven horses", "a")
     parameters = [one.rsplit("$", 2)[0] for one in looked_at]
@@ -218,7 +221,7 @@ async def test_addresses_take_turns_so_one_that_floods_waits_behind_its_own() ->
 
 
 async def test_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
-    """Guard: _hand_on after CancelledError."""
+    """Guard: _hand_on after CancelledError, for who gives up when it is their turn already."""
     hasher = Hasher(CHEAP)
     gate, done = threading.Event(), list[int]()
     first = asyncio.create_task(hasher._in_turn("a", gate.wait))
@@ -229,7 +232,13 @@ async def test_who_gives_up_waiting_leaves_the_turn_to_the_next() -> None:
     gate.set()
     await asyncio.gather(first, *waiting, return_exceptions=True)
     assert done == [1, 1]
-    assert hasher._free == 1
+    hasher._free = 0
+    late = asyncio.create_task(hasher._in_turn("a", lambda: done.append(1)))
+    await asyncio.sleep(0)
+    hasher._hand_on()
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    assert (done, hasher._free) == ([1, 1], 1)
     hasher.stop()
 
 

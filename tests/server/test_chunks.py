@@ -80,7 +80,8 @@ class Country:
         events = step(self.state, self.inbox.drain(), self.state.tick + 1)
         slots = [players.slot_of[player_id] for player_id, _ in events.crossed]
         ways = [
-            (key, players.dx[s], players.dy[s]) for (_, key), s in zip(events.crossed, slots, strict=True)
+            (key, round(players.dx[s]), round(players.dy[s]))
+            for (_, key), s in zip(events.crossed, slots, strict=True)
         ]
         self.chunks.follow(events, ways, players.grid.keys[players.linked].tolist())
         return events
@@ -176,7 +177,7 @@ async def test_walking_wants_no_more_than_the_queue_holds() -> None:
     """Guard: the limit in `_want`; near and ahead have one each."""
     here = Country(Land(), queue_max=4, ahead=(3, 3))
     for cx in range(50):
-        here.chunks.prepare(pack(cx, 0), 1.0, 0.0)
+        here.chunks.prepare(pack(cx, 0), 1, 0)
     assert here.chunks.waiting == 8
 
 

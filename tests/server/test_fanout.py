@@ -226,7 +226,7 @@ def pipe() -> Iterator[Pipe]:
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_a_socket_that_takes_a_part_gets_the_rest_in_order(pipe: Pipe, acknowledged: bool) -> None:
-    """Guards: _give hands back what a send did not take; Interest keeps such a client busy while the transport holds something."""
+    """Guards: `spread` leaves over what a send did not take; Interest keeps such a client busy while the transport holds something."""
     interest = Interest(InterestConfig(client_bytes_per_s=16_777_216), 250, 100)
     first = told(0, {(0, 0): [(1, 0, 0)]})
     first.placed = [(1, pack(0, 0), codec.encode(Appeared(1, "Ada", 0)))]
@@ -257,6 +257,93 @@ def test_a_socket_that_takes_a_part_gets_the_rest_in_order(pipe: Pipe, acknowled
     assert ticks[-1] == 199
     assert {after - before for before, after in pairwise(ticks[1:])} == {1}
     assert sum(isinstance(message, Moved) for message in said) == 199 * acknowledged
+
+
+class Walker(One):
+    """The same client, who walks."""
+
+    def walk(self, tick: int, cx: int, cells: dict[tuple[int, int], list[tuple[int, int, int]]]) -> TickFrame:
+        """A tick in which they come to (cx, 0), acknowledged."""
+        walked = told(tick, cells)
+        walked.placed = [(1, pack(cx, 0), codec.encode(Appeared(1, "Ada", 0)))]
+        walked.moved = np.array([(1, tick, 0.0, 0.0)], MOVED).tobytes()
+        return walked
+
+
+def test_who_comes_to_another_cell_is_told_what_comes_into_sight_whole_and_the_news_in_one_write() -> None:
+    """Guard: PERSON.known. What was in sight before comes only as news, and what comes into sight only to who came."""
+    client = Walker()
+    beside = told(1, {(cx, 0): [(10 + cx, 5, 5)] for cx in (-1, 1, 2)})
+    beside.placed = [(10 + cx, pack(cx, 0), codec.encode(Appeared(10 + cx, "Bea", 0))) for cx in (-1, 1, 2)]
+    client.see(beside)
+    client.interest.take(client.walk(2, 1, {(0, 0): [], (1, 0): [(1, 0, 0), (11, 5, 5)]}))
+    client.interest.write(2)
+    [write] = client.transport.read()
+    blocks = write_block(1, 0, np.array([(12, 5, 5)], RECORD), named=True)
+    news = [
+        write_block(dx, 0, np.array(people, RECORD), named=True)
+        for dx, people in ((-1, []), (0, [(1, 0, 0), (11, 5, 5)]))
+    ]
+    assert messages(write) == [
+        Moved(2, 2, 0.0, 0.0),
+        Appeared(12, "Bea", 0),
+        Snapshot(2, 1, 0, blocks),
+        Appeared(1, "Ada", 0),
+        Snapshot(2, 1, 0, b"".join(news)),
+    ]
+
+
+def test_a_socket_that_takes_a_part_of_what_comes_into_sight_gets_the_rest_in_order(pipe: Pipe) -> None:
+    """Guard: tell_rest keeps, and hands back, what a send did not take."""
+    client = Walker(transport=pipe, client_bytes_per_s=16_777_216)
+    pipe.read_all()
+    pipe.far.setblocking(False)
+    crowds = {cx: [(100 + who, 7, 7) for who in range(600)] for cx in (-2, 3)}
+    received, waited = b"", 0
+    for tick in range(1, 100):
+        cx = tick % 2
+        cells = {(0, 0): [], (1, 0): [], (-1, 0): crowds[-2], (2, 0): crowds[3], (cx, 0): [(1, 0, 0)]}
+        client.interest.take(client.walk(tick, cx, cells))
+        client.interest.write(tick)
+        waited += bool(pipe.queue)
+        while tick % 3 == 0 and (pipe.queue or pipe.in_flight()):
+            received += pipe.read_some(65_536)
+            pipe.push()
+        client.interest.wake(1)
+    received += pipe.read_all()
+    assert waited > 20, "the socket was never full"
+    ticks = [message.seq for message in messages(received) if isinstance(message, Moved)]
+    assert ticks == list(range(1, 100))
+
+
+def test_many_who_come_to_large_cells_at_once_make_the_buffer_grow() -> None:
+    """Guard: `tell_rest` goes on where there was no room. Nobody is told twice, and nobody misses anything."""
+    count, crowd = 8, OUT_BYTES_MIN // RECORD.itemsize // 4
+    interest = Interest(InterestConfig(client_bytes_per_s=16_777_216), 20, 100)
+    transports = {number: FakeTransport() for number in range(1, count + 1)}
+    here = told(
+        0, {(0, 0): [(number, 0, 0) for number in transports], (2, 0): [(who, 1, 2) for who in range(crowd)]}
+    )
+    here.placed = [(number, pack(0, 0), codec.encode(Appeared(number, "Ada", 0))) for number in transports]
+    interest.take(here)
+    for number, transport in transports.items():
+        outbox = Outbox(1_000_000, interest.sent)
+        outbox.open(transport)  # type: ignore[arg-type]
+        interest.watch(number, outbox)
+    interest.write(0)
+    for transport in transports.values():
+        transport.take()
+    came = told(1, {(0, 0): [], (1, 0): [(number, 0, 0) for number in transports]})
+    came.placed = [(number, pack(1, 0), codec.encode(Appeared(number, "Ada", 0))) for number in transports]
+    interest.take(came)
+    interest.write(1)
+    for transport in transports.values():
+        [write] = transport.read()
+        whole, *names, news = messages(write)
+        assert isinstance(whole, Snapshot)
+        assert isinstance(news, Snapshot)
+        assert len(whole.cells) == 4 + crowd * RECORD.itemsize
+        assert names == [Appeared(number, "Ada", 0) for number in transports]
 
 
 async def test_what_was_answered_between_ticks_goes_out_before_the_tick(pipe: Pipe) -> None:
@@ -290,12 +377,12 @@ def test_frames_that_grow_little_by_little_do_not_double_the_buffer_each_time() 
     for tick, size in enumerate(range(0, longest, OUT_BYTES_MIN // 16), 1):
         client.interest.cast([pack(0, 0)], bytes(size))
         client.interest.write(tick)
-    assert len(arrays._out) <= 2 * (2 * longest + OUT_BYTES_MIN)
+    assert len(arrays._out) <= 2 * (3 * longest + OUT_BYTES_MIN)  # one is kept, and room for two more
     assert len(arrays._blocks) <= 2 * (longest + OUT_BYTES_MIN)
 
 
 def test_a_row_used_again_is_not_the_one_before() -> None:
-    """Guard: remove_viewer takes the socket's number out; what comes to it later belongs to somebody else."""
+    """Guard: Fanout.unwatch; what comes to the socket's number later belongs to somebody else."""
     client = One()
     client.interest.unwatch(1)
     assert client.see(told(1, {(0, 0): [(1, 9, 9)]})) == b""
@@ -337,4 +424,4 @@ def test_the_arrays_grow_and_shrink_with_who_is_there() -> None:
     for tick in range(2, 42):
         interest.write(tick)
         interest.take(TickFrame(tick + 1, 0))
-    assert not interest._places
+    assert not interest._fanout.places["room"].any()

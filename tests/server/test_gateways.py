@@ -27,7 +27,7 @@ from server.numbers import GAUGES, show
 from server.ring import FRAMES_MIN, Ring
 from server.seam import AnyDown, AnyUp, Begin, Carried, Listening, Premises, Progress, Tally, Ticked, Whole
 from server.telemetry import Counts, Telemetry
-from tests.server.support import Elsewhere
+from tests.server.support import Elsewhere, peace
 from tests.world.support import RULES
 from world.commands import Inbox
 from world.state import State
@@ -57,7 +57,9 @@ class Simulation:
     def __init__(self) -> None:
         nothing: Any = Elsewhere()
         self.config, self.state, self.inbox = Config(), State(RULES), Inbox(8, 8)
-        self.hub = Hub(self.config, self.inbox, nothing, nothing, nothing, nothing, Counts())
+        self.hub = Hub(
+            self.config, self.inbox, nothing, nothing, nothing, nothing, peace(self.state), Counts()
+        )
         held = [socket.create_server(("127.0.0.1", 0), reuse_port=True)]
         self.gateways = Gateways(self.config, self.hub, PREMISES, self.whole, held)
         self.process = FakeProcess()

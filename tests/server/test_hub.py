@@ -31,7 +31,7 @@ from server.gateway import Gateway
 from server.hub import Hub
 from server.seam import AnyDown, AnyUp, Begin, Premises, Saying, Steering, Tally, Whole
 from server.telemetry import Counts
-from tests.server.support import HANDSHAKE, HELLO, Elsewhere, FakeTransport, frame, messages, payloads
+from tests.server.support import HANDSHAKE, HELLO, Elsewhere, FakeTransport, frame, messages, payloads, peace
 from world.commands import STEER, AnyCommand, Detach, Inbox, Say, Steers, steer
 from world.state import Rules
 from world.state import State as World
@@ -101,7 +101,9 @@ class Town:
         elsewhere: Any = self.elsewhere
         self.inbox = Inbox(65_536, 32)
         self.world = World(Rules(20, 4.0, 20, 4, 24.0, 300, 10, 5))
-        self.hub = Hub(self.config, self.inbox, elsewhere, elsewhere, elsewhere, elsewhere, Counts())
+        self.hub = Hub(
+            self.config, self.inbox, elsewhere, elsewhere, elsewhere, elsewhere, peace(self.world), Counts()
+        )
         self.sides = [Side(self.hub, self.config), Side(self.hub, self.config)]
         self.hub.spread = self._spread
         self.commands: list[AnyCommand] = []

@@ -233,7 +233,7 @@ def test_a_newcomer_has_appeared_whichever_tick_of_the_period_they_come_in(step:
 
 
 def test_a_far_cell_that_becomes_the_own_one_is_brought_up_to_date() -> None:
-    """Guard: Interest._look_from takes the new own cell as due where near and far have different periods."""
+    """Guard: `move` forgets what is known where near and far cells have different periods."""
     world, _ = together(1)
     world.step = 3  # own cell every 2nd tick, others every 4th
     world.put(9, 1, 0)  # somebody else keeps the cell known
@@ -268,7 +268,7 @@ def test_a_crowd_that_thins_out_gives_its_people_names() -> None:
 
 
 def test_coming_down_the_ladder_misses_nothing() -> None:
-    """Guard: VIEWER.step, in force for that viewer; the loops do not go by the step of the server."""
+    """Guard: PERSON.step, in force for that viewer; the loops do not go by the step of the server."""
     world, _ = together(1)
     world.step = 2
     while world.now % TICK_HZ or world.now < 2 * TICK_HZ:
@@ -307,7 +307,7 @@ def test_a_client_that_does_not_read_gets_no_snapshots_and_all_of_them_after() -
 
 
 def test_a_client_that_reads_again_is_brought_up_to_date_though_nothing_moves() -> None:
-    """Guard: Interest._skip keeps who has cells due among those to be written to in the next tick."""
+    """Guard: Interest._skip keeps who is not told all among those to be written to in the next tick."""
     world, _ = together(2)
     world.stall(1)
     world.put(2, 0, 0, 77)
@@ -318,7 +318,7 @@ def test_a_client_that_reads_again_is_brought_up_to_date_though_nothing_moves() 
 
 
 def test_a_cell_that_emptied_while_a_client_did_not_read_is_empty_for_it_after() -> None:
-    """Guard: Interest._forget_empty_places keeps what is due to somebody."""
+    """Guard: Fanout.forget_empty_places keeps what is due to somebody."""
     world, _ = together(1)
     world.put(2, 1, 0)
     world.tick()

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from persistence.journal import JOURNAL_AGE_S
+from persistence.store import PlayerRow
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     LandClaim,
     LandMine,
     LandQuote,
+    PlayerFind,
+    PlayerFound,
     Quoted,
     ReceiptGet,
     StatementFound,
@@ -40,6 +43,11 @@ class Hanging(Stored):
         self.asked += 1
         await self.open.wait()
         return await super().statement(account, before, limit)
+
+    async def find_player(self, name: str) -> PlayerRow | None:
+        self.asked += 1
+        await self.open.wait()
+        return PlayerRow(ADA, "name:ada", "Ada", "user", 0, 0.0, 0.0, 0, 0) if name == "Ada" else None
 
     async def first_seq(self) -> int:
         return 1
@@ -86,7 +94,14 @@ class Counter:
 
 @pytest.mark.parametrize(
     "request_",
-    [Wallet(1), LandMine(1), LandQuote(1, 0, 0, 16, 16), WalletStatement(1), ReceiptGet(1, 1)],
+    [
+        Wallet(1),
+        LandMine(1),
+        LandQuote(1, 0, 0, 16, 16),
+        WalletStatement(1),
+        ReceiptGet(1, 1),
+        PlayerFind(1, "Ada"),
+    ],
     ids=lambda one: type(one).__name__,
 )
 async def test_nothing_is_asked_while_the_database_is_away(request_: Any) -> None:
@@ -117,6 +132,25 @@ async def test_who_waits_too_long_for_the_database_is_told_so_and_those_behind_t
     counter.look(OVERDUE_S + 0.01)
     assert len(counter.told) == 3
     assert not task.done()
+    await counter.questions.stop()
+
+
+async def test_who_is_looked_for_in_a_database_that_hangs_is_refused_in_time() -> None:
+    """Guard: player_find is a question like any other, with its OVERDUE_S."""
+    counter = Counter()
+    counter.questions.start()
+    counter.ask(PlayerFind(1, "Ada"), PlayerFind(2, "Nobody"))
+    await until(lambda: counter.stored.asked == 1)
+    counter.look(OVERDUE_S + 0.01)
+    assert counter.told == [(1, AWAY), (2, AWAY)]
+    counter.stored.open.set()
+    counter.ask(PlayerFind(3, "Ada"), PlayerFind(4, "Nobody"), PlayerFind(5, "a\0b"))
+    await until(lambda: len(counter.told) == 5)
+    assert counter.told[2:] == [
+        (3, PlayerFound(ADA, "Ada", online=False)),
+        (4, RefusalCode.NOT_FOUND),
+        (5, RefusalCode.NOT_FOUND),
+    ]
     await counter.questions.stop()
 
 

@@ -33,6 +33,7 @@ from world.commands import (
     RecallParcels,
     RecallTiles,
     Say,
+    SetBlocked,
     Settle,
     UnloadChunk,
     steer,
@@ -45,6 +46,8 @@ from world.tick import step
 
 CLOSE_S = 120.0
 EVERY_COMMAND: list[AnyCommand] = [
+    Become(1, "Ada", Role.MODERATOR, 7),
+    SetBlocked(1, [2, 3]),
     Join(2**32 - 1, "নদী", Role.MODERATOR, 2**32 - 1, -0.0, 1e-300),
     Leave(1),
     Detach(2),

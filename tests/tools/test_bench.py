@@ -83,6 +83,7 @@ def test_grid_and_tree_find_the_same_sets() -> None:
     assert found["speedup_ratio"] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("compiler", [True, False])
 def test_the_floor_sends_to_everybody(compiler: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if compiler and not any(map(shutil.which, ("cc", "gcc", "clang"))):
@@ -101,6 +102,7 @@ def test_the_floor_says_what_a_whole_core_would_carry() -> None:
     assert (found["cpu_us_per_message"], found["clients_per_core"], found["cpu_share"]) == (5.0, 10_000, 0.1)
 
 
+@pytest.mark.alone
 def test_a_small_crowd_is_measured_from_start_to_end() -> None:
     setting = crowd.Setting(seconds=5, ramp_per_s=100, in_sight=10)
     measured = crowd.measure(20, setting)
@@ -126,6 +128,7 @@ def test_what_a_bench_starts_may_open_all_the_files_there_are() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.alone
 async def test_a_small_simulation_is_measured_from_start_to_end() -> None:
     """Everybody comes in over the link, and every frame is read from the ring."""
     found = await simulation.measure(players=30, seconds=1, seed=1, say=print)

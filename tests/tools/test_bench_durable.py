@@ -135,6 +135,7 @@ def test_a_stage_tells_rates_shares_and_what_an_action_cost() -> None:
 # --- live ---
 
 
+@pytest.mark.alone
 def test_durable_actions_are_measured_beside_single_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable, "SOME_PER_S", 20)
     found = durable.measure(Setting(seconds=2, actors=4, homesteads=20, walkers=4))
@@ -147,6 +148,7 @@ def test_durable_actions_are_measured_beside_single_transactions(monkeypatch: py
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.alone
 def test_a_history_chains_and_comes_back_after_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = BEGINNING
     for entry in recovery.history(5):

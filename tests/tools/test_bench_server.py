@@ -152,6 +152,7 @@ def _settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SETTLE_S", 0.1)
 
 
+@pytest.mark.alone
 def test_the_deaf_are_closed_and_stay_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fleet ends by itself: nobody is left."""
     monkeypatch.setattr(Deaf, "asked_per_s", 90)
@@ -171,6 +172,7 @@ def test_the_deaf_are_closed_and_stay_away(monkeypatch: pytest.MonkeyPatch) -> N
     assert (fleet.tally.lost, fleet.players, dict(fleet.tally.errors)) == (2, 0, {})
 
 
+@pytest.mark.alone
 def test_those_who_stand_still_are_measured() -> None:
     found = idle.measure(5, seconds=2)
     assert found["players_held"] == 5
@@ -181,6 +183,7 @@ def test_those_who_stand_still_are_measured() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.alone
 def test_the_stages_of_latency_are_measured() -> None:
     found = latency.measure(20, seconds=5)
     assert not found["errors"], found["errors_by_reason"]
@@ -192,6 +195,7 @@ def test_the_stages_of_latency_are_measured() -> None:
     assert {row.count("|") for row in rows} == {5}
 
 
+@pytest.mark.alone
 def test_slow_clients_beside_others_are_measured() -> None:
     setting = slow.Setting(slow=2, players=8, seconds=3, outbox_bytes_max=65_536, asked_per_s=90, spread_s=4)
     found = slow.measure(setting)
@@ -203,6 +207,7 @@ def test_slow_clients_beside_others_are_measured() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.alone
 def test_a_soak_notes_memory_and_draws_it(tmp_path: Path) -> None:
     found = soak.measure(soak.Setting(minutes=0.1, players=5, sample_s=0.5), Console(quiet=True))
     assert (found["players_held"], found["errors"], found["lost"]) == (5, 0, 0)
@@ -213,6 +218,7 @@ def test_a_soak_notes_memory_and_draws_it(tmp_path: Path) -> None:
     assert (tmp_path / "memory.png").stat().st_size > 1_000
 
 
+@pytest.mark.alone
 def test_gateways_are_killed_and_everybody_comes_back() -> None:
     setting = soak.Setting(minutes=0.25, players=6, gateways=2, kill_every_s=7, sample_s=0.5)
     found = soak.measure(setting, Console(quiet=True))
@@ -227,6 +233,7 @@ def test_only_gateways_can_be_killed() -> None:
         soak.measure(soak.Setting(kill_every_s=1), Console(quiet=True))
 
 
+@pytest.mark.alone
 def test_memory_of_sockets_and_of_ground_is_looked_at() -> None:
     points, errors = memory.sizes(2, memory.Silent)
     assert ([point.count for point in points], errors) == ([2, 2 * memory.FACTOR], 0)
@@ -235,6 +242,7 @@ def test_memory_of_sockets_and_of_ground_is_looked_at() -> None:
     assert ground.cache_bytes / ground.loaded > 500
 
 
+@pytest.mark.alone
 def test_memory_of_land_is_looked_at() -> None:
     point = memory.land(40)
     assert (point.count, point.rss_kib > 50_000) == (40, True)

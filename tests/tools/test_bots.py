@@ -446,6 +446,7 @@ def test_nobody_there_gives_figures_without_times() -> None:
 COUNT = 20
 
 
+@pytest.mark.alone
 def test_twenty_bots_walk_a_real_server(data: Path) -> None:
     with serving(data) as server:
         picture = data / "bots.png"
@@ -475,6 +476,7 @@ def test_twenty_bots_walk_a_real_server(data: Path) -> None:
     assert welcomed >= COUNT
 
 
+@pytest.mark.alone
 def test_bots_come_back_to_a_server_that_restarts(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -107,6 +107,66 @@ def test_only_what_was_asked_for_is_shown(history: str, capsys: pytest.CaptureFi
     assert "there is no player called Nobody" in capsys.readouterr().err
 
 
+def stored(dsn: str, told: Chronicle) -> None:
+    """What a chronicle tells, with its players."""
+
+    async def make() -> None:
+        store = await Store.open(dsn, POOL_SIZE)
+        epoch = (await store.open_world(7)).epoch
+        await store.enter_players(
+            epoch, [Entrant(account_key(name), name, "user", 1, 0.0, 0.0) for name in ("Ada", "Bea", "Cal")]
+        )
+        await store.save(epoch, Batch(1, entries=told.entries))
+        await store.close()
+
+    asyncio.run(make())
+
+
+def test_whether_a_hold_was_spent_or_given_back_is_shown(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = Chronicle()
+    told.do(ADA, claim(0, 0, 1, 1))
+    told.set_aside(ADA, 300)
+    told.set_aside(ADA, 500)
+    told.give_back(2)
+    told.spend(3, BEA)
+    stored(dsn, told)
+    assert call("show", "--dsn", dsn, "--from", "4") == 0
+    back, spent = shown(capsys)
+    assert back.endswith("; hold 2 of Ada is voided")
+    assert spent.endswith("5 BDT to Bea (then 5 BDT); hold 3 of Ada is posted")
+
+
+def test_postings_of_an_account_are_shown_page_by_page_with_its_balance(
+    history: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards: --count ends a page with a whole entry; whoever has no account yet is no mistake."""
+
+    def page(account: str, *words: str) -> list[str]:
+        assert call("show", "--dsn", history, f"--account={account}", *words) == 0
+        told = capsys.readouterr().out.splitlines()
+        return [
+            re.sub(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", " | ", re.sub(r" {3,}", " ", line).strip())
+            for line in told[1:]
+        ]
+
+    grant, claimed = "2 | land_claim +100 BDT 100 BDT", "2 | land_claim -1 BDT 99 BDT"
+    aside = "6 | test -5 BDT 94 BDT"
+    for bea in ("bea", "2"):
+        assert page(bea) == [grant, claimed, aside]
+    assert page("Bea", "--count", "1") == [grant, claimed, "There is more: --from 6"]
+    assert page("Bea", "--count", "1", "--from", "6") == [aside]
+    assert page("escrow") == ["6 | test +5 BDT 5 BDT"]
+    assert page("house")[-1].endswith("+1 BDT 3 BDT")
+    assert page("treasury")[-1].endswith("-100 BDT -200 BDT")
+    for nothing in ("Cal", "77", "-100"):
+        assert page(nothing) == []
+    for wrong, code in (("Nobody", 1), ("77777777777777777777", 1)):
+        assert call("show", "--dsn", history, "--account", wrong) == code
+    assert call("show", "--dsn", history, "--account", "Bea", "--player", "Bea") == 2
+
+
 def test_what_is_agreed_and_allowed_on_a_parcel_is_shown_as_it_changes(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,7 +123,7 @@ def test_what_is_no_scale_is_refused(scale: str, capsys: pytest.CaptureFixture[s
     [
         ("map.jpg", 2, "end in .png"),
         ("nowhere/map.png", 2, "is not a directory"),
-        ("taken.png", 1, "cannot write"),
+        ("taken.png", 1, "No picture: "),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused(

@@ -11,7 +11,8 @@ import msgpack
 import pytest
 from rich.console import Console
 
-from protocol.snapshot import CELL_TILES, UNITS_PER_TILE, read_blocks
+from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
+from tests.sight import read_blocks
 from tools.bench import peers
 from tools.bench.crowd import Setting
 from tools.bench.peers import node

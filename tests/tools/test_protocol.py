@@ -18,7 +18,7 @@ from server.interest import LADDER
 from server.seam import Premises
 from tools import protocol
 from tools.protocol.description import describe
-from world.chat import NOBODY
+from world.chat import UNREACHABLE
 from world.terrain import Chunk, Terrain, encode, walk_speed
 
 DESCRIPTION = describe()
@@ -73,7 +73,7 @@ def test_the_document_links_only_to_what_it_has() -> None:
 
 
 def test_the_example_session_is_refused_in_the_servers_words() -> None:
-    assert NOBODY in protocol.generated()["protocol/PROTOCOL.md"]
+    assert UNREACHABLE in protocol.generated()["protocol/PROTOCOL.md"]
 
 
 def test_the_document_names_every_message_code_and_setting() -> None:

@@ -12,7 +12,20 @@ import pytest
 
 from persistence.embedded import running_dsn
 from protocol.errors import RefusalCode
-from protocol.messages import PLOT_TILES, LandAbandon, LandMine
+from protocol.messages import (
+    PLOT_TILES,
+    ClientMessage,
+    LandAbandon,
+    LandBuy,
+    LandDescribe,
+    LandLet,
+    LandMine,
+    LandOffer,
+    LandOpen,
+    LandRent,
+    LandToLet,
+    LandTransfer,
+)
 from tests.harness import serving
 from tools.bots import KINDS, acting, settler
 from tools.bots.acting import ANOTHER_ANSWER, NOT_ASKED, Acting
@@ -133,6 +146,69 @@ def test_open_plots_have_nobodys_land_around(parcels: list[dict[str, int]], expe
     assert set(open_plots((-1, -1), 3, parcels)) == expected
 
 
+ME, ANNA = 5, 6
+OWNERS_DO = (LandDescribe, LandLet, LandOffer, LandOpen, LandTransfer)
+BARE = {
+    "y": 0,
+    "width": PLOT_TILES,
+    "height": PLOT_TILES,
+    "name": "Home",
+    "price": None,
+    "to_let": None,
+    "lease": None,
+    "given_to": None,
+}
+GIFT = {**BARE, "parcel_id": 7, "owner_id": ANNA, "given_to": ME, "x": 0}
+OWN = {**BARE, "parcel_id": 8, "owner_id": ME, "x": 32}
+
+
+@pytest.mark.parametrize(
+    ("owned", "request_", "fields"),
+    [(1, LandBuy, (7, 0)), (settler.LANDS_MAX, LandTransfer, (7, ANNA))],
+    ids=["takes it", "declines it"],
+)
+def test_a_settler_takes_what_it_is_given_while_it_wants_more(
+    monkeypatch: pytest.MonkeyPatch, owned: int, request_: type[ClientMessage], fields: tuple[int, ...]
+) -> None:
+    """Guards: Settler._remember tells gifts from what is its own; _enter, after which it asks again."""
+    monkeypatch.setattr(settler, "AGAIN_SHARE", 0.0)
+    fleet = Fleet(Plan(NOWHERE, count=1, seconds=0, behaviour="settle"), Settler)
+    (bot,) = fleet._bots
+    assert isinstance(bot, Settler)
+    for _ in range(2):
+        bot._enter(ME, 0.0, 0.0)
+        bot._next()
+        (number, asked), *more = bot._asked.items()
+        assert (asked.request, more) == (LandMine, [])
+        own = [{**OWN, "parcel_id": 8 + number} for number in range(owned)]
+        bot._granted(number, 0, {"parcels": [GIFT, *own], "more": False})
+        assert set(bot._lands or ()) == {one["parcel_id"] for one in own}
+        bot._next()
+        ((number, asked),) = bot._asked.items()
+        assert (asked.request, asked.fields) == (request_, fields)
+        bot._granted(number, 1, {"parcel_id": 7})
+
+
+def test_settlers_let_and_rent_and_leave_alone_what_is_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: `leased` in Settler._next; an owner may do nothing on land while somebody rents it."""
+    monkeypatch.setattr(settler, "AGAIN_SHARE", 0.0)
+    fleet = Fleet(Plan(NOWHERE, count=1, seconds=0, behaviour="settle"), Settler)
+    (bot,) = fleet._bots
+    assert isinstance(bot, Settler)
+    bot._enter(ME, 0.0, 0.0)
+    bot._remember({"parcels": [OWN, {**OWN, "parcel_id": 9, "lease": {}}]})
+    asked = set()
+    for number in range(200):
+        bot._next()
+        for request_id, one in list(bot._asked.items()):
+            asked.add(one.request)
+            assert one.request not in OWNERS_DO or one.fields[0] == 8
+            result = {"parcels": [{**GIFT, "to_let": {"rent": 1, "term_ms": 2, "deposit": 3}, "price": 4}]}
+            bot._granted(request_id, number, result if not one.action_id else {"parcel_id": 8})
+        bot._remember({"parcels": [OWN, {**OWN, "parcel_id": 9, "lease": {}}]})
+    assert {LandLet, LandRent, LandToLet} <= asked
+
+
 def test_settling_is_a_behaviour() -> None:
     assert KINDS.keys() <= BEHAVIOURS.keys()
     assert KINDS["settle"] is Settler
@@ -201,6 +277,7 @@ def fleet_run(fleet: Fleet) -> Any:
     return Run(fleet.plan.count, fleet.players, fleet.tally)
 
 
+@pytest.mark.alone
 def test_what_a_killed_server_did_not_answer_is_asked_again_and_done_once(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

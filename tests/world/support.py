@@ -12,6 +12,7 @@ from protocol.messages import WORLD_TILES_MAX, LandPermit, LandTransfer, Result,
 from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
 from world.commands import Act, AnyCommand, AnyDurable, Join, LoadChunk
 from world.grid import unpack
+from world.ledger import Ledger
 from world.state import Rules, State
 from world.tick import Events, step
 
@@ -117,6 +118,12 @@ def coordinates(reach: int = WORLD_TILES_MAX) -> st.SearchStrategy[float]:
 
 
 # --- land and money ---
+
+
+def balanced(ledger: Ledger) -> None:
+    """Nothing came from nothing."""
+    assert list(ledger.breaches()) == []
+
 
 ADA, BEA, CAL = 1, 2, 3
 PEOPLE = {ADA: "Ada", BEA: "Bea", CAL: "Cal"}

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from protocol.messages import LandAbandon, LandBuy, LandClaim, LandOffer, LandRent, Result, Role, Standing
 from tests.world.histories import ACTS, LAND, begun, settled
-from tests.world.support import ADA, BEA, CAL, act, ids, outcome
+from tests.world.support import ADA, BEA, CAL, act, balanced, ids, outcome
 from world.commands import Act, Settle
 from world.entries import NOBODY
 from world.grid import unpack
@@ -37,7 +37,7 @@ class Seen:
         tiles = {}
         for key, surface in state.chunks.surfaces.items():
             cx, cy = unpack(key)
-            for tile, kind in surface.kinds.items():
+            for tile, kind in enumerate(surface.standing().ravel().tolist()):
                 if kind:
                     tiles[cx * 32 + tile % 32, cy * 32 + tile // 32] = kind
         money = {who: state.ledger.balances.get(who, LAND.starting_grant) for who in PEOPLE}
@@ -80,7 +80,7 @@ def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
             check_tile(asked, before, after, place)
         check_money(asked, before, after)
         check_nobody_overlaps(after)
-        world.state.ledger.check()
+        balanced(world.state.ledger)
         assert {one.player_id for one in world.do(Settle(1)).entries} <= {NOBODY}
 
 
@@ -108,6 +108,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         return
     price = 0 if old.given_to == who else old.price
     bought = isinstance(asked.request, LandBuy) and price == asked.request.price and new.owner_id == who
+    declined = old.given_to == who and new == replace(old, given_to=None, seq=new.seq)
     rented = isinstance(asked.request, LandRent) and old.to_let is not None and new.lease is not None
     if rented:
         assert old.to_let is not None
@@ -119,7 +120,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         assert new.lease == replace(old.lease, leaving=True)
         assert who in (old.owner_id, old.lease.tenant_id)
     if _for_owners(new) != _for_owners(old):
-        assert bought or mine is Standing.OWNER
+        assert bought or declined or mine is Standing.OWNER
     if new.to_let != old.to_let:
         assert bought or rented or mine is Standing.OWNER
     if (new.name, new.description, new.open_enter, new.open_build) != (

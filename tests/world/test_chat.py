@@ -13,7 +13,7 @@ from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Said
 from tests.world.support import RULES, World, join, plain
 from world.chat import MARKS_MAX, clean
-from world.commands import AnyCommand, Detach, Leave, Line, Recall, Say, steer
+from world.commands import AnyCommand, Detach, Join, Leave, Line, Recall, Say, SetBlocked, steer
 from world.state import Rules
 from world.tick import Events
 
@@ -113,6 +113,53 @@ def test_a_line_says_who_where_and_when() -> None:
     world = World(*plain(), join(1, 3.0, 4.0))
     [heard] = world.do(say(1, " hello \t there ")).heard
     assert heard.line == Line(NEARBY, 1, "p1", "hello there", 2, 3.0, 4.0, None)
+
+
+# --- who is not heard -------------------------------------------------------------------------------------------------------------
+
+
+def deaf(player_id: int, *blocked: int) -> Join:
+    """Somebody comes in who does not hear these."""
+    one = join(player_id)
+    one.blocked = list(blocked)
+    return one
+
+
+@pytest.mark.parametrize("channel", [NEARBY, EVERYWHERE])
+def test_who_is_blocked_is_not_heard_and_counts_as_if_they_were(channel: ChatChannel) -> None:
+    """Guard: deaf_to in chat.say."""
+    world = World(*plain(), join(1), deaf(2, 1), join(3))
+    events = world.do(say(1, channel=channel))
+    assert hearers(events) == {1, 3}
+    assert events.answers[0][2] == Said(2)
+    assert hearers(world.do(say(2, channel=channel))) == (None if channel is EVERYWHERE else {1, 2, 3})
+    assert hearers(world.do(SetBlocked(2, []), say(1, channel=channel))) == (
+        None if channel is EVERYWHERE else {1, 2, 3}
+    )
+
+
+def test_a_blocked_direct_line_is_refused_in_the_words_for_nobody() -> None:
+    world = World(*plain(), join(1), deaf(2, 1))
+    blocked = refusal(world.do(say(1, channel=DIRECT, to=2)))
+    nobody = refusal(world.do(say(1, channel=DIRECT, to=99)))
+    assert (blocked.code, blocked.message) == (nobody.code, nobody.message)
+    assert hearers(world.do(say(2, channel=DIRECT, to=1))) == {1, 2}
+
+
+def test_history_leaves_out_who_is_blocked() -> None:
+    """Guard: blocked_by in chat.history."""
+    world = World(*plain(), join(1), join(2))
+    world.do(say(1, "from one"), say(2, "from two", EVERYWHERE))
+    [joined] = world.do(deaf(3, 1)).joined
+    assert [line.text for line in joined.lines] == ["from two"]
+
+
+def test_who_leaves_is_deaf_to_nobody() -> None:
+    """Guard: deafness in tick._remove; else everybody who ever blocked anybody would be kept."""
+    world = World(*plain(), join(1), deaf(2, 1))
+    world.do(Leave(2))
+    assert world.state.deafness.all() == []
+    assert world.state.deafness.deaf_to(1) == set()
 
 
 # --- what is left of a text -------------------------------------------------------------------------------------------------------

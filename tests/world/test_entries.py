@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.edits import CHUNK_EDIT, pack
 from protocol.messages import LandClaim, LandHeld, LandOpen, Standing
 from tests.world.histories import ACTS, RULES, settled
-from tests.world.support import ADA, act, ids, plain
+from tests.world.support import ADA, act, balanced, ids, plain
 from world import entries
 from world.commands import Act, LoadChunk, Settle
 from world.digest import digest
 from world.entries import BEGINNING, NOBODY, Built, Entry, Outcome, Record, chained, read, write
 from world.grid import unpack
-from world.ledger import Hold, Post
+from world.ledger import Hold, HoldState, Post
 from world.parcels import Before, Freed, Lease, Parcel, Permit, Terms
 from world.state import State
 from world.tick import step
@@ -27,7 +28,7 @@ def lived(acts: list[Act]) -> tuple[State, list[Entry]]:
     world, journal = settled(), list[Entry]()
     for asked in acts:
         journal += world.do(asked, Settle(DUE_MAX)).entries
-    world.state.ledger.check()
+    balanced(world.state.ledger)
     return world.state, journal
 
 
@@ -40,15 +41,17 @@ def land_and_money(state: State) -> dict[str, Any]:
         "plots": parcels.by_plot,
         "owners": parcels.by_owner._of,
         "tenants": parcels.by_tenant._of,
+        "heirs": parcels.by_heir._of,
         "ways": parcels.ways,
         "for sale": set(parcels.for_sale),
+        "to let": set(parcels.to_let),
         "permits": set(parcels.gates._slots),
         "gates": {key: parcels.gates.closed[slot].tolist() for key, slot in loaded.items()},
         "last id": parcels.last_id,
         "balances": ledger.balances,
         "holds": ledger.holds,
         "held": ledger.held,
-        "surfaces": {key: (one.version, one.kinds) for key, one in state.chunks.surfaces.items()},
+        "surfaces": {key: (one.version, one.edited()) for key, one in state.chunks.surfaces.items()},
     }
 
 
@@ -113,7 +116,7 @@ LEASE = Lease(9, "c", Terms(10**15, 0, 2**40, False), 2**62, True, 2**62, BEFORE
 CHANGES: list[entries.Change] = [
     Post(-1, -(10**15), -(10**15)),
     Post(2**32 - 1, 10**15, 10**15),
-    Hold(2**62, 7, 0, "voided"),
+    Hold(2**62, 7, 0, "bid", HoldState.VOIDED),
     Parcel(
         1, 7, "নদী", -65536, 65535, 1, 64, '"\\', "🏡", False, True, 0, (Permit(8, "b", Standing.VISITOR),), 5
     ),
@@ -123,7 +126,7 @@ CHANGES: list[entries.Change] = [
     ),
     Parcel(1, 7, "a", 0, 0, 1, 1, lease=LEASE),
     Freed(3, -1, 2, 3, 4),
-    Built(-32768, 32767, 2**32 - 1, bytes(range(256)) * 3),
+    Built(-32768, 32767, 2**32 - 1, pack([(tile, 3) for tile in range(1024)], CHUNK_EDIT)),
 ]
 
 

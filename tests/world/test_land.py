@@ -34,7 +34,7 @@ from protocol.messages import (
     TileEdit,
     TilesEdited,
 )
-from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, ids, join, outcome
+from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, balanced, ids, join, outcome
 from world import open_land, queries
 from world.commands import AnyDurable
 from world.land import price_of
@@ -67,7 +67,7 @@ def run(rows: Iterable[Row], world: World | None = None) -> World:
     for number, (who, request, expected) in enumerate(rows, 1):
         got = outcome(world.do(act(who, request)))
         assert got == expected, f"line {number}: {request}"
-        world.state.ledger.check()
+        balanced(world.state.ledger)
     return world
 
 
@@ -160,6 +160,18 @@ TABLES: dict[str, list[Row]] = {
         (BEA, LandBuy(*ids(), 1, 300), NO.CHANGED),
         (CAL, LandBuy(*ids(), 1, 0), held(1)),
         (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+    ],
+    "a gift is declined by whom it is given to, and by nobody else": [
+        (ADA, claim(0, 0), got(1, 100)),
+        (BEA, LandTransfer(*ids(), 1, ADA), NO.NOT_OWNER),
+        (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
+        (CAL, LandTransfer(*ids(), 1, ADA), NO.NOT_OWNER),
+        (BEA, LandTransfer(*ids(), 1, CAL), NO.NOT_OWNER),
+        (BEA, LandTransfer(*ids(), 1, BEA), NO.NOT_OWNER),
+        (BEA, LandTransfer(*ids(), 1, ADA), held(1)),
+        (BEA, LandTransfer(*ids(), 1, ADA), NO.NOT_OWNER),
+        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
     ],
     "split and merge": [
         (ADA, claim(0, 0, 3, 2), got(1, 600)),
@@ -291,7 +303,8 @@ def test_what_is_abandoned_is_bare_and_may_be_claimed() -> None:
         ]
     )
     (surface,) = world.state.chunks.surfaces.values()
-    assert set(surface.kinds.values()) == {Build.NOTHING}
+    assert surface.tiles == 2
+    assert not surface.standing().any()
 
 
 # --- questions ---
@@ -308,7 +321,54 @@ def test_land_is_found_at_a_place_in_a_rectangle_and_by_owner() -> None:
     assert [parcel.parcel_id for parcel in found.parcels] == [1, 2]
     assert [one.parcel_id for one in queries.land_in(state, ADA, LandIn(1, 0, 0, 1, 1)).parcels] == [1]
     assert [one.parcel_id for one in queries.land_in(state, ADA, LandIn(1, -9, 0, 99, 1, 1)).parcels] == [2]
-    assert [one.parcel_id for one in queries.land_mine(state, BEA, LandMine(1)).parcels] == [2]
+    assert found_by(world, BEA) == [2]
+
+
+def found_by(world: World, player_id: int) -> list[int]:
+    """What land_mine lists."""
+    found = queries.land_mine(world.state, player_id, LandMine(1))
+    return [one.parcel_id for one in found.parcels]
+
+
+GIFT_ENDS: dict[str, tuple[int, AnyDurable, list[int], list[int]]] = {
+    "taken": (BEA, LandBuy(*ids(), 1, 0), [], [1]),
+    "declined": (BEA, LandTransfer(*ids(), 1, ADA), [1], []),
+    "taken back": (ADA, LandTransfer(*ids(), 1, ADA), [1], []),
+    "given to another": (ADA, LandTransfer(*ids(), 1, CAL), [1], []),
+    "for sale instead": (ADA, LandOffer(*ids(), 1, 300), [1], []),
+    "nobody's": (ADA, LandAbandon(*ids(), 1), [], []),
+}
+
+
+@pytest.mark.parametrize(("who", "request_", "adas", "beas"), GIFT_ENDS.values(), ids=GIFT_ENDS)
+def test_who_is_given_a_parcel_finds_it_among_their_own_until_it_is_none(
+    who: int, request_: AnyDurable, adas: list[int], beas: list[int]
+) -> None:
+    """Guard: Parcels.by_heir, without which only who was here when it was given knows of it."""
+    world = run([(ADA, claim(0, 0), got(1, 100)), (ADA, LandTransfer(*ids(), 1, BEA), held(1))])
+    (gift,) = queries.land_mine(world.state, BEA, LandMine(1)).parcels
+    assert (gift.owner_id, gift.given_to, gift.standing) == (ADA, BEA, Standing.NONE)
+    assert (found_by(world, ADA), found_by(world, CAL)) == ([1], [])
+    run([(who, request_, held(1))], world)
+    assert (found_by(world, ADA), found_by(world, BEA)) == (adas, beas)
+
+
+def test_so_many_gifts_wait_for_one_player_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: GIFTS_MAX; nobody's list grows by what others give."""
+    monkeypatch.setattr("world.land.GIFTS_MAX", 2)
+    world = run(
+        [
+            *((ADA, claim(2 * number, 0), got(1 + number, 100)) for number in range(3)),
+            (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
+            (ADA, LandTransfer(*ids(), 2, BEA), held(2)),
+            (ADA, LandTransfer(*ids(), 3, BEA), NO.LIMIT_REACHED),
+            (ADA, LandTransfer(*ids(), 2, BEA), held(2)),
+            (ADA, LandTransfer(*ids(), 3, CAL), held(3)),
+            (BEA, LandTransfer(*ids(), 1, ADA), held(1)),
+            (ADA, LandTransfer(*ids(), 3, BEA), held(3)),
+        ]
+    )
+    assert found_by(world, BEA) == [2, 3]
 
 
 # --- against a plain model ---

@@ -16,6 +16,7 @@ from protocol.messages import (
     LandAbandon,
     LandBuy,
     LandDescribe,
+    LandForSale,
     LandLeave,
     LandLet,
     LandMerge,
@@ -24,12 +25,13 @@ from protocol.messages import (
     LandOpen,
     LandPermit,
     LandRent,
+    LandToLet,
     LandTransfer,
     Role,
     Standing,
     TilesEdited,
 )
-from tests.world.support import ADA, BEA, CAL, World, act, ids, outcome
+from tests.world.support import ADA, BEA, CAL, World, act, balanced, ids, outcome
 from tests.world.test_land import LAND, NO, Row, build, claim, got, held, rules, split
 from world import leases, queries
 from world.building import kinds_on
@@ -70,7 +72,7 @@ def run(*rows: Row | int, world: World | None = None) -> World:
             continue
         who, request, expected = row
         assert outcome(world.do(act(who, request))) == expected, f"line {number}: {request}"
-        world.state.ledger.check()
+        balanced(world.state.ledger)
     return world
 
 
@@ -79,7 +81,7 @@ def wait(world: World, ticks: int) -> list[str]:
     kinds = []
     for _ in range(ticks):
         kinds += [entry.kind for entry in world.do(Settle(16)).entries]
-        world.state.ledger.check()
+        balanced(world.state.ledger)
     return kinds
 
 
@@ -254,6 +256,18 @@ def test_what_a_tenant_changed_is_at_the_end_as_it_was() -> None:
     assert (kinds_on(world.state, (0, 0, 2, 1)) == kinds).all()
 
 
+def test_what_is_to_let_is_found_until_somebody_rents_it() -> None:
+    """Guard: Parcels.put lists what has an offer, and only that."""
+    world = run(CLAIMED, (ADA, let(), OK))
+    (found,) = queries.land_to_let(world.state, CAL, LandToLet(1)).parcels
+    assert (found.parcel_id, found.to_let is not None) == (1, True)
+    assert not queries.land_for_sale(world.state, CAL, LandForSale(1)).parcels
+    run((BEA, rent(), OK), world=world)
+    assert not queries.land_to_let(world.state, CAL, LandToLet(1)).parcels
+    wait(world, TICKS)
+    assert not queries.land_to_let(world.state, CAL, LandToLet(1)).parcels
+
+
 def test_both_find_what_is_let_among_their_own() -> None:
     world = run(CLAIMED, (ADA, let(deposit=5), OK), (BEA, rent(), OK))
     (mine,) = queries.land_mine(world.state, BEA, LandMine(1)).parcels
@@ -418,20 +432,20 @@ def test_no_money_is_made_or_lost_and_each_deposit_comes_back_once(steps: list[A
             "give": LandTransfer(*ids(), parcel_id, 1 + amount % 3),
         }
         sums.take(world.do(act(who, requests[what])).entries)
-        state.ledger.check()
+        balanced(state.ledger)
     for parcel in list(state.parcels.by_id.values()):
         if parcel.lease is not None:
             world.do(act(parcel.owner_id, leave(parcel.parcel_id)))
     sums.take(entry for _ in range(2 * TICKS) for entry in world.do(Settle(1)).entries)
-    state.ledger.check()
+    balanced(state.ledger)
     assert (state.ledger.holds, state.ledger.balance(ESCROW)) == ({}, 0)
     assert sums.put_in == sums.got_back
     assert len(state.parcels.dues) == 0
 
 
-def test_terms_are_told_in_the_unit_they_fill() -> None:
+def test_terms_are_told_in_their_two_largest_units() -> None:
     terms = (3_000, 90_000, 3_600_000, 216_000_000)
-    told = ["3 seconds", "1.5 minutes", "1 hour", "2.5 days"]
+    told = ["3 seconds", "1 minute 30 seconds", "1 hour", "2 days 12 hours"]
     assert [leases.term_in_words(term) for term in terms] == told
 
 

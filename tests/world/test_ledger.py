@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import Refusal, RefusalCode
+from tests.world.support import balanced
 from world.ledger import (
     ESCROW,
     GATEWAY,
@@ -14,6 +15,7 @@ from world.ledger import (
     TREASURY,
     Breach,
     Hold,
+    HoldState,
     Ledger,
     Post,
     in_words,
@@ -29,7 +31,7 @@ def having(ada: int, bea: int = 0, held: int = 0) -> Ledger:
     ledger = Ledger()
     ledger.balances = {ADA: ada, BEA: bea, ESCROW: held, TREASURY: -ada - bea - held}
     ledger.apply(Hold(1, ADA, held, "bid"))
-    ledger.check()
+    balanced(ledger)
     return ledger
 
 
@@ -52,7 +54,7 @@ def test_postings_carry_the_balance_that_they_make(legs: Legs, balances: list[in
     assert ledger.balances == having(ada=100).balances, "a posting is a wish until it is applied"
     for post in posts:
         ledger.apply(post)
-    ledger.check()
+    balanced(ledger)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +101,17 @@ def test_a_hold_is_set_aside_changed_and_over() -> None:
         ([Post(ADA, -20, 50), Post(ESCROW, 20, 50), Hold(8, ADA, 20, "bid")], {ADA: 50}),
         ([Post(BEA, -5, 45), Post(ESCROW, 5, 55), Hold(9, BEA, 5, "offer")], {ADA: 50, BEA: 5}),
         ([Post(ESCROW, -10, 45), Post(HOUSE, 10, 10), Hold(7, ADA, 20, "bid")], {ADA: 40, BEA: 5}),
-        ([Post(ESCROW, -20, 25), Post(BEA, 20, 65), Hold(7, ADA, 0, "posted")], {ADA: 20, BEA: 5}),
-        ([Post(ESCROW, -20, 5), Post(ADA, 20, 70), Hold(8, ADA, 0, "voided")], {BEA: 5}),
+        (
+            [Post(ESCROW, -20, 25), Post(BEA, 20, 65), Hold(7, ADA, 20, "bid").over(HoldState.POSTED)],
+            {ADA: 20, BEA: 5},
+        ),
+        ([Post(ESCROW, -20, 5), Post(ADA, 20, 70), Hold(8, ADA, 20, "bid").over(HoldState.VOIDED)], {BEA: 5}),
         ([Hold(99, ADA, 0, "nothing was held")], {BEA: 5}),
     ]
     for number, (changes, held) in enumerate(rows, 1):
         for change in changes:
             ledger.apply(change)
-        ledger.check()
+        balanced(ledger)
         assert ledger.held == held, f"line {number}"
         assert {
             account: sum(hold.amount for hold in ledger.holds.values() if hold.account == account)
@@ -126,7 +131,7 @@ def test_a_hold_is_set_aside_changed_and_over() -> None:
         ({}, [Hold(1, ADA, 4, "")], "holds of 4 poisha against 0"),
     ],
 )
-def test_books_that_do_not_balance_are_a_breach(
+def test_books_that_do_not_balance_say_so(
     balances: dict[int, int], holds: Iterable[Hold], trouble: str
 ) -> None:
     """Guards: each line of Ledger.breaches."""
@@ -134,8 +139,7 @@ def test_books_that_do_not_balance_are_a_breach(
     ledger.balances = balances
     for hold in holds:
         ledger.apply(hold)
-    with pytest.raises(Breach, match=trouble):
-        ledger.check()
+    assert [one for one in ledger.breaches() if trouble in one]
 
 
 def test_only_where_money_comes_into_the_world_may_be_below_zero() -> None:

@@ -1,22 +1,24 @@
-"""Land for sale is found by how near it is."""
+"""Land for sale, and land to let, is found by how near it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.messages import PARCELS_PAGE, WORLD_TILES_MAX, LandForSale, ParcelsFound
+from protocol.messages import PARCELS_PAGE, WORLD_TILES_MAX, LandForSale, LandToLet, ParcelsFound
 from tests.world.support import ADA, BEA, World, coordinates, ids
 from world import offers as offers_module
 from world import queries
 from world.offers import Offers, Place
-from world.parcels import Parcel
-from world.queries import OFFERS_SHOWN_MAX, land_for_sale
+from world.parcels import Parcel, Terms
+from world.queries import OFFERS_SHOWN_MAX
 
 INSIDE = coordinates().filter(lambda at: at < WORLD_TILES_MAX)
 PLACES = st.tuples(INSIDE, INSIDE)
+Query = Callable[..., ParcelsFound]
 
 
 def by_distance(places: dict[int, tuple[float, float]], x: float, y: float) -> list[int]:
@@ -62,24 +64,32 @@ def test_what_is_far_away_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> N
     assert measured < 1_024
 
 
-def test_pages_follow_each_other_and_end() -> None:
+ASKED: dict[str, tuple[Query, type[LandForSale | LandToLet], dict[str, Any]]] = {
+    "for sale": (queries.land_for_sale, LandForSale, {"price": 1}),
+    "to let": (queries.land_to_let, LandToLet, {"to_let": Terms(1, 0, 1_000, renewable=False)}),
+}
+
+
+@pytest.mark.parametrize(("query", "question", "offered"), ASKED.values(), ids=ASKED)
+def test_pages_follow_each_other_and_end(
+    query: Query, question: type[LandForSale | LandToLet], offered: dict[str, Any]
+) -> None:
     """Guard: OFFERS_SHOWN_MAX; whoever pages on finds nothing more, and is told so."""
     world = World()
     for number in range(OFFERS_SHOWN_MAX + 9):
-        world.state.parcels.put(Parcel(number + 1, ADA, "Ada", 2 * number, 0, 1, 1, price=1))
-    pages = list(_pages(world))
+        world.state.parcels.put(Parcel(number + 1, ADA, "Ada", 2 * number, 0, 1, 1, **offered))
+
+    def page(skip: int) -> ParcelsFound:
+        return query(world.state, BEA, question(ids()[0], skip))
+
+    pages = [page(0)]
+    while pages[-1].more:
+        pages.append(page(PARCELS_PAGE * len(pages)))
     assert [parcel.parcel_id for page in pages for parcel in page.parcels] == list(
         range(1, OFFERS_SHOWN_MAX + 1)
     )
     assert len(pages) == OFFERS_SHOWN_MAX // PARCELS_PAGE
-    assert queries.land_for_sale(world.state, BEA, LandForSale(ids()[0], 2**32 - 1)).parcels == []
-
-
-def _pages(world: World) -> Iterator[ParcelsFound]:
-    skip = 0
-    while True:
-        page = land_for_sale(world.state, BEA, LandForSale(ids()[0], skip))
-        yield page
-        skip += len(page.parcels)
-        if not page.more:
-            return
+    assert page(2**32 - 1).parcels == []
+    for parcel_id in range(1, OFFERS_SHOWN_MAX + 9):
+        world.state.parcels.free(parcel_id)
+    assert [parcel.parcel_id for parcel in page(0).parcels] == [OFFERS_SHOWN_MAX + 9]

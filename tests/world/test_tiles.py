@@ -47,7 +47,10 @@ def test_whoever_holds_any_version_and_applies_what_came_since_has_what_is_built
     held = data.draw(st.integers(VERSION_BARE, surface.version))
     kinds = dict(made[: held - VERSION_BARE])
     kinds.update(unpack(surface.since(held), CHUNK_EDIT).tolist())
-    assert kinds == dict(made) == surface.kinds
+    assert kinds == dict(made) == dict(unpack(surface.edited(), CHUNK_EDIT).tolist())
+    assert surface.tiles == len(kinds)
+    assert {tile: surface.at(tile) for tile in kinds} == kinds
+    assert surface.standing().sum() == sum(kinds.values())
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ def test_a_world_recalled_has_the_versions_and_what_stands_and_brings_old_holder
     after.do(RecallTiles(stored))
     for key, surface in before.state.chunks.surfaces.items():
         again = after.state.chunks.surfaces[key]
-        assert (again.version, again.kinds) == (surface.version, surface.kinds)
+        assert (again.version, again.edited()) == (surface.version, surface.edited())
         assert all(again.since(held) == surface.edited() for held in range(1, surface.version))
         assert again.since(surface.version) == b""
     for world in (before, after):

@@ -16,7 +16,7 @@ from protocol.messages import (
     ParcelFound,
     TilesEdited,
 )
-from tests.world.support import ADA, BEA, World, act, ids
+from tests.world.support import ADA, BEA, World, act, balanced, ids
 from tests.world.test_land import LAND, build, claim, got, held, rules, run, split
 from tests.world.test_leases import wait
 from world import queries
@@ -139,5 +139,5 @@ def test_whatever_the_prices_money_is_conserved_and_no_wallet_overdrawn(
         world.do(act(ADA, claim(20 * place, 0, width, height)))
     for _ in range(8 * TICKS):
         world.do(Settle(at_once))
-        world.state.ledger.check()
+        balanced(world.state.ledger)
     assert all(one.arrears <= grace for one in world.state.parcels.by_id.values())

@@ -35,7 +35,9 @@ from server.directory import Directory
 from server.frames import whole
 from server.gateways import Gateways, hold
 from server.hub import Hub
+from server.keys import now_ms
 from server.loop import Loop
+from server.moderation import Moderation
 from server.questions import Questions
 from server.receipts import Notary
 from server.seam import (
@@ -136,6 +138,9 @@ class _Rows:
             for one in entrants
         ]
 
+    async def blocked_by(self, _: list[int]) -> dict[int, list[int]]:
+        return {}
+
     async def save(self, _: int, __: object) -> None:
         """Takes places and talk."""
 
@@ -183,7 +188,11 @@ class _Simulation:
         survey = Survey(self._chunks.terrain, self._chunks.thread)
         actions = Actions(store, journal, survey, self._state, 1)
         questions = Questions(store, actions, Notary(Ed25519PrivateKey.generate()), self._state, 1)
-        self._hub = Hub(config, inbox, self._chunks, self._directory, actions, questions, self._counts)
+        peace: Any = None
+        moderation = Moderation(peace, self._flusher, self._state, config.moderation, 1, now_ms)
+        self._hub = Hub(
+            config, inbox, self._chunks, self._directory, actions, questions, moderation, self._counts
+        )
         self._loop = Loop(
             self._state,
             inbox,

@@ -57,7 +57,10 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     who = parser.add_mutually_exclusive_group()
     who.add_argument(
-        "--tokens", type=Path, metavar="FILE", help="access tokens, one a line; without, they are guests"
+        "--tokens",
+        type=Path,
+        metavar="FILE",
+        help="access tokens, one a line (landworld token, landworld logins accounts); without, they are guests",
     )
     who.add_argument(
         "--name",

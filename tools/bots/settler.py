@@ -1,5 +1,5 @@
 """Settlers: they look for open land near them, claim it, name it, build a house on it row by row, open and close it, put it up for
-sale, buy from each other and give land away.
+sale or to let, buy and rent from each other and give land away, and take what they are given, or decline it.
 
 Each does one thing at a time, and the next a moment after it was answered. What they own they believe until a refusal says otherwise;
 then they ask. Now and then one asks for what was just done once more: the same answer must come.
@@ -19,9 +19,12 @@ from protocol.messages import (
     LandDescribe,
     LandForSale,
     LandIn,
+    LandLet,
     LandMine,
     LandOffer,
     LandOpen,
+    LandRent,
+    LandToLet,
     LandTransfer,
     TileEdit,
 )
@@ -32,6 +35,8 @@ PAUSE_S = (0.5, 2.0)  # between an answer and the next thing, evenly spread
 LANDS_MAX = 4  # who owns so many claims and buys no more
 SEARCH_PLOTS = 5  # open land is looked for so far around
 PRICES = (2_000, 20_000)  # poisha
+RENTS = (100, 1_000)  # poisha for a term, and the deposit
+TERM_MS = 86_400_000
 AGAIN_SHARE = 0.05  # of the actions that are asked for twice
 W, F, D, H = Build.WALL, Build.FLOOR, Build.PATH, Build.HEDGE
 HOUSE = (  # rows of tiles, with its corner HOUSE_AT tiles into the parcel
@@ -57,19 +62,32 @@ class Land:
     named: bool
     rows: int = 0  # of the house, that stand
     for_sale: bool = False
+    to_let: bool = False
+    leased: bool = False  # somebody rents it: it is not to be touched
 
 
 class Settler(Acting):
     """A bot with land."""
 
-    __slots__ = ("_done", "_lands", "_rest_ns", "gifts")
+    __slots__ = ("_done", "_gifts", "_lands", "_player_id", "_rest_ns")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._lands: dict[int, Land] | None = None  # None: it must ask
         self._done: Asked | None = None  # the last thing that was done
         self._rest_ns = 0  # until then it only walks
-        self.gifts: list[int] = []  # parcel_ids of what others give to it
+        self._gifts: list[tuple[int, int]] = []  # what it may take: parcel_id and owner_id
+        self._player_id = 0
+
+    def _enter(self, player_id: int, x: float, y: float) -> None:
+        """Somebody may have given it land while it was away."""
+        self._player_id = player_id
+        self.look_again()
+        super()._enter(player_id, x, y)
+
+    def look_again(self) -> None:
+        """What it owns and is given may be another than it thinks."""
+        self._lands = None
 
     def wake(self, now_ns: int) -> None:
         """Time for the next thing?"""
@@ -86,14 +104,14 @@ class Settler(Acting):
         self._pause()
         if self._done is not None and self._random.random() < AGAIN_SHARE:
             self.ask_again(self._done)
-        elif self.gifts:
-            self._buy(self.gifts.pop(), 0)
         elif self._lands is None:
             self.question(LandMine, (), self._remember)
-        elif not self._lands:
+        elif self._gifts:
+            self._answer_gift(*self._gifts.pop(), len(self._lands) < LANDS_MAX)
+        elif not (free := [one for one in self._lands.values() if not one.leased]):
             self._look_for_land()
         else:
-            self._tend(self._random.choice(list(self._lands.values())), self._lands)
+            self._tend(self._random.choice(free), self._lands)
 
     def _tend(self, land: Land, lands: Mapping[int, Land]) -> None:
         if not land.named:
@@ -108,8 +126,12 @@ class Settler(Acting):
         chance = self._random.random()
         if wants_more and chance < 0.25:
             self._look_for_land()
-        elif wants_more and chance < 0.5:
+        elif wants_more and chance < 0.4:
             self.question(LandForSale, (), self._buy_one)
+        elif chance < 0.5:
+            self.question(LandToLet, (), self._rent_one)
+        elif land.to_let or (chance < 0.6 and not land.for_sale):
+            self._let(land)
         elif chance < 0.7:
             self._offer(land)
         elif chance < 0.95:
@@ -125,7 +147,7 @@ class Settler(Acting):
         def answered(result: Mapping[str, Any] | None) -> None:
             self._pause()
             if result is None:
-                self._lands = None
+                self.look_again()
             else:
                 self._done = asked
                 came_of_it(result)
@@ -158,30 +180,48 @@ class Settler(Acting):
         price = None if land.for_sale else self._random.randrange(*PRICES)
         self._do(LandOffer, (land.parcel_id, price), offered)
 
+    def _let(self, land: Land) -> None:
+        """To let, or not any more."""
+
+        def let(_: Mapping[str, Any]) -> None:
+            land.to_let = not land.to_let
+
+        rent, deposit = (self._random.randrange(*RENTS) for _ in range(2))
+        terms = (None,) if land.to_let else (rent, TERM_MS, deposit, False)
+        self._do(LandLet, (land.parcel_id, *terms), let)
+
     def _open(self, land: Land) -> None:
         """Everybody may enter, or nobody; nobody else may build."""
         enter = self._random.random() < 0.7
-        self._do(LandOpen, (land.parcel_id, enter, False), lambda _: None)
+        self._do(LandOpen, (land.parcel_id, enter, False), _nothing)
 
     def _give_away(self, land: Land) -> None:
-        """It is its own until the other takes it; a refusal will tell."""
+        """It is its own until the other takes it, and is told so by a refusal; the other asks what it has, as who comes back does."""
         player_id = self._fleet.anybody(self._random)
         friend = None if player_id is None else self._fleet.player(player_id)
         if isinstance(friend, Settler) and friend is not self:
-            gifts = friend.gifts
-            self._do(LandTransfer, (land.parcel_id, player_id), lambda _: gifts.append(land.parcel_id))
+            self._do(LandTransfer, (land.parcel_id, player_id), lambda _: friend.look_again())
+
+    def _answer_gift(self, parcel_id: int, owner_id: int, wants_more: bool) -> None:
+        """Takes it, or says that it stays its owner's."""
+        if wants_more:
+            self._buy(parcel_id, 0)
+        else:
+            self._do(LandTransfer, (parcel_id, owner_id), _nothing)
 
     def _buy(self, parcel_id: int, price: int) -> None:
         def bought(_: Mapping[str, Any]) -> None:
-            self._lands = None  # to see all of it
+            self.look_again()  # to see all of it
 
         self._do(LandBuy, (parcel_id, price), bought)
 
     # --- what is asked ---
 
     def _remember(self, found: Mapping[str, Any] | None) -> None:
-        """What it owns. A house that somebody began counts as built."""
+        """What it owns, and what it may have. A house that somebody began counts as built."""
         if found is not None:
+            parcels, me = found["parcels"], self._player_id
+            self._gifts = [(one["parcel_id"], one["owner_id"]) for one in parcels if one["given_to"] == me]
             self._lands = {
                 one["parcel_id"]: Land(
                     one["parcel_id"],
@@ -190,8 +230,11 @@ class Settler(Acting):
                     bool(one["name"]),
                     len(HOUSE),
                     one["price"] is not None,
+                    one["to_let"] is not None,
+                    one["lease"] is not None,
                 )
-                for one in found["parcels"]
+                for one in parcels
+                if one["owner_id"] == me
             }
 
     def _look_for_land(self) -> None:
@@ -224,6 +267,21 @@ class Settler(Acting):
         one = self._random.choice(offers[:5])
         self._buy(one["parcel_id"], one["price"])
         self.flush()
+
+    def _rent_one(self, found: Mapping[str, Any] | None) -> None:
+        """One that somebody else lets, for a term."""
+        others = [one for one in (found or {"parcels": ()})["parcels"] if one["owner_id"] != self._player_id]
+        if others:
+            one = self._random.choice(others[:5])
+            terms = one["to_let"]
+            self._do(
+                LandRent, (one["parcel_id"], terms["rent"], terms["term_ms"], terms["deposit"]), _nothing
+            )
+            self.flush()
+
+
+def _nothing(_: Mapping[str, Any]) -> None:
+    """What it rents it leaves as it is."""
 
 
 def open_plots(corner: Plot, side: int, parcels: Sequence[Mapping[str, Any]]) -> list[Plot]:

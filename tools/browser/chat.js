@@ -1,7 +1,10 @@
 // Talk: what was said, in tabs; a line to say something; and bubbles over the heads of those nearby.
 //
-// Enter opens the line, Enter says it, Escape leaves; `/` opens it with a slash, for a command, of which there is one: `/w NAME text`
-// speaks to one person wherever they are (a name may have spaces). What begins with a slash is never said aloud. A press on a name in the talk turns to that person; on the Direct tab a line goes to whom one spoke with last.
+// Enter opens the line, Enter says it, Escape leaves; `/` opens it with a slash, for a command: `/w NAME text`
+// speaks to one person wherever they are (a name may have spaces); `/blocked` shows whom one has blocked. What begins with a slash is
+// never said aloud. A press on a name in the talk opens that person's card; on the Direct tab a line goes to whom one spoke with last.
+//
+// Who is muted cannot write: the line says until when, and why.
 
 import { ChatChannel, LIMITS, RefusalCode } from "./protocol.js";
 
@@ -13,14 +16,19 @@ const BUBBLE_CHARS_MAX = 120;
 const BUBBLE_GAP_PX = 6;
 const TABS = [ChatChannel.NEARBY, ChatChannel.WORLD, ChatChannel.DIRECT];
 const WHISPER = /^\/(?:w|tell|msg)\s+(\S+\s.+)$/isu;
+const BLOCKED = /^\/blocked$/iu;
 const KNOWN = /^\/(?:help|w|tell|msg)(?:\s|$)/iu;
 const NAME_WORDS_MAX = 4;
 const PLACEHOLDERS = ["Say something nearby", "Say something to the world", "/w NAME text"];
 const COMMAND = "/w NAME text writes to one person.";
+const TIMEOUT_MS_MAX = 2 ** 31 - 1; // of setTimeout
 const SPACES = "A name with spaces is written as it is, the longest that somebody has counts: /w Heron Grove 3012 hello";
 
 export class Chat {
-  /** `root` holds the panel as index.html has it; `on.request(name, fields)`, `on.toast(text)`, `on.done()` when the line closes. */
+  /**
+   * `root` holds the panel as index.html has it; `on.request(name, fields)`, `on.toast(text)`, `on.done()` when the line closes,
+   * `on.person({ id, name })` when a name is pressed, or null for the list of those one has blocked.
+   */
   constructor(root, bubbles, on) {
     this.root = root;
     this.bubblesRoot = bubbles;
@@ -35,6 +43,7 @@ export class Chat {
     this.bubbles = new Map(); // player_id -> { element, until, width, height }, the newest last
     this.me = { id: 0, name: "" };
     this.charsMax = 300;
+    this.mute = null; // { reason, untilMs } by the wall clock
     this.tabs.forEach((tab, channel) => {
       tab.addEventListener("click", () => this.choose(channel));
       tab.addEventListener("keydown", (event) => this.tabKey(event, channel));
@@ -54,6 +63,7 @@ export class Chat {
     this.field.maxLength = charsMax;
     this.charsMax = charsMax;
     this.lines = TABS.map(() => []); // the server tells what was said before
+    this.muted({ muted: false }); // likewise
     this.render();
   }
 
@@ -80,7 +90,39 @@ export class Chat {
       if (chosen) tab.classList.remove("news");
     });
     this.log.setAttribute("aria-labelledby", this.tabs[channel].id);
-    this.field.placeholder = channel === ChatChannel.DIRECT && this.partner ? `To ${this.partner.name}` : PLACEHOLDERS[channel];
+    this.invite();
+    this.render();
+  }
+
+  /** What stands in the empty line. */
+  invite() {
+    const { mute, tab } = this;
+    if (mute) this.field.placeholder = muteText(mute);
+    else this.field.placeholder = tab === ChatChannel.DIRECT && this.partner ? `To ${this.partner.name}` : PLACEHOLDERS[tab];
+    this.field.disabled = mute !== null;
+  }
+
+  /** The message `mute_changed`. */
+  muted({ muted, reason, until_ms }) {
+    clearTimeout(this.unmuting);
+    const was = this.mute;
+    this.mute = muted ? { reason, untilMs: until_ms } : null;
+    if (muted && until_ms !== null) {
+      this.unmuting = setTimeout(() => this.muted({ muted: false }), Math.min(TIMEOUT_MS_MAX, Math.max(0, until_ms - Date.now())));
+    }
+    if (muted) {
+      this.leave();
+      this.on.toast(muteText(this.mute));
+    } else if (was) {
+      this.on.toast("You may speak again.");
+    }
+    this.invite();
+  }
+
+  /** Nothing of this person is to be seen any more. */
+  silence(id) {
+    this.lines = this.lines.map((lines) => lines.filter(({ sender_id }) => sender_id !== id));
+    this.burst(id);
     this.render();
   }
 
@@ -131,7 +173,7 @@ export class Chat {
     who.type = "button";
     who.textContent = toName ? `to ${toName}` : sender_name;
     who.className = mine ? "mine" : "";
-    if (!mine) who.addEventListener("click", () => this.turnTo({ id: sender_id, name: sender_name }));
+    if (!mine) who.addEventListener("click", () => this.on.person({ id: sender_id, name: sender_name }));
     line.append(who, document.createTextNode(` ${text}`));
     if (live) line.className = "fresh";
     this.log.append(line);
@@ -155,6 +197,8 @@ export class Chat {
     const whisper = WHISPER.exec(typed);
     if (whisper) {
       await this.whisper(whisper[1]);
+    } else if (BLOCKED.test(typed)) {
+      this.on.person(null);
     } else if (typed.startsWith("/")) {
       this.on.toast(`${KNOWN.test(typed) ? "" : "Unknown command. "}${COMMAND} ${SPACES}`);
     } else if (this.tab === ChatChannel.DIRECT) {
@@ -244,4 +288,9 @@ export class Chat {
       bubble.element.classList.toggle("going", now > bubble.until - 400);
     }
   }
+}
+
+function muteText({ reason, untilMs }) {
+  const until = untilMs === null ? "until a moderator lifts it" : `until ${new Date(untilMs).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}`;
+  return `You may not speak ${until}: ${reason}`;
 }

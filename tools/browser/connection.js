@@ -1,22 +1,24 @@
 // The line to the server: opens it, says hello, answers with what was asked, and comes back by itself when it breaks.
 //
-//   offline -> connecting -> joining -> playing -> lost or waiting -> connecting ...   and, until a person says so: refused, replaced, closed
+//   offline -> connecting -> joining -> playing -> lost or waiting -> connecting ...   and, until a person says so: outside, refused, replaced, closed
 //
 // It comes back by itself when the line was simply lost, and when the server said after how long (waiting). When the server sent one
-// away and named no time, a person decides.
+// away and named no time, a person decides. Outside is who has to sign in first: no guests here, or the session has ended.
 //
-// The resume ticket of the last welcome is kept in localStorage, so that one is the same guest tomorrow. An access token goes before
-// it, once: from then on the ticket speaks for the same player. Requests are promises:
-// `request("chunk_get", {...})` gives the result of its `ok`, or throws the `refused`; `ask` gives { seq, result }.
+// Who one is, tokens.js knows. Requests are promises: `request("chunk_get", {...})` gives the result of its `ok`, or throws the
+// `refused`; `ask` gives { seq, result }.
 
 import { CloseCode, decode, encode, PROTOCOL_VERSION, RefusalCode, SUBPROTOCOL } from "./protocol.js";
 
-const CLIENT = "landworld-browser/1";
+const BROWSERS = [[/Edg\//, "Edge"], [/OPR\//, "Opera"], [/Firefox\//, "Firefox"], [/Chrome\//, "Chrome"], [/Safari\//, "Safari"]]; // the first that fits
+const SYSTEMS = [[/Android/, "Android"], [/iPhone|iPad/, "iOS"], [/Windows/, "Windows"], [/Mac OS X/, "macOS"], [/Linux/, "Linux"]];
+const CLIENT = `landworld-browser/1 (${browserName(navigator.userAgent)})`;
 const PING_MS = 2000;
 const RETRY_MS = [150, 500, 800, 1200, 2000, 3000];
 const RETRY_JITTER_MS = 400;
 const OPEN_MS = 6000; // a line that is not open by then never will be
 const SILENCE_MS = 12000; // not even a pong for so long: the line is dead, whatever the socket says
+const OUTSIDE = new Set([RefusalCode.BAD_TOKEN, RefusalCode.TOKEN_REUSED, RefusalCode.GUESTS_FORBIDDEN]); // these want one to sign in
 // Closed with one of these and no message before that names a time: coming back at once would only end the same way.
 const SENT_AWAY = new Set([
   CloseCode.PROTOCOL_ERROR, CloseCode.UNSUPPORTED_DATA, CloseCode.INVALID_DATA, CloseCode.POLICY_VIOLATION, CloseCode.TOO_BIG,
@@ -39,21 +41,27 @@ export class LineLost extends Refusal {
   }
 }
 
+/** Which browser and system this is, for the list of devices. */
+function browserName(agent) {
+  const [, browser] = BROWSERS.find(([pattern]) => pattern.test(agent)) ?? [null, "a browser"];
+  const [, system] = SYSTEMS.find(([pattern]) => pattern.test(agent)) ?? [null, ""];
+  return system ? `${browser} on ${system}` : browser;
+}
+
 export class Connection {
   /**
-   * `token` is an access token or null; `handlers` are called by message name, besides `state(name, why, waitMs)` and `frame(now)` after
+   * `tokens` say who one is; `handlers` are called by message name, besides `state(name, why, waitMs)` and `frame(now)` after
    * each WebSocket message. `waitMs` is how long until the next attempt, for lost and waiting.
    */
-  constructor(url, token, handlers) {
+  constructor(url, tokens, handlers) {
     this.url = url;
-    this.token = token;
+    this.tokens = tokens;
     this.handlers = handlers;
-    this.ticketKey = `landworld ticket ${url}`;
     this.state = "offline";
     this.requests = new Map();
     this.requestId = 0;
     this.failures = 0;
-    this.advice = null; // what the server said before it closed: { message, retryAfterMs }, without a time null
+    this.advice = null; // what the server said before it closed: { code, message, retryAfterMs }, without a time null
     this.pings = new Map();
     this.pingMs = null;
     this.received = { bytes: 0, messages: 0, snapshots: 0 };
@@ -70,16 +78,29 @@ export class Connection {
     this.heardAt = performance.now();
     clearTimeout(this.opening);
     this.opening = setTimeout(() => socket === this.socket && socket.readyState === WebSocket.CONNECTING && this.drop(), OPEN_MS);
-    socket.onopen = () => {
-      this.become("joining");
-      const hello = { protocol: PROTOCOL_VERSION, client: CLIENT };
-      const ticket = localStorage.getItem(this.ticketKey);
-      if (this.token) hello.token = this.token;
-      else if (ticket) hello.resume = ticket;
-      this.send("hello", hello);
-    };
+    socket.onopen = () => this.join(socket);
     socket.onmessage = ({ data }) => socket === this.socket && this.receive(new Uint8Array(data));
     socket.onclose = ({ code, reason }) => socket === this.socket && this.closed(code, reason);
+  }
+
+  async join(socket) {
+    this.become("joining");
+    try {
+      const who = await this.tokens.hello((name, fields) => this.tell(name, fields).then(({ result }) => result));
+      if (socket === this.socket) this.send("hello", { protocol: PROTOCOL_VERSION, client: CLIENT, ...who });
+    } catch (refusal) {
+      if (!(refusal instanceof Refusal)) throw refusal;
+      if (refusal instanceof LineLost || socket !== this.socket) return; // its close is seen to
+      this.turnedAway(refusal);
+      socket.close();
+    }
+  }
+
+  /** Comes in anew: as somebody else, by a person's wish. */
+  again() {
+    this.leave();
+    this.forsake();
+    this.open();
   }
 
   send(name, fields) {
@@ -92,7 +113,10 @@ export class Connection {
 
   /** { seq, result } of the `ok`; seq is its place in the journal. Throws a Refusal. */
   ask(name, fields) {
-    if (this.state !== "playing") return Promise.reject(new LineLost("Not connected."));
+    return this.state === "playing" ? this.tell(name, fields) : Promise.reject(new LineLost("Not connected."));
+  }
+
+  tell(name, fields) {
     this.requestId = (this.requestId % 0xffffffff) + 1;
     const request_id = this.requestId;
     return new Promise((resolve, reject) => {
@@ -117,8 +141,7 @@ export class Connection {
   /** What the line itself makes of a message, before anybody else. */
   own = {
     welcome({ resume }) {
-      this.token = null;
-      this.keep(resume);
+      this.tokens.welcomed(resume);
       this.failures = 0;
       this.advice = null;
       this.become("playing");
@@ -130,7 +153,7 @@ export class Connection {
     refused(message) {
       const request = this.settle(message.request_id);
       if (request) request.reject(new Refusal(message));
-      else if (this.state === "joining") this.turnedAway(message);
+      else if (this.state === "joining") this.notWelcome(new Refusal(message));
     },
     pong({ nonce }, now) {
       const sent = this.pings.get(nonce);
@@ -139,15 +162,11 @@ export class Connection {
       const took = now - sent;
       this.pingMs = this.pingMs === null ? took : this.pingMs + (took - this.pingMs) * 0.3;
     },
-    closing({ message, retry_after_ms, resume }) {
-      if (resume) this.keep(resume);
-      this.advice = { message, retryAfterMs: retry_after_ms };
+    closing({ code, message, retry_after_ms, resume }) {
+      if (resume) this.tokens.keepTicket(resume);
+      this.advice = { code, message, retryAfterMs: retry_after_ms };
     },
   };
-
-  keep(ticket) {
-    localStorage.setItem(this.ticketKey, ticket);
-  }
 
   settle(requestId) {
     const request = this.requests.get(requestId);
@@ -155,18 +174,16 @@ export class Connection {
     return request;
   }
 
-  /** The hello was refused: without a good ticket one comes as somebody new; for all else a person has to decide. */
-  turnedAway({ code, message, retry_after_ms }) {
-    if (code === RefusalCode.BAD_TOKEN && this.token) {
-      this.stop("refused", message);
-    } else if (code === RefusalCode.BAD_TOKEN && localStorage.getItem(this.ticketKey)) {
-      localStorage.removeItem(this.ticketKey);
-      this.advice = { message: "", retryAfterMs: 0 };
-    } else if (retry_after_ms !== null) {
-      this.advice = { message, retryAfterMs: retry_after_ms };
-    } else {
-      this.stop("refused", message);
-    }
+  /** The hello was refused. With a token that is not good one comes as whoever one is without it; for all else a person has to decide. */
+  notWelcome(refusal) {
+    if (refusal.code === RefusalCode.BAD_TOKEN && this.tokens.refused()) this.advice = { code: CloseCode.REFUSED, message: "", retryAfterMs: 0 };
+    else this.turnedAway(refusal);
+  }
+
+  /** Who is banned reads why, and does not knock until it is over. */
+  turnedAway({ code, message, retryAfterMs }) {
+    if (retryAfterMs !== null && code !== RefusalCode.BANNED) this.advice = { code: CloseCode.REFUSED, message, retryAfterMs };
+    else this.stop(OUTSIDE.has(code) && !this.tokens.given ? "outside" : "refused", message, code);
   }
 
   ping() {
@@ -189,11 +206,17 @@ export class Connection {
 
   closed(code, reason) {
     clearInterval(this.pinging);
-    for (const { reject } of this.requests.values()) reject(new LineLost("The connection was lost."));
-    this.requests.clear();
-    if (this.state === "refused") return;
-    const { advice } = this;
+    this.forsake();
+    if (this.state === "refused" || this.state === "outside") return;
+    let { advice } = this;
     this.advice = null;
+    if ((advice?.code ?? code) === CloseCode.REVOKED) {
+      if (!this.tokens.revoked()) {
+        this.stop("outside", advice?.message || reason);
+        return;
+      }
+      advice = { code, message: "", retryAfterMs: 0 };
+    }
     if (advice ? advice.retryAfterMs === null : SENT_AWAY.has(code)) {
       this.stop(code === CloseCode.REPLACED ? "replaced" : "closed", advice?.message || reason);
       return;
@@ -203,6 +226,12 @@ export class Connection {
     this.failures += 1;
     this.become(advice ? "waiting" : "lost", advice?.message || reason, waitMs);
     this.retry(waitMs);
+  }
+
+  /** What was asked gets no answer any more. */
+  forsake() {
+    for (const { reject } of this.requests.values()) reject(new LineLost("The connection was lost."));
+    this.requests.clear();
   }
 
   /** The line is dead without a close: take it for lost at once. */
@@ -218,10 +247,18 @@ export class Connection {
     this.retrying = setTimeout(() => this.open(), afterMs);
   }
 
-  stop(state, why) {
+  /** One has to sign in again, says this refusal. */
+  end({ code, message }) {
+    this.leave();
+    this.forsake();
+    this.stop("outside", message, code);
+  }
+
+  /** Until a person decides; `code` is that of the refusal, where it was one. */
+  stop(state, why, code = null) {
     clearTimeout(this.retrying);
     clearInterval(this.pinging);
-    this.become(state, why);
+    this.become(state, why, 0, code);
   }
 
   /** Leaves for good, so that nobody sees a player stand there for half a minute. */
@@ -232,8 +269,8 @@ export class Connection {
     this.socket = null;
   }
 
-  become(state, why = "", waitMs = 0) {
+  become(state, why = "", waitMs = 0, code = null) {
     this.state = state;
-    this.handlers.state?.(state, why, waitMs);
+    this.handlers.state?.(state, why, waitMs, code);
   }
 }

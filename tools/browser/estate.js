@@ -1,39 +1,47 @@
-// What one owns, as one part of the client: land, buildings and money, with their buttons, keys, panel and pointer tools.
+// What one owns and who one is, as one part of the client: land, buildings, money and the account, with their buttons, keys, panel and
+// pointer tools.
 //
-//   land, wallet            know what the server said
-//   actions                 does what is to last, and says whether it is safe
-//   landPanel, builder      what a person does with them; only one is open at a time
+//   land, wallet                  know what the server said
+//   actions                       does what is to last, and says whether it is safe
+//   landPanel, builder, account   what a person does with them; only one is open at a time
+//   people                        somebody's card, which opens in the same panel
 //
-// Buttons and keys: Land (P), Build (B), Wallet (M); Escape closes.
+// Buttons and keys: Land (P), Build (B), Wallet (M), Account (U); Escape closes.
 
+import { Account } from "./account.js";
 import { Actions } from "./actions.js";
 import { Builder } from "./builder.js";
 import { Land, ownerColour } from "./land.js";
 import { LandPanel } from "./landpanel.js";
 import { amountText } from "./money.js";
 import { Panel } from "./panel.js";
+import { nameOf } from "./parcel.js";
+import { People } from "./people.js";
 import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
-const BUTTONS = { KeyP: "land", KeyB: "build", KeyM: "wallet" };
+const BUTTONS = { KeyP: "land", KeyB: "build", KeyM: "wallet", KeyU: "account" };
 const REFUSED_MS = 6000;
 const MINE = "#ffd66b";
 
 const byId = (id) => document.getElementById(id);
 
 export class Estate {
-  /** `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y). */
-  constructor(connection, scene, on) {
+  /**
+   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y); and of the account
+   * signedIn(signedIn, registered), leave(farewell), changed(profile).
+   */
+  constructor(connection, tokens, scene, on) {
     this.connection = connection;
     this.scene = scene;
     this.on = on;
-    this.opened = null; // "land", "build", "wallet"
+    this.opened = null; // one of BUTTONS, or "person"
     const { marks } = scene.overlay;
     this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
-    this.land = new Land(connection, { changed: () => this.landChanged() });
+    this.land = new Land(connection, { changed: () => this.landChanged(), given: () => this.landPanel.list("land_mine") });
     const request = (name, fields, otherwise) => this.request(name, fields, otherwise);
     const act = (name, fields) => this.act(name, fields);
-    this.panel = new Panel({ closed: () => this.open(null) });
+    this.panel = new Panel("panel", { closed: () => this.open(null) });
     this.wallet = new Wallet(this.panel, {
       request: (name, fields) => connection.request(name, fields),
       toast: on.toast,
@@ -46,7 +54,9 @@ export class Estate {
       here: on.here,
       survey: (high) => scene.survey(high),
       colourOf: (parcel) => this.colourOf(parcel),
+      gifts: (parcels) => this.showGifts(parcels),
     });
+    this.gifts = new Set(); // parcel_ids of what is given to me, and was told of
     this.builder = new Builder(marks, (kind, side) => scene.iconOf(kind, side), {
       whyNot: (x, y) => (this.everywhere ? null : this.land.whyNotBuild(x, y)),
       builtAt: on.builtAt,
@@ -54,16 +64,49 @@ export class Estate {
       toast: on.toast,
       done: () => this.open(null),
     });
+    this.people = new People(this.panel, {
+      request,
+      act,
+      toast: on.toast,
+      write: (person) => {
+        this.open(null);
+        on.write(person);
+      },
+      silence: on.silence,
+    });
+    this.account = new Account(this.panel, tokens, {
+      ask: (name, fields) => connection.request(name, fields),
+      toast: on.toast,
+      signedIn: on.signedIn,
+      leave: on.leave,
+      figureOf: (look, height) => scene.figureOf(look, height),
+      changed: on.changed,
+    });
     for (const name of Object.values(BUTTONS)) byId(`${name}-button`).addEventListener("click", () => this.open(this.opened === name ? null : name));
   }
 
   /** On entering. */
-  enter({ player_id, role, settings }) {
-    this.everywhere = role === "admin"; // admins build anywhere
+  enter({ player_id, name, role, settings }) {
+    if (this.account.me.id !== 0 && this.account.me.id !== player_id) this.open(null); // what is open is about somebody else
+    this.account.enter({ id: player_id, name, role });
     this.scene.overlay.me = player_id;
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
+    this.setRole(role);
+    this.people.enter(player_id);
     this.actions.enter(player_id);
     this.wallet.enter();
+    this.landPanel.enter();
+  }
+
+  setRole(role) {
+    this.everywhere = role === "admin"; // admins build anywhere
+    this.land.passes = PASSING.has(role);
+  }
+
+  /** Somebody's card; null: the list of those I have blocked. */
+  showPerson(person) {
+    if (this.opened !== "person") this.open("person");
+    this.people.open(person);
   }
 
   /** Now and then. */
@@ -117,6 +160,15 @@ export class Estate {
     if (this.opened === "land") this.landPanel.refresh();
   }
 
+  /** What is given to me: the button has a mark for as long as there is something, and it is told once. */
+  showGifts(parcels) {
+    const fresh = parcels.filter(({ parcel_id }) => !this.gifts.has(parcel_id));
+    this.gifts = new Set(parcels.map(({ parcel_id }) => parcel_id));
+    byId("land-button").classList.toggle("news", parcels.length > 0);
+    if (fresh.length > 1) this.on.toast(`${fresh.length} parcels are given to you: open Land (P) to take them.`);
+    else if (fresh.length > 0) this.on.toast(`${fresh[0].owner_name} gives you ${nameOf(fresh[0])}: open Land (P) to take it.`);
+  }
+
   moneyChanged() {
     const { balance } = this.wallet;
     byId("wallet-button").firstElementChild.textContent = balance === null ? "–" : amountText(balance);
@@ -140,13 +192,15 @@ export class Estate {
   open(name) {
     if (this.opened === "build") this.builder.close();
     else if (this.opened === "land") this.landPanel.close();
-    else if (this.opened === "wallet") this.panel.close();
+    else if (this.opened === "person") this.people.close();
+    else if (this.opened !== null) this.panel.close();
     this.opened = name;
     for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));
     document.body.classList.toggle("working", name !== null);
     if (name === "land") this.landPanel.open();
     else if (name === "build") this.builder.open();
     else if (name === "wallet") this.wallet.open();
+    else if (name === "account") this.account.open();
   }
 
   /** Whether a key was meant for this. */

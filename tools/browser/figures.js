@@ -11,7 +11,8 @@ const HEIGHT = 1.85;
 const FOOT_Y = 1.66; // from the top to the ground between the feet
 const STEPS = 8; // pictures of a walk; one more stands
 const STRIDE_TILES = 1.15; // ground covered by one walk cycle
-const HAIRS = 5;
+const HAIR_WORDS = ["Short", "Long", "In a bun", "A cap", "Curls"];
+const HAIRS = HAIR_WORDS.length;
 const WADE_TILES = 0.22; // how far one sinks in shallow water
 
 const SKIN = [0xf7d7be, 0xeec1a0, 0xdba57d, 0xc68a5f, 0xa86d46, 0x85522f, 0x683d22, 0xf2cdb4];
@@ -32,6 +33,27 @@ export function dressOf(look) {
     trousers: TROUSERS[(look >>> 18) & 7],
   };
 }
+
+const colours = (name, label, shift, table) => ({
+  key: name,
+  label,
+  of: (look) => (look >>> shift) & (table.length - 1),
+  shift,
+  bits: table.length - 1,
+  values: table.map((colour, value) => ({ value, words: `${label} ${value + 1}`, colour: `#${colour.toString(16).padStart(6, "0")}` })),
+});
+
+/** What there is to choose of a look: parts with their values, each with its words and, but for the ways of hair, its colour. */
+export const LOOK = [
+  { key: "style", label: "Hair", of: (look) => dressOf(look).style, shift: 6, bits: 0xff, values: HAIR_WORDS.map((words, value) => ({ value, words })) },
+  colours("hair", "Colour of hair", 3, HAIR),
+  colours("skin", "Skin", 0, SKIN),
+  colours("shirt", "Shirt", 14, SHIRT),
+  colours("trousers", "Trousers", 18, TROUSERS),
+];
+
+/** The look with another value of one part. */
+export const dressedAs = (look, { shift, bits }, value) => ((look & ~(bits << shift)) | (value << shift)) >>> 0;
 
 const OUTLINE = "rgba(0,0,0,.5)";
 
@@ -240,6 +262,22 @@ export class Figures {
     });
   }
 
+  /** Somebody as a picture `height` pixels high, who stands and looks at us; `source` is the atlas's canvas. */
+  portrait(source, look, height) {
+    const unit = height / HEIGHT;
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.ceil(WIDTH * unit);
+    canvas.height = height;
+    const context = canvas.getContext("2d");
+    const dress = dressOf(look);
+    const frame = this.frames[0][STEPS];
+    const worn = dress.style === 3 ? dress.shirt : dress.hair;
+    for (const [part, colour] of [[frame.trousers, dress.trousers], [frame.shirt, dress.shirt], [frame.skin, dress.skin], [this.hairs[0][dress.style], worn]]) {
+      context.drawImage(tinted(source, part, colour), part.left * canvas.width, part.top * height, (part.right - part.left) * canvas.width, (part.bottom - part.top) * height);
+    }
+    return canvas;
+  }
+
   /** The soft shadow under a person (in water the ring of ripples), and the ring under oneself; drawn before all that stands. */
   addGround(batch, x, y, alpha, mine, wading, seconds) {
     if (wading > 0) {
@@ -270,6 +308,19 @@ export class Figures {
     const worn = dress.style === 3 ? dress.shirt : dress.hair;
     batch.add(this.hairs[turn][dress.style], left, top - frame.bob, WIDTH, HEIGHT, packColour(worn, alpha), 0, flip);
   }
+}
+
+/** A white picture in its colour, as the batch would show it. */
+function tinted(source, { x, y, width, height }, colour) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  context.drawImage(source, x, y, width, height, 0, 0, width, height);
+  context.globalCompositeOperation = "multiply";
+  context.fillStyle = `#${colour.toString(16).padStart(6, "0")}`;
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = "destination-in";
+  context.drawImage(source, x, y, width, height, 0, 0, width, height);
+  return canvas;
 }
 
 const cut = { u0: 0, v0: 0, u1: 0, v1: 0, left: 0, top: 0, right: 1, bottom: 1 };

@@ -16,6 +16,7 @@ const STATES = {
   lost: ["bad", "Reconnecting"],
   waiting: ["waiting", "Waiting"],
   refused: ["bad", "Not let in"],
+  outside: ["waiting", "Signed out"],
   replaced: ["bad", "In another window"],
   closed: ["bad", "Sent away"],
 };
@@ -61,6 +62,7 @@ export class Hud {
       byId("veil").hidden = true;
       byId("entrance").classList.remove("silent");
     }
+    if (state === "outside") byId("veil").hidden = true; // the gate stands there
     if (VEILS[state]) this.veil(state, why, waitMs); // while the next attempt is made it says what it said before
   }
 
@@ -77,8 +79,13 @@ export class Hud {
     if (waitMs > COUNTED_MS) this.retry = { atMs: performance.now() + waitMs, why: words };
   }
 
-  welcome(name, first) {
+  /** What I am called. */
+  named(name) {
     byId("welcome-name").textContent = name;
+  }
+
+  welcome(name, first) {
+    this.named(name);
     this.first ||= first;
     if (this.entered) this.greet();
   }

@@ -27,7 +27,7 @@ export function ownerColour(ownerId) {
 }
 
 export class Land {
-  /** `on.changed()` when any parcel is another than before. */
+  /** `on.changed()` when any parcel is another than before, `on.given()` when one is given to me, or not any more. */
   constructor(connection, on) {
     this.connection = connection;
     this.on = on;
@@ -106,6 +106,7 @@ export class Land {
     const mine = holderOf(parcel) === this.me;
     const kept = old && holderOf(old) === holderOf(parcel) ? old.standing : Standing.NONE;
     this.told.add(parcel.parcel_id);
+    if ((parcel.given_to === this.me) !== (old?.given_to === this.me)) this.on.given();
     this.put({ ...parcel, standing: mine ? (parcel.lease ? Standing.TENANT : Standing.OWNER) : kept });
     if (!mine) this.due = true;
     this.on.changed();

@@ -1,7 +1,9 @@
-// The land panel: where I stand, my land, what is for sale; one parcel with all that can be done there (parcel.js); choosing plots for a
-// claim; a line to split along. It shows one of these views, draws it anew when land changes, and says what the pointer draws meanwhile.
+// The land panel: where I stand, what is given to me, my land, what is for sale and to let; one parcel with all that can be done there
+// (parcel.js); choosing plots for a claim, or for a way; a line to split along. It shows one of these views, draws it anew when land
+// changes, and says what the pointer draws meanwhile.
 
 import { button, h } from "./dom.js";
+import { rentText } from "./lease.js";
 import { moneyText } from "./money.js";
 import { nameOf, parcelRow, parcelView, sizeText } from "./parcel.js";
 import { CutTool, PlotsTool } from "./plots.js";
@@ -12,7 +14,7 @@ const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowR
 export class LandPanel {
   /**
    * `land` and `wallet` are read, `marks` of the overlay written. `on`: request(name, fields), act(name, fields), toast(text),
-   * colourOf(parcel), survey(high), here() -> { x, y }.
+   * colourOf(parcel), survey(high), here() -> { x, y }, gifts(parcels) when it is known what is given to me.
    */
   constructor(panel, land, wallet, marks, on) {
     this.panel = panel;
@@ -26,7 +28,12 @@ export class LandPanel {
     this.permits = null;
     this.quote = null; // of the plots chosen: { plots, price } or { refusal }
     this.quoting = false;
-    this.lists = { land_mine: null, land_for_sale: null }; // { parcels, more }
+    this.lists = { land_mine: null, land_for_sale: null, land_to_let: null }; // { parcels, more }
+  }
+
+  /** On entering: somebody may have given me land while I was away. */
+  enter() {
+    this.list("land_mine", false, () => null);
   }
 
   /** The parcel under my feet, or the overview. */
@@ -70,16 +77,23 @@ export class LandPanel {
     this.turnTo(this.drawHome);
     this.list("land_mine");
     this.list("land_for_sale");
+    this.list("land_to_let");
   }
 
   /** A page of a list; `more` adds the next. */
-  async list(name, more = false) {
+  async list(name, more = false, otherwise = null) {
     const before = more ? this.lists[name].parcels : [];
     const from = !more ? {} : name === "land_mine" ? { after: before.at(-1).parcel_id } : { skip: before.length };
-    const page = await this.on.request(name, from);
+    const page = await this.on.request(name, from, otherwise);
     if (!page) return;
     this.lists[name] = { parcels: [...before, ...page.parcels], more: page.more };
+    if (name === "land_mine") this.on.gifts(this.mine(true));
     if (this.view === this.drawHome) this.view();
+  }
+
+  /** Of the list of my land what is only given to me, or what is not; null while nobody knows. */
+  mine(given) {
+    return this.lists.land_mine?.parcels.filter(({ given_to }) => (given_to === this.land.me) === given) ?? null;
   }
 
   drawHome() {
@@ -88,18 +102,24 @@ export class LandPanel {
     this.panel.show("land", "Land", "home", [
       here ? parcelRow(here, this.on.colourOf(here), () => this.show(here), "where you stand") : h("p", { class: "soft" }, "You stand on open land. It is nobody's, and can be claimed."),
       button("Claim land", () => this.claim(), { id: "claim", class: "main" }),
-      ...this.section("Your land", "land_mine", (parcel) => sizeText(parcel, this.land.plotTiles), "You own none yet."),
-      ...this.section("For sale near you", "land_for_sale", (parcel) => `${moneyText(parcel.price)}, of ${parcel.owner_name}`, "Nothing just now."),
+      ...(this.mine(true)?.length > 0 ? this.section("Given to you", "gifts", this.mine(true), (parcel) => `from ${parcel.owner_name}, if you take it`) : []),
+      ...this.section("Your land", "land_mine", this.mine(false), (parcel) => sizeText(parcel, this.land.plotTiles), "You own none yet."),
+      ...this.offers("For sale near you", "land_for_sale", (parcel) => `${moneyText(parcel.price)}, of ${parcel.owner_name}`),
+      ...this.offers("To let near you", "land_to_let", (parcel) => `${rentText(parcel.to_let)}, of ${parcel.owner_name}`),
     ]);
   }
 
-  section(title, name, words, none) {
-    const list = this.lists[name];
-    const rows = (list?.parcels ?? []).map((parcel) => parcelRow(parcel, this.on.colourOf(parcel), () => this.show(parcel), words(parcel)));
+  offers(title, name, words) {
+    return this.section(title, name, this.lists[name]?.parcels ?? null, words, "Nothing just now.");
+  }
+
+  /** A list under its title; `parcels` null while nobody knows. */
+  section(title, name, parcels, words, none) {
+    const rows = (parcels ?? []).map((parcel) => parcelRow(parcel, this.on.colourOf(parcel), () => this.show(parcel), words(parcel)));
     return [
       h("h3", {}, title),
-      rows.length > 0 ? h("div", { class: "rows", id: name }, ...rows) : h("p", { class: "soft" }, list ? none : "…"),
-      list?.more ? button("More", () => this.list(name, true), { class: "plain" }) : null,
+      rows.length > 0 ? h("div", { class: "rows", id: name }, ...rows) : h("p", { class: "soft" }, parcels ? none : "…"),
+      this.lists[name]?.more ? button("More", () => this.list(name, true), { class: "plain" }) : null,
     ];
   }
 
@@ -121,7 +141,7 @@ export class LandPanel {
     if (known) {
       this.parcel = known;
       this.askPermits();
-      if (this.view === this.drawSplit && (known.width !== was.width || known.height !== was.height)) this.show(known);
+      if (this.view !== this.drawParcel && (known.width !== was.width || known.height !== was.height)) this.show(known);
     } else if (this.land.covers(was)) {
       this.home();
     }
@@ -151,6 +171,7 @@ export class LandPanel {
         find: (name) => this.find(name),
         settle: (...names) => this.panel.settle(...names),
         split: () => this.split(),
+        ease: () => this.ease(),
         freed: () => this.home(),
         redraw: () => this.drawParcel(),
       },
@@ -160,8 +181,11 @@ export class LandPanel {
 
   /** A durable action on the parcel that is shown. What lies out of sight is looked at again, for nobody tells of it. */
   async act(name, fields) {
+    const before = this.land.known.get(fields.parcel_id);
     const done = await this.on.act(name, fields);
     const { parcel } = this;
+    if (done && this.land.known.get(fields.parcel_id) === before) this.land.due = true;
+    if (done && this.mine(true)?.some(({ parcel_id }) => parcel_id === fields.parcel_id)) this.list("land_mine");
     if (done && parcel && !this.land.covers(parcel)) {
       const found = await this.parcelAt(parcel);
       if (found && this.parcel === parcel) this.parcel = found;
@@ -191,7 +215,7 @@ export class LandPanel {
     this.quote = null;
     this.marks.grid = this.land.plotTiles;
     this.on.survey(true);
-    this.tool = new PlotsTool(this.marks, this.land.plotTiles, () => this.chosen());
+    this.tool = new PlotsTool(this.marks, this.land.plotTiles, null, () => this.chosen());
     this.tool.start(this.on.here());
     this.turnTo(this.drawClaim);
   }
@@ -205,7 +229,7 @@ export class LandPanel {
     const { rectangle } = this.tool;
     const quote = await this.on.request("land_quote", rectangle, (refusal) => ({ refusal: refusal.message }));
     this.quoting = false;
-    if (!(this.tool instanceof PlotsTool)) return;
+    if (this.view !== this.drawClaim) return;
     const now = this.tool.rectangle;
     if (Object.keys(now).some((side) => now[side] !== rectangle[side])) {
       this.chosen();
@@ -235,7 +259,7 @@ export class LandPanel {
   async take(rectangle) {
     const done = await this.on.act("land_claim", rectangle);
     if (!done) {
-      if (this.tool instanceof PlotsTool) this.chosen();
+      if (this.view === this.drawClaim) this.chosen();
       return;
     }
     const known = this.land.known.get(done.result.parcel_id) ?? (await this.parcelAt(rectangle));
@@ -267,6 +291,36 @@ export class LandPanel {
 
   async cut({ parcel_id }, line) {
     const done = await this.on.act("land_split", { parcel_id, ...line });
+    if (done && this.parcel) this.show(this.parcel);
+  }
+
+  // --- a way -------------------------------------------------------------------------------------------------------
+
+  ease() {
+    this.marks.grid = this.land.plotTiles;
+    this.on.survey(true);
+    this.tool = new PlotsTool(this.marks, this.land.plotTiles, this.parcel, () => this.view === this.drawEase && this.view());
+    this.tool.start(this.on.here());
+    this.turnTo(this.drawEase);
+  }
+
+  drawEase() {
+    const { parcel } = this;
+    const { rectangle } = this.tool;
+    this.panel.show("land", `A way over ${nameOf(parcel)}`, "ease", [
+      h("p", { class: "soft" }, "Everybody may walk on a way, though the parcel be closed; nothing that stops people may stand there."),
+      h("p", { class: "soft keys" }, "Drag over the parcel to choose plots. Or hold Shift and press the arrows."),
+      h("p", { class: "soft touched" }, "Draw over the parcel to choose plots."),
+      h("p", { id: "way" }, sizeText(rectangle, this.land.plotTiles)),
+      parcel.way ? h("p", { class: "soft" }, "It takes the place of the way that is there.") : null,
+      h("div", { class: "pair" },
+        button("Grant this way", () => this.grant(parcel, rectangle), { id: "grant", class: "main" }),
+        button("Cancel", () => this.show(parcel), { class: "plain" })),
+    ]);
+  }
+
+  async grant({ parcel_id }, rectangle) {
+    const done = await this.act("land_ease", { parcel_id, ...rectangle });
     if (done && this.parcel) this.show(this.parcel);
   }
 

@@ -10,12 +10,16 @@ const DAY_MS = 24 * HOUR_MS;
 
 const UNITS = [[DAY_MS, "day"], [HOUR_MS, "hour"], [MINUTE_MS, "minute"], [1000, "second"]];
 
-/** A term in words, in the largest unit that it fills. */
+/** A term in words, in the two largest units that it has; the same in world/leases.py. */
 export function termText(termMs) {
-  const [size, unit] = UNITS.find(([unitMs]) => termMs >= unitMs) ?? UNITS.at(-1);
-  const count = termMs / size;
-  const rounded = Math.round(count * 100) / 100;
-  return `${rounded} ${unit}${rounded === 1 ? "" : "s"}`;
+  const parts = [];
+  let left = termMs;
+  for (const [size, unit] of UNITS) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count > 0) parts.push(`${count} ${unit}${count === 1 ? "" : "s"}`);
+  }
+  return parts.slice(0, 2).join(" ") || `${termMs} ms`;
 }
 
 /** Rows of [term, words] about letting. */
@@ -24,7 +28,7 @@ export function leaseFacts({ to_let, lease }) {
   return to_let ? [["To let", rentText(to_let)]] : [];
 }
 
-const rentText = ({ rent, term_ms }) => `${moneyText(rent)} for ${termText(term_ms)}`;
+export const rentText = ({ rent, term_ms }) => `${moneyText(rent)} for ${termText(term_ms)}`;
 
 /** For whoever may rent it. */
 export function renting({ parcel_id, to_let }, on) {

@@ -2,7 +2,8 @@
 //
 //   connection -> world, prediction, chunks, chat     what the server says goes to whom it concerns
 //   input -> walker -> prediction, connection         what the hands want is done here at once and told to the server
-//   estate                                            land, building and money: what is asked, done and shown of them
+//   estate                                            land, building, money and the account: what is asked, done and shown of them
+//   tokens, gate                                      who one is, and where one stands who has to sign in first
 //   scene, minimap, chat, hud                         show it, once a frame
 //
 // `window.landworld` is for looking in from outside (tests, the curious). Address bar: `?hour=20` stops the light at that hour;
@@ -12,7 +13,9 @@ import { Chat } from "./chat.js";
 import { Chunks } from "./chunks.js";
 import { Clock } from "./clock.js";
 import { Connection } from "./connection.js";
+import { errand } from "./errand.js";
 import { Estate } from "./estate.js";
+import { Gate } from "./gate.js";
 import { Hud } from "./hud.js";
 import { Input } from "./input.js";
 import { clockText, hourAt } from "./light.js";
@@ -20,7 +23,9 @@ import { Minimap } from "./minimap.js";
 import { moneyText } from "./money.js";
 import { OPEN } from "./movement.js";
 import { Prediction } from "./prediction.js";
+import { Role } from "./protocol.js";
 import { Scene } from "./scene.js";
+import { Tokens } from "./tokens.js";
 import { Walker } from "./walker.js";
 import { World } from "./world.js";
 
@@ -87,8 +92,19 @@ export async function start() {
   let welcomedAt = 0;
   let heading = Math.PI / 2;
 
-  const connection = new Connection(url, token, {
-    state: (state, why, waitMs) => hud.state(state, why, waitMs),
+  const tokens = new Tokens(url, token, {
+    ask: (name, fields) => connection.request(name, fields),
+    ended: (refusal) => connection.end(refusal),
+  });
+  let farewell = null; // what the gate says to who goes by themselves
+  const connection = new Connection(url, tokens, {
+    state(state, why, waitMs, code) {
+      hud.state(state, why, waitMs);
+      if (state !== "outside") return;
+      estate.open(null);
+      gate.open(why, code, farewell);
+      farewell = null;
+    },
     welcome,
     refused: ({ request_id, message }) => request_id === 0 && connection.state === "playing" && hud.toast(message),
     pong: ({ tick }, now) => clock.heard(tick, now),
@@ -116,6 +132,11 @@ export async function start() {
     lease_ended: () => hud.toast("A lease is over: the deposit is back, and the parcel is as it was before."),
     upkeep_missed: ({ owed }) => hud.toast(`Upkeep was due and your wallet held too little: ${moneyText(owed)} are owed, or the land is lost.`),
     entry_denied: ({ message }) => hud.toast(message),
+    mute_changed: (message) => chat.muted(message),
+    role_changed({ role }) {
+      estate.setRole(role);
+      hud.toast(`You are ${role === "admin" ? "an" : "a"} ${role} now.`);
+    },
     chat_said: (message, now) => chat.said(message, clock.tickAt(now) * clock.tickMs),
   });
   const chunks = new Chunks(connection, {
@@ -133,12 +154,47 @@ export async function start() {
       minimap.chunkGone(chunk);
     },
   });
-  const estate = new Estate(connection, scene, {
+  const gate = new Gate({
+    ask: (name, fields) => errand(url, name, fields),
+    signedIn,
+    asGuest() {
+      gate.close();
+      connection.open();
+    },
+  });
+  const estate = new Estate(connection, tokens, scene, {
     toast: (text) => hud.toast(text),
     here: () => ({ x: prediction.x, y: prediction.y }),
     ahead: () => ({ x: Math.floor(prediction.x + Math.cos(heading)), y: Math.floor(prediction.y + Math.sin(heading)) }),
     builtAt: (x, y) => chunks.builtAt(x + 0.5, y + 0.5),
+    write: (person) => chat.turnTo(person),
+    silence: (id) => chat.silence(id),
+    signedIn,
+    leave: (words) => (farewell = words),
+    changed: ({ player_id, name, look }) => called(player_id, name, look),
   });
+
+  /** Signed in, at the gate or in the world; a guest who registered there is who they were, and plays on. */
+  function signedIn(one, registered) {
+    const upgraded = registered && connection.state === "playing" && one.player_id === world.me;
+    tokens.keep(one, upgraded);
+    if (upgraded) {
+      estate.account.enter({ id: one.player_id, name: one.name, role: Role.USER });
+      called(one.player_id, one.name, meEntity()?.look ?? 0);
+      estate.open("account");
+      hud.toast(`You are ${one.name} now, and everything that was yours still is.`);
+    } else {
+      gate.close();
+      connection.again();
+    }
+  }
+
+  /** My name or my look is another. */
+  function called(player_id, name, look) {
+    world.appeared({ player_id, name, look });
+    chat.me = { id: player_id, name };
+    hud.named(name);
+  }
   function look() {
     if (!world.centre) return;
     chunks.sees(world.centre.cx, world.centre.cy, world.view.radius_cells);
@@ -150,13 +206,16 @@ export async function start() {
     request: (name, fields) => connection.request(name, fields),
     toast: (text) => hud.toast(text),
     done: () => byId("map").focus(),
+    person: (person) => estate.showPerson(person),
   });
   const input = new Input(byId("map"), byId("stick"), {
     tap(px, py) {
       if (hud.welcoming) hud.hideWelcome();
       if (estate.tap(px, py)) return;
       const { x, y } = scene.toWorld(px, py);
-      walker.walkTo(x, y, performance.now());
+      const person = world.personAt(x, y);
+      if (person) estate.showPerson({ id: person.id, name: person.name });
+      else walker.walkTo(x, y, performance.now());
     },
     pick: (px, py) => estate.pick(px, py),
     hover: (px, py) => estate.hover(px, py),
@@ -173,6 +232,7 @@ export async function start() {
 
   /** Whether a key was meant for something. */
   function key(event) {
+    if (connection.state === "outside") return true; // they belong to the gate
     const onButton = event.target instanceof HTMLElement && event.target.closest("button, summary");
     if (onButton && (event.code === "Enter" || event.code === "Space")) return true;
     if (!hud.welcoming && estate.key(event)) return true;
@@ -302,11 +362,14 @@ export async function start() {
     },
     at: (x, y) => ({ ground: chunks.groundAt(x, y), walk: chunks.walkAt(x, y), built: chunks.builtAt(x, y) }),
     get land() { return [...estate.land.known.values()]; },
+    get account() { return { role: estate.account.me.role, signed_in: tokens.using !== null }; },
     get wallet() { return { balance: estate.wallet.balance, held: estate.wallet.held, postings: estate.wallet.postings }; },
     get actions() { return estate.actions.waiting.size; },
     get ghosts() { return scene.overlay.marks.ghosts.length; },
     get still() { return scene.still; }, // whether places on the screen stay where they are
     toScreen: (x, y) => scene.toScreen(x, y),
+    get blocked() { return [...estate.people.blocked.keys()]; },
+    get mute() { return chat.mute; },
     get chat() { return chat.lines.map((lines) => lines.map(({ sender_id, sender_name, text }) => ({ sender_id, sender_name, text }))); },
     get stats() {
       return { ...hud.pace, ...rates, ping_ms: connection.pingMs, entities: world.entities.size, out_of_step: world.outOfStep, view: world.view, chunks: { ...chunks.counts, known: chunks.known.size, painted: scene.terrain.painted, waiting: scene.terrain.waiting }, tick: clock.newest };

@@ -1,4 +1,4 @@
-// The one panel beside the map: land, or the wallet. What a person has typed and not sent stays when the panel is drawn anew, and so do
+// A panel: the one beside the map, for land, the wallet or the account, and the one at the gate (gate.js). What a person has typed and not sent stays when the panel is drawn anew, and so do
 // the focus and what was unfolded.
 
 import { h } from "./dom.js";
@@ -7,12 +7,14 @@ const byId = (id) => document.getElementById(id);
 const SURE_MS = 6000; // so long a second press counts
 
 export class Panel {
-  /** `on.closed(name)` when a person closes it. */
-  constructor(on) {
-    this.root = byId("panel");
-    this.body = byId("panel-body");
+  /** The element `id` of index.html, with its title, body and perhaps close button; `on.closed(name)` when a person closes it. */
+  constructor(id, on) {
+    this.root = byId(id);
+    this.body = byId(`${id}-body`);
+    this.title = byId(`${id}-title`);
     this.name = null; // of what is shown
-    byId("panel-close").addEventListener("click", () => on.closed(this.name));
+    byId(`${id}-close`)?.addEventListener("click", () => on.closed(this.name));
+    this.root.addEventListener("keydown", ({ key, target }) => key === "Escape" && target.matches("input, textarea, select") && on.closed?.(this.name)); // elsewhere input.js hears it
   }
 
   /** Shows elements under a title. `key` tells whether it is still about the same thing. */
@@ -21,10 +23,15 @@ export class Panel {
     this.name = name;
     this.key = key;
     this.root.hidden = false;
-    byId("panel-title").textContent = title;
+    this.title.textContent = title;
     this.body.replaceChildren(...nodes.filter((node) => node !== null));
     if (drafts) this.restore(drafts);
     else this.body.scrollTop = 0;
+  }
+
+  /** Puts a person with a keyboard to the first field or button. On a phone it would cover half of the screen with one. */
+  focus() {
+    if (matchMedia("(pointer: fine)").matches) this.body.querySelector(".entry input, button")?.focus({ preventScroll: true });
   }
 
   /** How much of the screen it covers from below, in pixels: on a phone it is as wide as that. */

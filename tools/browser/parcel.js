@@ -4,7 +4,7 @@
 //   act(name, fields)     a durable action: its answer, or null when it was refused (and the words were shown)
 //   find(name)            { player_id, name } of a player, or null
 //   settle(...names)      what was typed into these fields is done
-//   split(), freed(), redraw()     what the panel shows next
+//   split(), ease(), freed(), redraw()     what the panel shows next
 
 import { button, h } from "./dom.js";
 import { leaseFacts, letting, noticing, renting } from "./lease.js";
@@ -76,8 +76,13 @@ function buying({ parcel_id, price }, on) {
   return sure(`Buy for ${moneyText(price)}`, `Press again: you pay ${moneyText(price)}`, () => on.act("land_buy", { parcel_id, price }), { id: "buy", class: "main" });
 }
 
-function taking({ parcel_id }, on) {
-  return button("Take it, for nothing", () => on.act("land_buy", { parcel_id, price: 0 }), { id: "take", class: "main" });
+function taking({ parcel_id, owner_id }, on) {
+  const decline = async () => {
+    if (await on.act("land_transfer", { parcel_id, to: owner_id })) on.freed();
+  };
+  return h("div", { class: "pair" },
+    button("Take it, for nothing", () => on.act("land_buy", { parcel_id, price: 0 }), { id: "take", class: "main" }),
+    button("Decline", decline, { id: "decline", class: "plain" }));
 }
 
 function naming({ parcel_id, name, description }, on) {
@@ -144,10 +149,10 @@ function selling({ parcel_id, price }, on) {
 
 function shaping(parcel, { side, mergeable, on }) {
   const divisible = parcel.width > side || parcel.height > side;
-  if (!divisible && mergeable.length === 0 && !parcel.way) return null;
   const { parcel_id, x, y, way } = parcel;
-  return fold("shaping", "Split and merge",
-    way ? button("Take the way back", () => on.act("land_ease", { parcel_id, x, y, width: 0, height: 0 }), { class: "plain" }) : null,
+  return fold("shaping", "Ways, split and merge",
+    button(way ? "Grant another way" : "Grant a way", () => on.ease(), { id: "ease", class: "plain" }),
+    way ? button("Take the way back", () => on.act("land_ease", { parcel_id, x, y, width: 0, height: 0 }), { id: "no-way", class: "plain" }) : null,
     divisible ? button("Split along a line", () => on.split(), { id: "split", class: "plain" }) : null,
     ...mergeable.map((other) =>
       button(`Merge with ${nameOf(other)}`, () => on.act("land_merge", { parcel_id, other_id: other.parcel_id }), { class: "plain merge" })),

@@ -1,14 +1,17 @@
-// Choosing plots for a claim, and a line to split a parcel along, by pointer or by keys. Both are tools of the pointer (see Input.tool) and
+// Choosing plots, for a claim or for a way, and a line to split a parcel along, by pointer or by keys. Both are tools of the pointer (see Input.tool) and
 // write what is chosen into the overlay's marks.
 
 const PLOTS_MAX = 16; // a side of what can be drawn; a claim is smaller still
 
-/** Plots for a claim: drag from one to another. */
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+/** Plots: drag from one to another. */
 export class PlotsTool {
-  /** `changed()` when other plots are chosen. */
-  constructor(marks, side, changed) {
+  /** `within` is the rectangle they must lie in, in tiles; null: anywhere. `changed()` when other plots are chosen. */
+  constructor(marks, side, within, changed) {
     this.marks = marks;
     this.side = side;
+    this.within = within;
     this.changed = changed;
     this.from = null;
     this.to = null;
@@ -18,10 +21,21 @@ export class PlotsTool {
     return { x: Math.floor(x / this.side), y: Math.floor(y / this.side) };
   }
 
-  /** The plot at a place, by itself. */
+  /** The plot at a place, or the nearest that may be chosen, by itself. */
   start(place) {
-    this.from = this.to = this.plotOf(place);
+    this.from = this.plotOf(place);
+    this.from = this.to = this.nearest(this.from);
     this.mark();
+  }
+
+  /** Of the plots that may be chosen, all that lie within, or so many around where one began, the nearest. */
+  nearest({ x, y }) {
+    const { within, side, from } = this;
+    if (!within) return { x: clamp(x, from.x - PLOTS_MAX + 1, from.x + PLOTS_MAX - 1), y: clamp(y, from.y - PLOTS_MAX + 1, from.y + PLOTS_MAX - 1) };
+    return {
+      x: clamp(x, within.x / side, (within.x + within.width) / side - 1),
+      y: clamp(y, within.y / side, (within.y + within.height) / side - 1),
+    };
   }
 
   hover() {}
@@ -31,9 +45,7 @@ export class PlotsTool {
   }
 
   move(place) {
-    const to = this.plotOf(place);
-    const near = (value, origin) => Math.min(origin + PLOTS_MAX - 1, Math.max(origin - PLOTS_MAX + 1, value));
-    this.reach({ x: near(to.x, this.from.x), y: near(to.y, this.from.y) });
+    this.reach(this.plotOf(place));
   }
 
   up() {}
@@ -45,7 +57,8 @@ export class PlotsTool {
     this.reach({ x: this.to.x + dx, y: this.to.y + dy });
   }
 
-  reach(to) {
+  reach(place) {
+    const to = this.nearest(place);
     if (to.x === this.to.x && to.y === this.to.y) return;
     this.to = to;
     this.mark();

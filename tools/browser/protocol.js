@@ -27,6 +27,13 @@ export const LIMITS = Object.freeze({
   money_max: 1000000000000000,
   look_tiles_max: 512,
   edits_max: 64,
+  reason_chars_max: 200,
+  report_chars_max: 500,
+  password_chars_min: 12,
+  password_chars_max: 128,
+  email_chars_max: 254,
+  bio_chars_max: 400,
+  code_chars_max: 32,
 });
 
 /** Every message by name; `required` is how many of the fields, from the first, may not be left out. */
@@ -43,6 +50,7 @@ export const MESSAGES = {
   land_in: { code: 10, direction: "client", required: 5, fields: ["request_id", "x", "y", "width", "height", "after"] },
   land_mine: { code: 11, direction: "client", required: 1, fields: ["request_id", "after"] },
   land_for_sale: { code: 12, direction: "client", required: 1, fields: ["request_id", "skip"] },
+  land_to_let: { code: 58, direction: "client", required: 1, fields: ["request_id", "skip"] },
   land_quote: { code: 13, direction: "client", required: 5, fields: ["request_id", "x", "y", "width", "height"] },
   land_claim: { code: 14, direction: "client", required: 6, fields: ["request_id", "action_id", "x", "y", "width", "height"] },
   land_describe: { code: 15, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "name", "description"] },
@@ -75,6 +83,16 @@ export const MESSAGES = {
   account_reset_password: { code: 42, direction: "client", required: 2, fields: ["request_id", "email", "code", "new_password"] },
   account_export: { code: 43, direction: "client", required: 2, fields: ["request_id", "part"] },
   account_delete: { code: 44, direction: "client", required: 2, fields: ["request_id", "password"] },
+  moderation_mute: { code: 48, direction: "client", required: 4, fields: ["request_id", "action_id", "player_id", "reason", "minutes"] },
+  moderation_kick: { code: 49, direction: "client", required: 4, fields: ["request_id", "action_id", "player_id", "reason"] },
+  moderation_ban: { code: 50, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "scope", "reason", "minutes"] },
+  moderation_lift: { code: 51, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "sanction", "reason"] },
+  player_report: { code: 52, direction: "client", required: 5, fields: ["request_id", "action_id", "player_id", "offence", "text"] },
+  moderation_reports: { code: 53, direction: "client", required: 2, fields: ["request_id", "closed", "after"] },
+  moderation_close: { code: 54, direction: "client", required: 4, fields: ["request_id", "action_id", "report_id", "note"] },
+  player_block: { code: 55, direction: "client", required: 3, fields: ["request_id", "action_id", "player_id"] },
+  player_unblock: { code: 56, direction: "client", required: 3, fields: ["request_id", "action_id", "player_id"] },
+  player_blocks: { code: 57, direction: "client", required: 1, fields: ["request_id"] },
   welcome: { code: 64, direction: "server", required: 11, fields: ["player_id", "name", "role", "x", "y", "tick", "tick_hz", "epoch", "durable_seq", "resume", "settings"] },
   refused: { code: 65, direction: "server", required: 3, fields: ["request_id", "code", "message", "retry_after_ms"] },
   ok: { code: 66, direction: "server", required: 3, fields: ["request_id", "seq", "result"] },
@@ -95,6 +113,8 @@ export const MESSAGES = {
   wallet_changed: { code: 81, direction: "server", required: 3, fields: ["balance", "held", "seq"] },
   lease_ended: { code: 82, direction: "server", required: 2, fields: ["parcel_id", "tenant_id"] },
   upkeep_missed: { code: 83, direction: "server", required: 3, fields: ["parcel_id", "owed", "freed_ms"] },
+  mute_changed: { code: 84, direction: "server", required: 2, fields: ["muted", "reason", "until_ms"] },
+  role_changed: { code: 85, direction: "server", required: 1, fields: ["role"] },
 };
 
 export const RefusalCode = Object.freeze({
@@ -120,6 +140,9 @@ export const RefusalCode = Object.freeze({
   WEAK_PASSWORD: 20, // too easily guessed; the message says what would do
   TOKEN_REUSED: 21, // this refresh token was used before, so the session has ended everywhere: sign in again
   FORBIDDEN: 22, // not with how you are signed in; the message says what it takes
+  BANNED: 23, // kept out by a moderator; the message says why and until when
+  MUTED: 24, // a moderator took your voice; the message says why, retry_after_ms until when
+  UNSEEMLY: 25, // a word in it is not wanted here: say it otherwise
 });
 
 export const CloseCode = Object.freeze({
@@ -138,6 +161,8 @@ export const CloseCode = Object.freeze({
   TOO_SLOW: 4004, // never reads what it is sent
   REFUSED: 4005, // the hello was refused; the `refused` message before says why
   REVOKED: 4006, // the session of this connection has ended: signed out, revoked, or the account is gone; sign in again
+  BANNED: 4010, // a moderator keeps this player out; the `closing` message before says why and until when
+  KICKED: 4011, // a moderator sent this player away, who may come back; the `closing` message before says why
 });
 
 export const Role = Object.freeze({
@@ -160,6 +185,7 @@ export const Rate = Object.freeze({
   REQUEST: "request", // questions
   CHUNK: "chunk", // ground
   ACTION: "action", // what is stored: land, money, building
+  MODERATION: "moderation", // reports, blocks, and what moderators do
   ACCOUNT: "account", // accounts: passwords, sessions, profiles
   PING: "ping", // measuring the line
 });
@@ -192,6 +218,25 @@ export const Cut = Object.freeze({
 
 export const Trouble = Object.freeze({
   CLOSED: 0, // only those whom the owner lets in may enter
+});
+
+export const Sanction = Object.freeze({
+  MUTE: 0, // may not speak
+  BAN: 1, // may not come in; lifting it frees the address, too, where that was banned with them
+});
+
+export const BanScope = Object.freeze({
+  PLAYER: 0, // the player, from wherever they come
+  ADDRESS: 1, // whoever comes from the address that the player was last seen at, but for moderators and admins
+  BOTH: 2, // both
+});
+
+export const Offence = Object.freeze({
+  INSULT: 0, // insults, threats, hate
+  SPAM: 1, // floods the talk, or advertises
+  INDECENT: 2, // indecent words, names or buildings
+  CHEATING: 3, // cheats, or uses a fault of the server
+  OTHER: 4, // something else, as the text says
 });
 
 export const Ground = Object.freeze({

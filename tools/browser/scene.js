@@ -143,6 +143,11 @@ export class Scene {
     return canvas;
   }
 
+  /** A picture of somebody with that look. */
+  figureOf(look, height) {
+    return this.figures.portrait(this.atlas.canvas, look, height);
+  }
+
   toWorld(px, py) {
     return { x: this.camera.x + (px - this.width / 2) / this.zoom, y: this.camera.y + (py - this.middleY) / this.zoom };
   }

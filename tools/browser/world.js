@@ -14,6 +14,9 @@ const DELAY_MS = 100;
 const JITTER_SHARE = 1.5; // how much of the line's jitter is added to the delay
 const DELAY_MAX_MS = 700;
 const GONE_MS = 350; // in no cell for so long: out of sight (one may be between two cells that are sent at different rates)
+const FIGURE_TILES = 1.5; // how far a figure reaches up from its place, and to each side, and what of its shadow counts
+const FIGURE_HALF_TILES = 0.38;
+const FOOT_TILES = 0.15;
 const TURN_TILES_PER_S = 0.25; // slower than this is standing
 
 export const cellKey = (cx, cy) => `${cx},${cy}`;
@@ -178,6 +181,16 @@ export class World {
     for (const [key, cell] of this.cells) {
       if (Math.max(Math.abs(cell.cx - cx), Math.abs(cell.cy - cy)) > this.view.radius_cells) this.cells.delete(key);
     }
+  }
+
+  /** Whose figure stands at a place, the nearest to the eye; never me. Figures stand on their place and reach up from it. */
+  personAt(x, y) {
+    let found = null;
+    for (const one of this.entities.values()) {
+      const hit = one.id !== this.me && one.count > 0 && one.name !== "" && Math.abs(one.x - x) < FIGURE_HALF_TILES && one.y - y < FIGURE_TILES && y - one.y < FOOT_TILES;
+      if (hit && (!found || one.y > found.y)) found = one;
+    }
+    return found;
   }
 
   viewed(view) {

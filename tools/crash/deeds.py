@@ -63,7 +63,10 @@ class Memory:
                 mine[ok.result["parcel_id"]] = (x, y, width, height)
             case LandTransfer(_, _, parcel_id, to):
                 self.for_sale.pop(parcel_id, None)
-                self.given[parcel_id] = (player_id, to)
+                if parcel_id in mine:
+                    self.given[parcel_id] = (player_id, to)
+                else:
+                    self.given.pop(parcel_id, None)  # declined
             case LandBuy(_, _, parcel_id, _):
                 seller, _ = self.for_sale.get(parcel_id) or self.given.get(parcel_id, (0, 0))
                 self._hand_over(parcel_id, seller, player_id)
@@ -218,6 +221,15 @@ class Chooser:
         rented = [one for one, tenant_id in self.memory.rented.items() if tenant_id == self.player_id]
         return LandLeave(*self._head(), self.random.choice(rented)) if rented else None
 
+    def decline(self) -> AnyDurable | None:
+        """What somebody gives."""
+        gifts = [
+            (parcel_id, owner_id)
+            for parcel_id, (owner_id, to) in self.memory.given.items()
+            if to == self.player_id
+        ]
+        return LandTransfer(*self._head(), *self.random.choice(gifts)) if gifts else None
+
     def transfer(self) -> AnyDurable | None:
         """To somebody, for nothing, if they take it."""
         one, other = self._one(), self._other_player()
@@ -286,6 +298,7 @@ _TABLE: tuple[tuple[Callable[[Chooser], AnyDurable | None], int], ...] = (
     (Chooser.rent, 5),
     (Chooser.give_notice, 1),
     (Chooser.transfer, 2),
+    (Chooser.decline, 1),
     (Chooser.split, 3),
     (Chooser.merge, 3),
     (Chooser.describe, 1),

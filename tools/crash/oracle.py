@@ -231,8 +231,11 @@ def _claims(asked: Asked, entry: Entry) -> bool:
 def _transfers(asked: Asked, entry: Entry) -> bool:
     request: Any = asked.request
     (parcel,) = entry.of("parcel")
-    given = parcel["parcel_id"], parcel["owner_id"], parcel["given_to"]
-    return given == (request.parcel_id, asked.player_id, request.to)
+    if parcel["parcel_id"] != request.parcel_id:
+        return False
+    if parcel["owner_id"] == request.to:  # declined
+        return parcel["given_to"] is None
+    return (parcel["owner_id"], parcel["given_to"]) == (asked.player_id, request.to)
 
 
 def _offers(asked: Asked, entry: Entry) -> bool:

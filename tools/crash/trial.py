@@ -121,14 +121,14 @@ class Trial:
             }
             if account in before and balance not in passed | {before[account]}:
                 found.append(f"{balance} in the wallet of player {account}, {before[account]} is stored")
-            theirs = sorted(key for key, one in self.audit.parcels.items() if account in _holders(one))
+            theirs = sorted(key for key, one in self.audit.parcels.items() if account in _concerned(one))
             if parcels != theirs:
-                found.append(f"player {account} is told to have {parcels}; stored is {theirs}")
+                found.append(f"player {account} is told to have, or be given, {parcels}; stored is {theirs}")
             found += self.oracle.built(account, player.built, self.audit)
         return found
 
     async def _told(self, player: Player) -> tuple[int, list[int]]:
-        """The balance, and the parcel_ids of what a player owns or rents, as the server says."""
+        """The balance, and the parcel_ids of what a player owns, rents, or is given, as the server says."""
         wallet = _result(await player.question(Wallet(0)))
         parcels: list[int] = []
         page: dict[str, Any] = {"more": True}
@@ -173,10 +173,11 @@ class Trial:
                 await asyncio.sleep(LOOK_S)
 
 
-def _holders(parcel: dict[str, Any]) -> set[int]:
-    """Owner and tenant."""
-    lease = parcel["lease"]
-    return {parcel["owner_id"]} | ({lease["tenant_id"]} if lease else set())
+def _concerned(parcel: dict[str, Any]) -> set[int]:
+    """Owner, tenant, and whom it is given to."""
+    lease, given_to = parcel["lease"], parcel["given_to"]
+    tenants = {lease["tenant_id"]} if lease else set()
+    return {parcel["owner_id"]} | tenants | ({given_to} if given_to else set())
 
 
 def _quietly(_: str) -> None:

@@ -68,6 +68,13 @@ def describe() -> dict[str, Any]:
         "money_max": messages.MONEY_MAX,
         "look_tiles_max": messages.LOOK_TILES_MAX,
         "edits_max": edits.EDITS_MAX,
+        "reason_chars_max": messages.REASON_CHARS_MAX,
+        "report_chars_max": messages.REPORT_CHARS_MAX,
+        "password_chars_min": messages.PASSWORD_CHARS_MIN,
+        "password_chars_max": messages.PASSWORD_CHARS_MAX,
+        "email_chars_max": messages.EMAIL_CHARS_MAX,
+        "bio_chars_max": messages.BIO_CHARS_MAX,
+        "code_chars_max": messages.CODE_CHARS_MAX,
     }
     for enum in (terrain.Ground, terrain.ObjectKind, tiles.Build):
         whole["enums"][enum.__name__] = {member.name: member.value for member in enum}

@@ -35,7 +35,7 @@ from protocol.messages import (
     name_of,
 )
 from protocol.snapshot import RECORD, UNITS_PER_TILE, write_block
-from world.chat import NOBODY
+from world.chat import UNREACHABLE
 
 HEX_BYTES_PER_LINE = 32
 LINE_CHARS = 120
@@ -144,7 +144,8 @@ closing, 408 when the handshake takes too long, and another 4xx for what is no W
    token first may ask for it on the same connection, see [Accounts](#accounts); the time begins anew with each such request.
 2. The server answers [`welcome`](#welcome), or [`refused`](#refused) with `request_id` 0 and a close with
    {CloseCode.REFUSED}.
-3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), an
+3. After `welcome` come, in this order: [`view`](#view), lines of chat from before as [`chat_said`](#chat_said), a
+   [`mute_changed`](#mute_changed) for who may not speak, an
    [`appeared`](#appeared) for everyone in sight, and a [`snapshot`](#snapshot) of the cells in sight. One's own record is
    among them.
 4. From then on the server sends, at each tick ({settings["world.tick_hz"]} a second), first what is meant for this client
@@ -281,7 +282,8 @@ def _codes(protocol: Mapping[str, Any]) -> str:
 Three kinds of trouble are never mixed. A *refusal* is a normal answer: nothing changed, the connection lives on. A
 *close* ends a connection that broke the protocol or has no place any more; the WebSocket close frame carries the code and
 a reason. Where there is more to say than that, the server sends [`closing`](#closing) before: when it stops
-({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), and when you do not read ({CloseCode.TOO_SLOW}).
+({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), when you do not read ({CloseCode.TOO_SLOW}), and
+when a moderator sends you away ({CloseCode.BANNED}, {CloseCode.KICKED}).
 All other closes are the close frame alone.
 """
     tables = [
@@ -575,9 +577,9 @@ def _accounts(protocol: Mapping[str, Any]) -> str:
 [`account_register`](#account_register) and [`account_login`](#account_login) answer with two tokens; they may be sent before `hello`.
 
 - **The access token** is for `hello`, for {settings["accounts.access_s"] // 60:g} minutes. Whoever is in by then stays in.
-- **The refresh token** makes two new ones ([`account_refresh`](#account_refresh)), once, for {settings["accounts.refresh_days"]:g} days; each
-  new one is good for as long again. Store the new one before you use it: an old one that comes again ends the session
-  (`TOKEN_REUSED`), and a person has to sign in.
+- **The refresh token** makes two new ones ([`account_refresh`](#account_refresh)), once, for
+  {settings["accounts.refresh_days"]:g} days; each new one is good for as long again. Store the new one before you use it: an old
+  one that comes again ends the session (`TOKEN_REUSED`), and a person has to sign in.
 - **A session** is one sign-in, whatever tokens follow. When it ends (signed out, revoked, another password, the account deleted),
   its connection gets [`closing`](#closing) with {CloseCode.REVOKED} and is closed; its tokens and tickets are refused with `BAD_TOKEN`.
 - **A guest** who registers in the world goes on playing on the same connection, with a new name and the role `user`. The
@@ -685,7 +687,7 @@ def _session() -> str:
         (
             "server",
             "Refused; the connection lives on.",
-            [Refused(2, RefusalCode.NOT_FOUND, NOBODY)],
+            [Refused(2, RefusalCode.NOT_FOUND, UNREACHABLE)],
         ),
         (
             "server",

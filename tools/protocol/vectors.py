@@ -94,6 +94,8 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("land_mine", {"request_id": 13, "after": 64}),
     ("land_for_sale", {"request_id": 14}),
     ("land_for_sale", {"request_id": 14, "skip": 64}),
+    ("land_to_let", {"request_id": 14}),
+    ("land_to_let", {"request_id": 14, "skip": 64}),
     ("land_quote", {"request_id": 15, "x": -32, "y": 16, "width": 16, "height": 32}),
     ("land_claim", {"request_id": 16, "action_id": ACTION, "x": -32, "y": 16, "width": 16, "height": 32}),
     (
@@ -138,6 +140,37 @@ MESSAGES: list[tuple[str, Fields]] = [
         },
     ),
     ("land_rent", {"request_id": 31, "action_id": ACTION, "parcel_id": 1, "rent": 0}),
+    ("moderation_mute", {"request_id": 40, "action_id": ACTION, "player_id": 1, "reason": "r" * 200}),
+    (
+        "moderation_mute",
+        {
+            "request_id": 40,
+            "action_id": ACTION,
+            "player_id": U32_MAX,
+            "reason": "চিৎকার",
+            "minutes": 52_704_000,
+        },
+    ),
+    ("moderation_kick", {"request_id": 41, "action_id": ACTION, "player_id": 1, "reason": "r"}),
+    ("moderation_ban", {"request_id": 42, "action_id": ACTION, "player_id": 1, "scope": 2, "reason": "r"}),
+    (
+        "moderation_ban",
+        {"request_id": 42, "action_id": ACTION, "player_id": 1, "scope": 0, "reason": "r", "minutes": 1},
+    ),
+    (
+        "moderation_lift",
+        {"request_id": 43, "action_id": ACTION, "player_id": 1, "sanction": 1, "reason": "r"},
+    ),
+    (
+        "player_report",
+        {"request_id": 44, "action_id": ACTION, "player_id": 1, "offence": 4, "text": "𝄞" * 500},
+    ),
+    ("moderation_reports", {"request_id": 45, "closed": False}),
+    ("moderation_reports", {"request_id": 45, "closed": True, "after": U32_MAX}),
+    ("moderation_close", {"request_id": 46, "action_id": ACTION, "report_id": 1, "note": ""}),
+    ("player_block", {"request_id": 47, "action_id": ACTION, "player_id": 1}),
+    ("player_unblock", {"request_id": 48, "action_id": ACTION, "player_id": 1}),
+    ("player_blocks", {"request_id": 49}),
     (
         "land_rent",
         {
@@ -304,6 +337,9 @@ MESSAGES: list[tuple[str, Fields]] = [
     ),
     ("lease_ended", {"parcel_id": 1, "tenant_id": U32_MAX}),
     ("upkeep_missed", {"parcel_id": 1, "owed": 10**15, "freed_ms": JS_INTEGER_MAX}),
+    ("mute_changed", {"muted": False, "reason": ""}),
+    ("mute_changed", {"muted": True, "reason": "চিৎকার", "until_ms": JS_INTEGER_MAX}),
+    ("role_changed", {"role": "moderator"}),
     ("wallet_changed", {"balance": 10**15, "held": 0, "seq": JS_INTEGER_MAX}),
 ]
 

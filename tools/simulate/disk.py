@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from persistence.rows import Key, Rows, Surface, Surfaces, parcel_row, rows_of
+from persistence.rows import Key, Rows, Surfaces, parcel_row, rows_of
 from persistence.store import (
     CUT_SECONDS_MAX,
     Batch,
@@ -36,6 +36,7 @@ from tools.simulate.clock import Process, Scheduler
 from world.entries import BEGINNING, Entry
 from world.ledger import Hold, may_be_below_zero
 from world.parcels import Parcel, plots_in
+from world.tiles import Surface
 
 TRAVEL_S = 0.001, 0.02  # one way, on a good day
 SLOW_S = 0.3, 1.5  # on a bad one
@@ -117,7 +118,7 @@ class Tables:
         if new:
             self._save_entries(epoch, new)
             for place, surface in surfaces.items():
-                self.surfaces[place] = surface.version, surface.edits()
+                self.surfaces[place] = surface.version, surface.edited()
 
     def _save_entries(self, epoch: int, entries: Sequence[Entry]) -> None:
         if entries[0].seq != self.last_seq + 1:
@@ -275,6 +276,10 @@ class ModelStore:
         """As Store has it."""
         known: set[str] = await self._ask(lambda tables: {key for key in keys if key in tables.players})
         return known
+
+    async def blocked_by(self, _: Sequence[int]) -> dict[int, list[int]]:
+        """Nobody blocks anybody."""
+        return {}
 
     async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """As Store has it."""

@@ -11,7 +11,7 @@ from protocol.edits import CHUNK_EDIT, unpack
 from protocol.messages import PLOT_TILES
 from tools.simulate.disk import JournalRow
 from world.entries import BEGINNING, Built, Record, read
-from world.ledger import ESCROW, GATEWAY, TREASURY, Hold, Post
+from world.ledger import ESCROW, GATEWAY, TREASURY, Hold, HoldState, Post
 from world.parcels import Freed, Parcel
 from world.settlement import LEASE_ENDED, LEASE_RENEWED
 
@@ -108,9 +108,15 @@ class Fold:
             self.postings.setdefault(post.account, []).append((record.seq, post.amount, post.balance))
         self._demand(not sum(post.amount for post in posts), record.seq, "its postings do not sum to zero")
         for hold in ends:
-            holds.pop(hold.hold_id, None)
+            before = holds.pop(hold.hold_id, None)
             if hold.amount:
                 holds[hold.hold_id] = hold
+            else:  # of deposits, all that is set aside so far
+                back = before is not None and any(
+                    (post.account, post.amount) == (before.account, before.amount) for post in posts
+                )
+                voided = back and hold.state is HoldState.VOIDED
+                self._demand(voided, record.seq, f"hold {hold.hold_id} is {hold.state}, and not given back")
         held, escrow = sum(hold.amount for hold in holds.values()), balances.get(ESCROW, 0)
         self._demand(held == escrow, record.seq, f"holds of {held} against {escrow} in escrow")
         return replace(page, balances=balances, holds=holds)

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.keyring import Ring
+from persistence.moderation import ModerationStore
+from persistence.sealing import Sealer
 from persistence.store import Fenced, Store, StoreError, WorldRow
 from server.actions import Actions
 from server.auth import Signer
@@ -26,6 +28,7 @@ from server.garbage import Garbage
 from server.ground import Ground as Served
 from server.hub import Hub, Line
 from server.loop import Clocks, Loop
+from server.moderation import Moderation
 from server.questions import Questions
 from server.recall import recall_built, recall_land
 from server.receipts import Notary
@@ -231,7 +234,9 @@ class Host:
         actions = Actions(store, journal, survey, state, self._limits.queue_max)
         questions = Questions(store, actions, NOTARY, state, CONFIG.limits.question_queue_max)
         counts = Counts()
-        self.hub = hub = Hub(CONFIG, inbox, chunks, directory, actions, questions, counts)
+        peace = ModerationStore(store, cast("Sealer", None), row.epoch)
+        moderation = Moderation(peace, self.flusher, state, CONFIG.moderation, 1, self._outside.wall_ms)
+        self.hub = hub = Hub(CONFIG, inbox, chunks, directory, actions, questions, moderation, counts)
         clocks = Clocks(self.process.time, self._outside.wall_ms)
         self.loop = Loop(state, inbox, hub, chunks, self.flusher, journal, None, counts, self._broken, clocks)
         self.loop.garbage = _Elsewhere()

@@ -300,7 +300,9 @@ class Oracle:
         state = host.state
         page = self.fold.pages[state.seq]
         self._surfaces[host.number] = dict(page.surfaces)
-        surfaces = {cell_of(key): (one.version, one.kinds) for key, one in state.chunks.surfaces.items()}
+        surfaces = {
+            cell_of(key): _surface((one.version, one.edited())) for key, one in state.chunks.surfaces.items()
+        }
         plots = {cell_of(plot): parcel_id for plot, parcel_id in state.parcels.by_plot.items()}
         for name, mine, theirs in (
             ("seq", host.journal.durable_seq, state.seq),
@@ -371,7 +373,9 @@ class Oracle:
         def right(page: Page) -> bool:
             parcels = (page.parcels[one] for one in sorted(page.parcels))
             return told == [
-                _as_seen(one) for one in parcels if copy.player_id in (one.owner_id, one.holder_id)
+                _as_seen(one)
+                for one in parcels
+                if copy.player_id in (one.owner_id, one.holder_id, one.given_to)
             ]
 
         return right
