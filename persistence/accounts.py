@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
-import structlog
 
-from persistence.sealing import ADDRESS, EMAIL, CannotOpen, Column, Sealer
+from persistence.sealing import ADDRESS, EMAIL, Sealer
 from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name, left_key
 from protocol.messages import SESSIONS_MAX
 
 if TYPE_CHECKING:
     from persistence.store import type_connection
 
-_log = structlog.get_logger(__name__)
 
 LEFT_NAME = "someone who left"  # what remains of a name; nobody may take it
 VERIFY, RESET = "verify", "reset"  # what codes are for
@@ -587,18 +585,10 @@ class AccountStore:
         return self._sealer.lookup("email", email.casefold())
 
     def _open_email(self, player_id: int, sealed: bytes | None) -> str:
-        return "" if sealed is None else self._open(EMAIL, player_id, sealed)
+        return self._sealer.opened(EMAIL, player_id, sealed) or ""
 
     def _open_address(self, session_id: UUID, sealed: bytes) -> str:
-        return self._open(ADDRESS, str(session_id), sealed)
-
-    def _open(self, column: Column, row_id: int | str, sealed: bytes) -> str:
-        """What cannot be opened counts as not given: who has lost the keys of a world can still let people in."""
-        try:
-            return self._sealer.open(column, row_id, sealed)
-        except CannotOpen as error:
-            _log.error("private_value_shut", error=str(error))
-            return ""
+        return self._sealer.opened(ADDRESS, str(session_id), sealed) or ""
 
 
 def _ids(rows: list[asyncpg.Record]) -> list[UUID]:
