@@ -190,6 +190,22 @@ async def signed_in(server: ServerProcess, name: str) -> Client:
     return await Client.join(server, token=str(tokens["access_token"]))
 
 
+async def test_another_lookup_key_is_told_at_the_start(data: Path) -> None:
+    """Guard: lookup_fits. Nothing else would tell: addresses open as before, and are not found."""
+    with serving(data, SETTINGS) as server:
+        client = await Client.open(server)
+        await result(client, AccountRegister(1, secrets.token_bytes(16), "Ann", mail("Ann"), PASSWORD))
+        await client.leave()
+        server.stop()
+        server.start()
+        server.stop()
+        assert "lookup_key_differs" not in "\n".join(server.said)
+        (data / LOOKUP_FILE).unlink()
+        server.start()
+        server.stop()
+        assert "lookup_key_differs" in "\n".join(server.said)
+
+
 async def test_who_has_lost_the_sealing_keys_is_told_and_lets_people_in_as_before(data: Path) -> None:
     """Guards: lost_values at the start; AccountStore._open. A world restored from a backup without keys is just like that."""
     with serving(data, SETTINGS) as server:
