@@ -24,7 +24,8 @@ SIGNING_FILE, SEALING_FILE, LOOKUP_FILE = "signing.key", "sealing.key", "lookup.
 KEY_FILES = (SIGNING_FILE, SEALING_FILE, LOOKUP_FILE)
 ANOTHER_LOOKUP_KEY = (
     f"E-mail addresses cannot be found by the lookup key that is here: put the {LOOKUP_FILE} of this world back into the data "
-    "directory, or give it as LANDWORLD_LOOKUP_KEY. Until then no code for a forgotten password reaches anybody who gave their address before."
+    "directory, or give it as LANDWORLD_LOOKUP_KEY. Until then no code for a forgotten password reaches anybody who gave their "
+    "address before."
 )
 LOOK_S = 2.0  # well under RIPE_MS: who uses a new key finds everybody informed
 assert LOOK_S * 2_000 < RIPE_MS
