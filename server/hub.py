@@ -514,18 +514,21 @@ class Hub:
             answer(refusal, 0)
 
     def _answer_or_look_elsewhere(self, caller: Caller, request_id: int, outcome: object) -> None:
-        """Who is found, but is not in here, may be in on another server; whom they have blocked may not know."""
-        if isinstance(outcome, PlayerFound) and self.moderation.hides(outcome.player_id, caller.player_id):
-            outcome.online = False
-        elif isinstance(outcome, PlayerFound) and not outcome.online and self.neighbours is not None:
-
-            def answer(is_in: bool) -> None:
-                outcome.online = is_in
-                self._answer(caller, request_id, outcome)
-
-            self.neighbours.find(outcome.name, answer)
+        """Who is found may be in on another server; whom they have blocked may not know where."""
+        if not isinstance(outcome, PlayerFound):
+            self._answer(caller, request_id, outcome)
             return
-        self._answer(caller, request_id, outcome)
+        outcome.online = self._shown_online(outcome.player_id, caller)
+
+        def answer(is_in: bool) -> None:
+            outcome.online = is_in
+            self._answer(caller, request_id, outcome)
+
+        hidden = self.moderation.hides(outcome.player_id, caller.player_id)
+        if outcome.online or hidden or self.neighbours is None:
+            answer(outcome.online)
+        else:
+            self.neighbours.find(outcome.name, answer)
 
     def _moderate(self, _: Line, message: Moderating) -> None:
         caller, request = self._callers[message.number], message.request

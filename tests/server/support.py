@@ -17,7 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from persistence.journal import Journal
 from persistence.keyring import Key
-from persistence.store import ChatLine, PlayerRow, StoredAnswer
+from persistence.store import ChatLine, PlayerRow, StoredAnswer, account_key
 from protocol import codec
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
@@ -251,6 +251,9 @@ class Stored:
 
     async def player_names(self, player_ids: Sequence[int]) -> dict[int, str]:
         return {player_id: f"p{player_id}" for player_id in player_ids}
+
+    async def find_player(self, name: str) -> PlayerRow | None:
+        return PlayerRow(1, account_key(name), name, "user", 0, 0.5, 0.5, 0, 0)
 
     async def statement(self, account: int, before: int, limit: int) -> list[dict[str, Any]]:
         rows = [
