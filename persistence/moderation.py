@@ -15,15 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
 
 from persistence.sealing import (
     AUDIT_ADDRESS,
     REPORT_CONTENT,
     REPORT_NOTE,
     SANCTION_ADDRESS,
-    CannotOpen,
-    Column,
     Sealer,
 )
 from persistence.store import ChatLine, Store
@@ -199,7 +196,6 @@ FROM (
 ) AS latest ORDER BY id
 """
 
-_log = structlog.get_logger(__name__)
 
 Rule = Callable[[Subject], Change]
 Work = Callable[["type_connection"], Awaitable[dict[str, Any]]]
@@ -467,23 +463,13 @@ class ModerationStore:
 
     # -- rows
 
-    def _opened(self, column: Column, row_id: int, sealed: bytes | None) -> str | None:
-        """What is sealed there; None where it stays shut, for its key is lost, or where nothing is."""
-        if sealed is None:
-            return None
-        try:
-            return self._sealer.open(column, row_id, sealed)
-        except CannotOpen as error:
-            _log.warning("sealed", table=column.table, row=row_id, error=str(error))
-            return None
-
     def _sanction(self, row: "asyncpg.Record") -> SanctionRow:
-        address = self._opened(SANCTION_ADDRESS, row["sanction_id"], row["address_sealed"]) or ""
+        address = self._sealer.opened(SANCTION_ADDRESS, row["sanction_id"], row["address_sealed"]) or ""
         return SanctionRow(row["kind"], row["player_id"], row["reason"], row["until_ms"], address)
 
     def _report(self, row: "asyncpg.Record") -> ReportRow:
         report_id = row["report_id"]
-        content = self._opened(REPORT_CONTENT, report_id, row["content_sealed"])
+        content = self._sealer.opened(REPORT_CONTENT, report_id, row["content_sealed"])
         return ReportRow(
             report_id,
             row["reporter_id"],
@@ -493,12 +479,14 @@ class ModerationStore:
             row["reported_ms"],
             row["closed_ms"],
             row["closed_by"],
-            self._opened(REPORT_NOTE, report_id, row["note_sealed"]),
+            self._sealer.opened(REPORT_NOTE, report_id, row["note_sealed"]),
         )
 
     def _audit_row(self, row: "asyncpg.Record") -> AuditRow:
         values = dict(row)
-        values["address"] = self._opened(AUDIT_ADDRESS, row["audit_id"], values.pop("address_sealed")) or ""
+        values["address"] = (
+            self._sealer.opened(AUDIT_ADDRESS, row["audit_id"], values.pop("address_sealed")) or ""
+        )
         values |= {"before": json.loads(row["before"]), "after": json.loads(row["after"])}
         return AuditRow(**values)
 

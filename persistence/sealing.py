@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -27,6 +28,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from persistence.keyring import ID_BYTES, Ring
 from persistence.store import StoreError
+
+_log = structlog.get_logger(__name__)
 
 VERSION = b"\x01"
 NONCE_BYTES = 12
@@ -114,6 +117,16 @@ class Sealer:
             raise Damaged(
                 f"{column.table}.{column.name} of {row_id} is not as it was sealed, or was sealed for another place"
             ) from None
+
+    def opened(self, column: Column, row_id: int | str, sealed: bytes | None) -> str | None:
+        """The text; None where there is none, or where it stays shut, which is logged: a world goes on without its lost keys."""
+        if sealed is None:
+            return None
+        try:
+            return self.open(column, row_id, sealed)
+        except CannotOpen as error:
+            _log.error("private_value_shut", error=str(error))
+            return None
 
     def lookup(self, kind: str, text: str) -> bytes:
         """By what a value of this kind is found, 32 bytes; of what counts as the same value in one spelling, which is the caller's."""

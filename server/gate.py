@@ -155,7 +155,7 @@ class Gate:
         if self.players.get(player_id) is connection:
             del self.players[player_id]
         self.up(Closed(number, for_good, connection.session.spent(self.now_s())))
-        log.debug("connection_closed", address=connection.address, player_id=player_id, code=code)
+        log.debug("connection_closed", number=number, player_id=player_id, code=code)
 
     def _unwatch(self, connection: Connection) -> None:
         player_id = connection.session.player_id

@@ -22,6 +22,11 @@ from server.config import Config, given_keys
 
 SIGNING_FILE, SEALING_FILE, LOOKUP_FILE = "signing.key", "sealing.key", "lookup.key"
 KEY_FILES = (SIGNING_FILE, SEALING_FILE, LOOKUP_FILE)
+ANOTHER_LOOKUP_KEY = (
+    f"E-mail addresses cannot be found by the lookup key that is here: put the {LOOKUP_FILE} of this world back into the data "
+    "directory, or give it as LANDWORLD_LOOKUP_KEY. Until then no code for a forgotten password reaches anybody who gave their "
+    "address before."
+)
 LOOK_S = 2.0  # well under RIPE_MS: who uses a new key finds everybody informed
 assert LOOK_S * 2_000 < RIPE_MS
 
@@ -42,7 +47,7 @@ def load_keys(config: Config) -> Keys:
     given = given_keys(config.lookup_key)
     return Keys(
         load_signing(config),
-        ring_of(config.sealing_key) or load_ring(config.data / SEALING_FILE, now_ms()),
+        read_sealing(config, config.data) or load_ring(config.data / SEALING_FILE, now_ms()),
         given[0] if given else load_secret(config.data / LOOKUP_FILE),
     )
 
@@ -53,11 +58,16 @@ def load_signing(config: Config) -> Ring:
 
 
 def read_sealing(config: Config, data: Path) -> Ring | None:
-    """The ring of sealing keys, if there is one. Raises BadRing, OSError."""
+    """The ring of sealing keys, if there is one. Those of a file go on opening where the environment gives newer ones.
+
+    Raises BadRing, OSError.
+    """
+    given = ring_of(config.sealing_key)
     try:
-        return ring_of(config.sealing_key) or read_ring(data / SEALING_FILE)
+        kept = read_ring(data / SEALING_FILE)
     except FileNotFoundError:
-        return None
+        return given
+    return Ring((*kept.keys, *given.keys)) if given else kept
 
 
 def lost_values(in_use: Mapping[str, int], ring: Ring | None) -> str:
@@ -117,6 +127,6 @@ class Keeper:
         data = self._config.data
         return Keys(
             ring_of(self._config.signing_key) or read_ring(data / SIGNING_FILE),
-            ring_of(self._config.sealing_key) or read_ring(data / SEALING_FILE),
+            read_sealing(self._config, data) or read_ring(data / SEALING_FILE),
             self.keys.lookup,
         )

@@ -51,7 +51,7 @@ from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
 from server.hub import Hub
 from server.interest import warm_up as warm_up_interest
-from server.keys import Keeper, Keys, load_keys, lost_values, now_ms
+from server.keys import ANOTHER_LOOKUP_KEY, Keeper, Keys, load_keys, lost_values, now_ms
 from server.loop import Loop
 from server.mail import Mailer
 from server.moderation import Moderation
@@ -208,6 +208,8 @@ class Server:
         signer = Signer(keeper.keys.signing)
         sealer = Sealer(keeper.keys.sealing, keeper.keys.lookup)
         account_rows = AccountStore(store, sealer, row.epoch)
+        if not await account_rows.lookup_fits():
+            log.error("lookup_key_differs", advice=ANOTHER_LOOKUP_KEY)
         mailer = Mailer(config.mail, config.data)
         stack.push_async_callback(self._close_within, mailer.stop, RECORDER_SHARE)
         directory = Directory(

@@ -23,7 +23,7 @@ from persistence.reseal import Resealed, keys_in_use, reseal
 from persistence.sealing import Sealer
 from persistence.store import StoreError
 from server.config import Config, load_config, variable_of
-from server.keys import SEALING_FILE, SIGNING_FILE, now_ms, ring_of
+from server.keys import SEALING_FILE, SIGNING_FILE, now_ms, read_sealing, ring_of
 from tools.database import FORESEEABLE, add_database, database, ended, say
 
 DAY_MS = 86_400_000
@@ -72,7 +72,7 @@ async def _list(arguments: argparse.Namespace, config: Config) -> int:
     data = arguments.data or config.data
     rings = {
         "signing": ring_of(config.signing_key) or read_ring(_there(data / SIGNING_FILE)),
-        "sealing": ring_of(config.sealing_key) or read_ring(_there(data / SEALING_FILE)),
+        "sealing": read_sealing(config, data) or read_ring(_there(data / SEALING_FILE)),
     }
     async with database(arguments, alone=False) as dsn:
         values = await keys_in_use(dsn)
@@ -149,18 +149,26 @@ async def _rotate_sealing(arguments: argparse.Namespace, config: Config) -> int:
     path = (arguments.data or config.data) / SEALING_FILE
     async with database(arguments, alone=False) as dsn:
         in_use = await keys_in_use(dsn)
-        ring = ring_of(config.sealing_key)
-        if ring is None:
+        if not config.sealing_key:
             ring = await asyncio.to_thread(_new_ring, path, in_use)
-        elif not _unfinished(ring, in_use):
-            variable = variable_of("sealing_key")
-            raise NotHere(
-                f"the sealing key comes from the environment, and seals all there is. Put a new one first there, {variable}=NEW,OLD, "
-                "start the server anew, and call this again"
-            )
+        else:
+            ring = _given_ring(path, config, in_use)
         await _ripen(ring)
         done = await reseal(dsn, Sealer(ring, b""), lambda text: say(f"  {text} ..."))
     return _report(done, ring)
+
+
+def _given_ring(path: Path, config: Config, in_use: Mapping[str, int]) -> Ring:
+    """That of the environment, whose newest key does not seal everything yet. Raises NotHere."""
+    ring = read_sealing(config, path.parent)
+    assert ring is not None
+    if not _unfinished(ring, in_use):
+        variable = variable_of("sealing_key")
+        raise NotHere(
+            f"the sealing key comes from the environment, and seals all there is. Put a new one first there, {variable}=NEW,OLD, "
+            "start the server anew, and call this again"
+        )
+    return ring
 
 
 def _new_ring(path: Path, in_use: Mapping[str, int]) -> Ring:

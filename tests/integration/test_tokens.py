@@ -38,6 +38,7 @@ from protocol.messages import (
     Hello,
     Ok,
     Refused,
+    ServerMessage,
     Welcome,
     code_of,
 )
@@ -418,13 +419,16 @@ async def scene_of(server: ServerProcess) -> Scene:
     )
 
 
-async def outcome(server: ServerProcess, place: str, text: str) -> tuple[RefusalCode | None, CloseCode]:
-    """What a token comes to: the refusal, and how the connection ended."""
+async def outcome(server: ServerProcess, place: str, text: str) -> tuple[RefusalCode, CloseCode] | str:
+    """What a token comes to: the refusal, and how the connection ended; or where it let in."""
     client = await Client.open(server)
     hello = Hello(PROTOCOL_VERSION, "tests", *((text, None) if place == "token" else (None, text)))
     request = AccountRefresh(1, text) if place == "refresh" else hello
     await client.send(request)
-    refused = await client.wait(Refused)
+    refused = await client.wait(ServerMessage, lambda told: isinstance(told, Refused | Welcome | Ok))
+    if not isinstance(refused, Refused):
+        await client.leave()
+        return f"let in: {refused}"
     if place == "refresh":  # a request, which leaves the connection as it was
         await client.leave()
         return refused.code, CloseCode.REFUSED

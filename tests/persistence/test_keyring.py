@@ -1,5 +1,7 @@
 """Rings of keys and their files: made once, for their owner only, whole or not there; a change loses no key."""
 
+import fcntl
+import os
 import stat
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from persistence.keyring import (
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 FILE = "some.key"
+RACERS = 4
 THEIRS = b"t" * KEY_BYTES
 
 
@@ -134,47 +137,52 @@ def test_a_secret_that_is_cut_short_is_named(tmp_path: Path, size: int) -> None:
 
 def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
     """Guard: hardlink_to in files.write_new, which never replaces a key that somebody else made meanwhile."""
-    racers = started(
-        "from persistence.keyring import load_ring; sys.stdin.read();"
-        "print(load_ring(Path(sys.argv[1]), 1).keys[0].secret.hex())",
-        tmp_path / FILE,
-    )
-    found = {racer.communicate()[0].strip() for racer in racers}
-    assert found == {read_ring(tmp_path / FILE).keys[0].secret.hex()}
+    found = raced("print(load_ring(path, 1).keys[0].secret.hex())", tmp_path / FILE)
+    assert set(found) == {read_ring(tmp_path / FILE).keys[0].secret.hex()}
 
 
 def test_processes_that_rotate_at_once_lose_no_key(tmp_path: Path) -> None:
     """Guard: `changing`. Without the lock two of them read the same ring, and the second replaces the first one's."""
     first = load_ring(tmp_path / FILE, NOW_MS).keys[0]
-    racers = started(
-        "from persistence.keyring import changing, read_ring, replace_ring\n"
-        "path = Path(sys.argv[1]); sys.stdin.read()\n"
-        "for _ in range(5):\n"
-        "    with changing(path):\n"
-        "        ring = read_ring(path).with_new(1, None); replace_ring(path, ring); print(ring.keys[-1].id)",
-        tmp_path / FILE,
-    )
-    made_ids = [key_id for racer in racers for key_id in racer.communicate()[0].split()]
-    assert len(made_ids) == 20
-    assert {key.id for key in read_ring(tmp_path / FILE).keys} == {first.id, *made_ids}
+    program = """
+for _ in range(5):
+    with changing(path):
+        ring = read_ring(path).with_new(1, None)
+        replace_ring(path, ring)
+    print(ring.keys[-1].id)
+"""
+    found = raced(program, tmp_path / FILE)
+    assert len(found) == 5 * RACERS
+    assert {key.id for key in read_ring(tmp_path / FILE).keys} == {first.id, *found}
 
 
-def started(program: str, path: Path) -> list["subprocess.Popen[str]"]:
-    """Four processes that have imported what they need, and were told to go on."""
+def raced(program: str, path: Path) -> list[str]:
+    """The words that processes print which began at the same moment."""
+    head = "import sys; from pathlib import Path; from persistence.keyring import *; path = Path(sys.argv[1])"
+    whole = f"{head}\nprint('ready', flush=True); sys.stdin.read()\n{program}"
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", f"import sys; from pathlib import Path; {program}", path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", whole, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for _ in range(4)
+        for _ in range(RACERS)
     ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
     for racer in racers:  # the end of their input is the start
         assert racer.stdin is not None
         racer.stdin.close()
         racer.stdin = None
-    return racers
+    return [word for racer in racers for word in racer.communicate()[0].split()]
+
+
+def test_who_changes_a_ring_holds_its_directory(tmp_path: Path) -> None:
+    """Guard: `changing`, made certain."""
+    directory = os.open(tmp_path, os.O_RDONLY)
+    with changing(tmp_path / FILE), pytest.raises(BlockingIOError):
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(directory)
 
 
 def test_a_key_made_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

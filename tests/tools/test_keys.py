@@ -269,6 +269,7 @@ def test_sealing_keys_from_the_environment_are_changed_there_and_all_is_sealed_a
     old, new = "o" * 32, "n" * 32
     rotated = Ring.of(old.encode(), new.encode())
     monkeypatch.setenv("LANDWORLD_SEALING_KEY", new)
+    (world.data / SEALING_FILE).unlink()
     assert landworld("keys", "list", "--dsn", world.dsn) == 1
     assert f"not here; {ALL:,} values cannot be opened" in capsys.readouterr().out
     asyncio.run(empty(world.dsn))
@@ -278,6 +279,18 @@ def test_sealing_keys_from_the_environment_are_changed_there_and_all_is_sealed_a
     world.opened(Ring((rotated.keys[1],)))
     assert landworld("keys", "rotate", "sealing", "--dsn", world.dsn) == 1
     assert "Put a new one first there, LANDWORLD_SEALING_KEY=NEW,OLD" in capsys.readouterr().err
+
+
+def test_a_world_can_move_from_a_key_in_a_file_to_one_in_the_environment(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard: read_sealing takes both. What is in the file cannot be written into a variable."""
+    monkeypatch.setenv("LANDWORLD_SEALING_KEY", "n" * 32)
+    assert landworld("keys", "list", "--dsn", world.dsn) == 0
+    assert landworld("keys", "rotate", "sealing", "--dsn", world.dsn) == 0
+    (world.data / SEALING_FILE).unlink()
+    assert landworld("keys", "list", "--dsn", world.dsn) == 0
+    world.opened(Ring.of(b"n" * 32))
 
 
 async def empty(dsn: str) -> None:
