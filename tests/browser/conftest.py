@@ -1,8 +1,7 @@
 """A real Chromium, a real server, and pages of the browser client in it.
 
 Without Chromium these tests skip with a reason; where LANDWORLD_REQUIRE_BROWSER=1 they fail instead. Every page must end without an
-error on its console. Pages are small and drawn less often than on a screen, for here the processor draws them; pictures are taken in
-test_pictures.py.
+error on its console. Pages are small, for here the processor draws them; pictures are taken in test_pictures.py.
 """
 
 import os
@@ -31,12 +30,6 @@ FLAGS = [
 ]
 SMALL = {"width": 480, "height": 360}
 WAIT_MS = 120_000  # for any one condition; a page that takes so long has failed
-FEWER_FRAMES = """
-{
-  const { requestAnimationFrame: soon, setTimeout: later } = window;
-  window.requestAnimationFrame = (draw) => later(() => soon(draw), 50);
-}
-"""
 SPAWN_TILES = 5  # so near that all see each other
 OUTPUT = Path(__file__).parents[2] / "ci-output"
 
@@ -130,7 +123,6 @@ def visit(chromium: Browser) -> Iterator[Visit]:
 
     def open_page(server: ServerProcess, query: str = "", **options: Any) -> Visitor:
         context = chromium.new_context(**{"viewport": SMALL, **options})
-        context.add_init_script(FEWER_FRAMES)
         visitor = Visitor(context, f"http://127.0.0.1:{server.http_port}/{query}")
         visitors.append(visitor)
         return visitor
