@@ -28,7 +28,7 @@ run: $(VENV)/.installed ## start the database, the server and BOTS=100 wandering
 install: $(VENV)/.installed-dev ## make .venv with everything in it, and start nothing
 
 test: $(VENV)/.installed-dev ## run all tests, two files at a time (ARGS="-k name" for some, ARGS="-n 0" for one at a time)
-	@exec $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(BIN)/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## style, types, direction of imports, generated files
 	$(BIN)/ruff check .

@@ -3,7 +3,8 @@
 `postgres`, `dsn` and `empty_dsn` are plain fixtures, fit for async and other tests alike.
 
 `make test` hands whole files to two workers (pytest-xdist), each with a PostgreSQL of its own. A test marked `alone` waits until no
-other test runs, and none begins before it has ended.
+other test runs, and none begins before it has ended. The browser tests go to one worker: there they share a Chromium and a server,
+and drawn by the processor two pages want more than both cores.
 """
 
 import asyncio
@@ -22,12 +23,15 @@ import asyncpg
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from persistence.migrations import migrate
 
 START_S = 300.0  # for a database; it has to recover first where a test killed it
 POOL_SIZE = 4
+BROWSER = "tests/browser/"
 
 # The same examples each time, however slow the machine: what fails in CI fails here. `--hypothesis-profile=explore` tries others.
 settings.register_profile(
@@ -69,6 +73,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         from server.main import compile_kernels
 
         compile_kernels()
+
+
+class Files(LoadFileScheduling):  # type: ignore[misc]
+    """A file at a time to whichever worker is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return BROWSER if file.startswith(BROWSER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Files:
+    """Whatever `--dist` says: the tests of a file share what they start."""
+    return Files(config, log)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-import pytest
-
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import Ok, TileEdit
 from tests.browser.conftest import OUTPUT, Visit
 from tests.harness import Client, ServerProcess, serving
 from tests.integration.database import nothing_stored
+from tools.crash.host import free_port
 from world.tiles import Build
 
 BUILT = "w.at(a[0] + 0.5, a[1] + 0.5).built === a[2] && w.at(a[0] + 0.5, a[1] + 0.5).walk === a[3]"
@@ -85,21 +84,19 @@ def test_what_was_built_out_of_sight_comes_to_the_kept_ground(world: ServerProce
     assert ada.get("w.stats.chunks.kept") > 0
 
 
-@pytest.mark.alone
 def test_what_a_crash_undid_is_gone_though_others_built_as_much(data: Path, visit: Visit) -> None:
     """Guard: Chunks.enter takes what another start of the server told for nothing.
 
     Without it the page holds the version that the server has, with other tiles, and is never told.
     """
-    settings = {"WORLD__SPAWN_RADIUS": 2}
+    settings = {"WORLD__SPAWN_RADIUS": 2, "SERVER__PORT": free_port(), "HTTP__PORT": free_port()}
     with serving(data, settings) as server:
         build(server, (20, 24, Build.PAVING))
         ada = visit(server).enter()
         ada.until(BUILT, [20, 24, Build.PAVING, 100])
         with seen_and_not_stored(server, (20, 20, Build.WALL)):
             ada.until(BUILT, [20, 20, Build.WALL, 0])
-    ports = {"SERVER__PORT": server.port, "HTTP__PORT": server.http_port}
-    with serving(data, settings | ports) as again:
+    with serving(data, settings) as again:
         build(again, (20, 22, Build.PATH))
         ada.until(BUILT, [20, 22, Build.PATH, 100])
         ada.until("w.at(20.5, 20.5).built === 0 && w.at(20.5, 20.5).walk > 0")

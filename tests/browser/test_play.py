@@ -5,10 +5,9 @@ from math import hypot
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.browser.conftest import SPAWN_TILES, Visit
 from tests.harness import ServerProcess, serving
+from tools.crash.host import free_port
 
 Me = dict[str, Any]
 RECORD_TILES = 0.002  # a place in a snapshot is rounded to 1/2048 tile
@@ -181,19 +180,17 @@ def test_the_newer_window_wins_and_the_older_is_told(world: ServerProcess, visit
     assert newer.evaluate("() => window.landworld.me.id") == ada.get("w.me.id")
 
 
-@pytest.mark.alone
 def test_a_restart_of_the_server_is_survived_by_itself(data: Path, visit: Visit) -> None:
-    settings = {"WORLD__SPAWN_RADIUS": SPAWN_TILES}
+    settings = {"WORLD__SPAWN_RADIUS": SPAWN_TILES, "SERVER__PORT": free_port(), "HTTP__PORT": free_port()}
     with serving(data, settings) as server:
         ada = visit(server).enter()
         ada.walk("d", 1.0)
         ada.until("w.me.settled")
         before = ada.get("w.me")
-        ports = {"SERVER__PORT": server.port, "HTTP__PORT": server.http_port}
         server.stop()
         ada.until("w.state !== 'playing'")
         ada.page.wait_for_selector("#veil", state="visible")
-        with serving(data, settings | ports):
+        with serving(data, settings):
             ada.until("w.state === 'playing' && w.entities.some((one) => one.id === w.me.id)")
             ada.page.wait_for_selector("#veil", state="hidden")
             assert _same(ada.get("w.me"), before)

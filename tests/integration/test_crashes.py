@@ -17,8 +17,6 @@ SEED = 4
 WARM_UP_ANSWERS = 20
 OUTAGE_S = 5.0
 
-pytestmark = pytest.mark.alone
-
 
 async def crashed(data: Path, kinds: list[Kind]) -> list[str]:
     """The promises that were broken."""

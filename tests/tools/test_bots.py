@@ -31,6 +31,7 @@ from tools.bots.behaviour import BEHAVIOURS, COMMUTE_ENDS, PLAZA_TILES, ROAM_TIL
 from tools.bots.fleet import Bot, Fleet, FleetError, Plan, check_sources, parse_target
 from tools.bots.report import SAMPLES_MAX, Samples, Tally, figures, percentile
 from tools.bots.watch import Watcher, key_of, spot_in
+from tools.crash.host import free_port
 
 WALK_TILES = 2.0  # half a second of walking
 
@@ -408,9 +409,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def test_without_a_server_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert bots.run(parse("--url", f"ws://127.0.0.1:{port}/")) == bots.NOT_STARTED
+    assert bots.run(parse("--url", f"ws://127.0.0.1:{free_port()}/")) == bots.NOT_STARTED
     assert "landworld serve" in capsys.readouterr().err.replace("\n", " ")
 
 
@@ -476,11 +475,8 @@ def test_twenty_bots_walk_a_real_server(data: Path) -> None:
     assert welcomed >= COUNT
 
 
-@pytest.mark.alone
 def test_bots_come_back_to_a_server_that_restarts(data: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with serving(data, {"SERVER__PORT": port}) as server:
+    with serving(data, {"SERVER__PORT": free_port()}) as server:
         fleet = Fleet(Plan(parse_target(server.url), count=COUNT, seconds=300, settle_s=0))
 
         def restart_once(fleet: Fleet) -> None:

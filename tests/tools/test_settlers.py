@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from tools.bots.behaviour import BEHAVIOURS
 from tools.bots.fleet import Fleet, Plan, Target, parse_target
 from tools.bots.report import figures
 from tools.bots.settler import Settler, open_plots
+from tools.crash.host import free_port
 
 NOWHERE = Target("localhost", 1, "/", "127.0.0.1")
 DONE = {"parcel_id": 7}
@@ -277,7 +277,6 @@ def fleet_run(fleet: Fleet) -> Any:
     return Run(fleet.plan.count, fleet.players, fleet.tally)
 
 
-@pytest.mark.alone
 def test_what_a_killed_server_did_not_answer_is_asked_again_and_done_once(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,9 +287,7 @@ def test_what_a_killed_server_did_not_answer_is_asked_again_and_done_once(
     def waiting(settlers: Iterable[Acting]) -> set[bytes]:
         return {asked.action_id for one in settlers for asked in one._asked.values() if asked.action_id}
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with serving(data, {"SERVER__PORT": port}) as server:
+    with serving(data, {"SERVER__PORT": free_port()}) as server:
 
         def kill_once(bot: Settler) -> None:
             flush(bot)

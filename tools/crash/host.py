@@ -5,6 +5,7 @@ Of the embedded database only what can be seen from outside is used: the pid in 
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -25,8 +26,14 @@ LOOK_S = 0.05  # between two looks at what another process does
 PAGE_S = 5.0
 STOP_S = 60.0
 LOG_LINES = 30
+PORTS = range(
+    10_000, 32_768
+)  # above these the kernel gives them away, to servers without a port of their own and to clients
+PORTS_EACH = 1_000  # for each process, so that two that look at once find different ones
 
 KEY = os.urandom(32).hex()  # signs the tokens of a run, for all its servers
+
+_candidates = itertools.count(os.getpid() * PORTS_EACH)
 
 # Nothing that the runs do shall be refused for its pace, and whoever is late on a busy machine is not at fault.
 SETTINGS: dict[str, object] = {
@@ -57,7 +64,7 @@ class Host:
 
     def __init__(self, data: Path, settings: Mapping[str, object]) -> None:
         self.data = data
-        self.port, self._http_port = _free_ports()
+        self.port, self._http_port = free_port(), free_port()
         ports = {"server.port": self.port, "http.port": self._http_port}
         local = {"server.host": "127.0.0.1", "http.host": "127.0.0.1"}
         self._settings = {**SETTINGS, **local, **ports, **settings}
@@ -197,9 +204,10 @@ def paused(processes: list[psutil.Process]) -> Iterator[None]:
                 process.resume()
 
 
-def _free_ports() -> tuple[int, int]:
-    """Two ports that nobody has now."""
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
+def free_port() -> int:
+    """A port that nobody has now, nor is given while its server is down."""
+    while True:
+        port = PORTS[next(_candidates) % len(PORTS)]
+        with socket.socket() as one, contextlib.suppress(OSError):  # somebody has it
+            one.bind(("127.0.0.1", port))
+            return port
