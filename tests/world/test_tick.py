@@ -25,6 +25,7 @@ from tests.world.support import (
 )
 from world.commands import (
     AnyCommand,
+    Become,
     Detach,
     Inbox,
     Join,
@@ -471,3 +472,11 @@ def test_so_many_join_in_a_tick_and_the_others_wait_with_all_that_is_theirs_and_
     assert inbox.drain() == [join(5), join(4)]
     assert inbox.drain() == [join(6)]
     assert inbox.drain() == []
+
+
+def test_who_is_given_a_role_and_leaves_in_one_tick_is_only_gone() -> None:
+    """Guard: `crossed` in tick._sum_up; whoever encodes the tick would look for a player who is no more."""
+    world = World(*plain(), join(1), join(2))
+    events = world.do(Become(1, "Ada", Role.MODERATOR, 7), Leave(1), Become(2, "Bea", Role.USER, 7))
+    assert [player_id for player_id, _ in events.crossed] == [2]
+    assert [player_id for player_id, *_ in events.left] == [1]
