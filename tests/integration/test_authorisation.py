@@ -65,6 +65,7 @@ from protocol.messages import (
     LandQuote,
     LandRent,
     LandSplit,
+    LandToLet,
     LandTransfer,
     ModerationBan,
     ModerationClose,
@@ -279,6 +280,11 @@ async def _(scene: Scene) -> ClientMessage:
 @entry(LandForSale, "what is for sale is public")
 async def _(scene: Scene) -> ClientMessage:
     return LandForSale(7)
+
+
+@entry(LandToLet, "what is to let is public")
+async def _(scene: Scene) -> ClientMessage:
+    return LandToLet(7)
 
 
 async def quote_theirs(scene: Scene) -> ClientMessage:
