@@ -125,13 +125,14 @@ class Batch:
 class Bus:
     """All methods but `settle` and `stop` return at once; all are for the loop's thread."""
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, secret: str) -> None:
         self.id = secrets.token_hex(8)
         self.up = False  # Redis answers
         self.servers: set[str] = set()  # others that live
         self.outages_total = self.told_total = self.heard_total = 0
         self._url = url
         self._prefix = prefix
+        self._digest_key = hashlib.sha256(secret.encode()).digest()
         self._loop = asyncio.get_running_loop()
         self._streams = {channel: Stream(channel) for channel in Channel}
         self._takers: dict[Channel, Callable[[str, float], None]] = {Channel.SPENT: self._take_spent}
@@ -161,8 +162,8 @@ class Bus:
     # --- for the server --------------------------------------------------------------------------------------------------------
 
     def pseudonym(self, text: str) -> str:
-        """What stands in Redis for an address or a name that was tried: alike for all servers of a prefix, and not the thing itself."""
-        return hashlib.blake2b(f"{self._prefix}\0{text}".encode(), digest_size=16).hexdigest()
+        """What stands in Redis for an address or a name that was tried: alike on all servers with the secret."""
+        return hashlib.blake2b(text.encode(), key=self._digest_key, digest_size=16).hexdigest()
 
     def hear(self, channel: Channel, take: Callable[[str, float], None]) -> None:
         """`take` gets what others tell on a channel, and how many seconds ago it was; perhaps more than once."""
@@ -199,9 +200,10 @@ class Bus:
 
     async def stop(self) -> None:
         """Ends. What waits for Redis is not told."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        task = self._task
+        while task is not None and not task.done():
+            task.cancel()  # again, if need be: redis-py writes under wait_for, which until Python 3.12 may swallow it (gh-86296)
+            await asyncio.wait({task}, timeout=TURN_S)
 
     # --- the task --------------------------------------------------------------------------------------------------------------
 

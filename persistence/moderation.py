@@ -26,6 +26,7 @@ from persistence.sealing import (
 from persistence.store import ChatLine, Store
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import Evidence, Sanction
+from world.tick import ANOTHER_ACTION
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,7 +38,6 @@ SANCTIONS_READ = 20_000  # at once, at the start
 AUDIT_PAGE = 100
 EVIDENCE_READ = 400  # lines of the two, of which the last that could be heard are attached
 EVIDENCE_DAYS = 1.0
-ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # --- rows ---
 

@@ -239,8 +239,9 @@ WITH entrant AS (
         WITH ORDINALITY AS given (key, name, name_fold, role, look, x, y, place)
     ORDER BY key, role IS NULL, place
 ), returning_player AS (
-    UPDATE players SET role = CASE WHEN role_set THEN players.role ELSE coalesce(entrant.role, players.role) END,
-        last_seen_at = now()
+    UPDATE players SET last_seen_at = now(), role = CASE
+        WHEN role_set OR EXISTS (SELECT FROM credentials WHERE credentials.player_id = players.player_id) THEN players.role
+        ELSE coalesce(entrant.role, players.role) END
     FROM entrant WHERE players.key = entrant.key
     RETURNING players.*
 ), new_player AS (
@@ -444,7 +445,8 @@ class Store:
     async def enter_players(self, epoch: int, entrants: Sequence[Entrant]) -> list[PlayerRow]:
         """Find or make the players of these keys; one row for each entrant, in their order.
 
-        Who was here before keeps name, look and position and gets the role given, if one is and none was set by hand. Of entrants with
+        Who was here before keeps name, look and position and gets the role given, if one is and none was set by hand. Who has an
+        account keeps theirs: somebody may have taken the name before it was given a token. Of entrants with
         the same key the first that names a role counts, or else the first. A position handed to the flusher may be newer than the one
         returned: see `Flusher.latest_position`. Raises Fenced, StoreUnavailable.
         """

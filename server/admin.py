@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -59,6 +59,10 @@ class Wrong(Exception):  # noqa: N818 (an answer)
     """A request that cannot be done; the message says why."""
 
 
+NUMBER_MAX = 2**63 - 1  # of what the database counts
+Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+
+
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     """What a request may carry."""
 
@@ -69,11 +73,11 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     address: bool = False
     only_address: bool = False
     role: Role = Role.USER
-    report: int = 0
+    report: Number = 0
     note: str = ""
     closed: bool = False
-    after: int = 0
-    before: int = 2**63 - 1
+    after: Number = 0
+    before: Number = NUMBER_MAX
 
 
 class Admin:
@@ -208,7 +212,7 @@ class Admin:
         return await self._do(actor, SetRole(REQUEST_ID, _action_id(), *told))
 
     async def _reports(self, actor: Actor, request: _Request) -> Any:
-        return await self._do(actor, ModerationReports(1, request.closed, max(0, request.after)))
+        return await self._do(actor, ModerationReports(1, request.closed, request.after))
 
     async def _close_report(self, actor: Actor, request: _Request) -> Any:
         if len(request.note) > REASON_CHARS_MAX:

@@ -28,13 +28,14 @@ from uuid import UUID
 import jwt
 
 from persistence.keyring import Ring
-from persistence.store import account_key
+from persistence.store import account_key, fold_name
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
 
 ALGORITHM = "HS256"
 ISSUER = "landworld"
 DAY_S = 86_400
 GENERATION_MAX = 2**62
+FOLDED_CHARS_MAX = 2 * NAME_CHARS_MAX  # of a name as it is compared: a sharp s is two of them
 # Three parts of base64url without padding, the last exactly 32 bytes in the one way to write them: no two texts are the same token.
 SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 CLAIMS: dict[str, type] = {"sub": str, "iss": str, "aud": str, "typ": str, "iat": int, "exp": int}
@@ -67,6 +68,10 @@ def check_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if not 1 <= len(name) <= NAME_CHARS_MAX:
         raise ValueError(f"a name has 1 to {NAME_CHARS_MAX} characters")
+    if (
+        len(fold_name(name)) > FOLDED_CHARS_MAX
+    ):  # one sign may stand for eighteen, and the key in a ticket has them all
+        raise ValueError("some of its signs stand for too many letters")
     if name != name.strip() or not all(character.isprintable() for character in name):
         raise ValueError("a name has no control characters, and no space before or after")
     return name

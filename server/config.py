@@ -449,8 +449,11 @@ class RedisConfig(Section):
     url: str = Field(default="", repr=False)
     """As "redis://host:6379/0", or "rediss://" over TLS. Empty: this server is by itself. While Redis is away local limits go
     on, moderators, admins and the market wait, and everybody else plays on. A URL with a password in it comes from the
-    environment: LANDWORLD_REDIS__URL. Servers on one Redis need one signing key for a session to be known to all.
+    environment: LANDWORLD_REDIS__URL. All servers on it need the same LANDWORLD_REDIS__SECRET, which is in the environment only.
     """
+    secret: SecretStr | None = Field(
+        default=None, description="For the digests that stand in Redis for addresses and names."
+    )
     prefix: Annotated[str, span("")] = "landworld"
     """What the names of all keys begin with: servers with the same prefix share, others on the same Redis do not."""
 
@@ -577,7 +580,7 @@ def given_keys(value: SecretStr | None) -> list[bytes]:
     return [key.strip().encode() for key in value.get_secret_value().split(",")] if value else []
 
 
-SECRETS = {"signing_key", "sealing_key", "lookup_key", "mail.password"}
+SECRETS = {"signing_key", "sealing_key", "lookup_key", "mail.password", "redis.secret"}
 URLS = {"persistence.url", "redis.url"}  # that may hold a password
 # The second is the tests': with it, a browser that is not there is a failure.
 OTHER_VARIABLES = {CONFIG_FILE_ENV, "LANDWORLD_REQUIRE_BROWSER"}
@@ -588,8 +591,8 @@ Every setting of the server, at its default. What you delete here stays at its d
 `port` of [server] is LANDWORLD_SERVER__PORT in the environment, and so with the others; the environment wins.
 LANDWORLD_CONFIG names another file than ./config.toml.
 Secrets come from the environment only: LANDWORLD_SIGNING_KEY, LANDWORLD_SEALING_KEY and LANDWORLD_LOOKUP_KEY (those
-that are not given the server makes, and keeps them in its data directory), LANDWORLD_MAIL__PASSWORD, and
-LANDWORLD_PERSISTENCE__URL and LANDWORLD_REDIS__URL if the URL has a password in it."""
+that are not given the server makes, and keeps them in its data directory), LANDWORLD_MAIL__PASSWORD,
+LANDWORLD_REDIS__SECRET, and LANDWORLD_PERSISTENCE__URL and LANDWORLD_REDIS__URL if the URL has a password in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,6 +623,12 @@ RELATIONS = (
         "mail.password",
         lambda c: bool(c.mail.user) == (c.mail.password is not None),
         "one is of no use without the other; the password comes from the environment, LANDWORLD_MAIL__PASSWORD",
+    ),
+    Relation(
+        "redis.url",
+        "redis.secret",
+        lambda c: bool(c.redis.url) == (c.redis.secret is not None),
+        "one is of no use without the other; the secret comes from the environment, LANDWORLD_REDIS__SECRET",
     ),
     Relation(
         "mail.user",

@@ -90,6 +90,7 @@ if TYPE_CHECKING:
 
 FORGET_GUESTS_S = 600  # so often, of world time, those who never came back are deleted
 NUMBERS_PER_LINE = 2**32  # so that no two connections ever have one number
+NO_RANK = -1  # below everybody
 BUSY = Refusal(RefusalCode.UNAVAILABLE, TRY_AGAIN, 1_000)
 NO_ACCOUNTS = Refusal(RefusalCode.UNAVAILABLE, "This server has no accounts.")
 ENDED = "The session that you signed in with has ended; sign in again."
@@ -126,6 +127,7 @@ class Caller:
     name: str = ""
     role: Role = Role.GUEST
     ending: bool = False
+    expelled: bool = False
     settled: bool = False  # what it spent is known
     client: str = ""  # the program, as it said in its hello
     key: str = ""  # of the player
@@ -439,7 +441,7 @@ class Hub:
             self._bodies.discard(player_id)
             self.inbox.put_always([Leave(player_id)])
             self._outdate(caller)
-        caller.ending = True  # what it still asks for is not done
+        caller.ending = caller.expelled = True  # what it still asks for is not done
         caller.line.send(Expelled(caller.number, code, text, retry_after_ms))
 
     # --- what players want -----------------------------------------------------------------------------------------------------
@@ -542,9 +544,13 @@ class Hub:
             if (refusal := self._may_be_over(caller.role, request)) is not None:
                 raise refusal
             actor = Actor(caller.player_id, caller.name, caller.address)
-            self.moderation.ask(actor, lambda: caller.rank, request, answer)
+            self.moderation.ask(actor, lambda: self._rank(caller), request, answer)
         except Refusal as refusal:
             answer(refusal)
+
+    def _rank(self, caller: Caller) -> int:
+        """How far up somebody stands when it is done what they asked: who was sent away meanwhile stands nowhere."""
+        return NO_RANK if caller.expelled else self.players.get(caller.player_id, caller).rank
 
     def _over_rate(self, caller: Caller, name: str, request_id: int) -> bool:
         """Whether more comes from their address than may; then it is refused. No sign of flooding: others there may have asked it."""
@@ -586,7 +592,8 @@ class Hub:
     def send_network_away(self, network: str, spared: Sequence[Role], code: CloseCode, text: str) -> None:
         """The same for whoever is connected from there, but for these roles."""
         for caller in list(self.players.values()):
-            if caller.network == network and caller.role not in spared:
+            # Not by `caller.network`: with Redis that is another name for it.
+            if counted_as(caller.address) == network and caller.role not in spared:
                 self.expel(caller, code, text)
 
     def tell(self, player_id: int, message: ServerMessage) -> None:

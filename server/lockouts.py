@@ -40,8 +40,8 @@ class Lockouts:
         self, failures_max: int, lock_s: float, per_address: RateConfig, names_max: int = NAMES_MAX
     ) -> None:
         self.locked_total = 0
-        self.tell: Callable[[str, bool], None] = (
-            _nobody  # other servers: a name, and whether the password was right
+        self.tell: Callable[[str], None] = (
+            _nobody  # other servers that a name was tried with a wrong password
         )
         self._failures_max = failures_max
         self._lock_s = lock_s
@@ -78,14 +78,12 @@ class Lockouts:
         tried = self._over(name)
         if tried is not None:
             self._count(tried, now_s)
-            self.tell(name, False)
+            self.tell(name)
 
     def succeeded(self, name: str, address: str) -> None:
         """It was right: what went wrong before is forgotten."""
         tried = self._over(name)
         if tried is not None:
-            if tried.failures:
-                self.tell(name, True)
             tried.failures = 0
             self._forget(name, tried)
         self.addresses.give_back(address)
@@ -97,11 +95,12 @@ class Lockouts:
             self._forget(name, tried)
         self.addresses.give_back(address)
 
-    def hear(self, name: str, right: bool, at_s: float, now_s: float) -> None:
-        """A password was looked at elsewhere, and was right or wrong."""
-        if right:
-            self._clear(name)
-        elif at_s + self._lock_s > now_s:
+    def hear(self, name: str, at_s: float, now_s: float) -> None:
+        """A password was wrong elsewhere.
+
+        What was right is not told: whoever has the name there may be another person, who would clear what they try here.
+        """
+        if at_s + self._lock_s > now_s:
             tried = self._names.setdefault(name, Tried())
             if tried.failures and tried.until_s <= now_s:
                 tried.failures = 0
@@ -109,18 +108,11 @@ class Lockouts:
             self._bound()
 
     def forgive(self, name: str) -> None:
-        """Somebody showed in another way who they are."""
-        if self._clear(name):
-            self.tell(name, True)
-
-    def _clear(self, name: str) -> bool:
-        """Forgets what was wrong; whether anything was."""
+        """Somebody showed in another way who they are: what went wrong before is forgotten."""
         tried = self._names.get(name)
-        if tried is None or not tried.failures:
-            return False
-        tried.failures = 0
-        self._forget(name, tried)
-        return True
+        if tried is not None:
+            tried.failures = 0
+            self._forget(name, tried)
 
     def _count(self, tried: Tried, at_s: float) -> None:
         tried.failures += 1
@@ -143,5 +135,5 @@ class Lockouts:
             del self._names[name]
 
 
-def _nobody(_: str, __: bool) -> None:
+def _nobody(_: str) -> None:
     """There is no other server."""

@@ -287,7 +287,9 @@ class Server:
         config = self.config
         if not config.redis.url:
             return None
-        neighbours = Neighbours(Bus(config.redis.url, config.redis.prefix), hub, accounts)
+        assert config.redis.secret is not None  # config.py sees to it
+        bus = Bus(config.redis.url, config.redis.prefix, config.redis.secret.get_secret_value())
+        neighbours = Neighbours(bus, hub, accounts)
         self.health.redis = neighbours.status
         supervise(neighbours.bus.start(), self._broken)
         stack.push_async_callback(self._close, neighbours.bus.stop, STORE_SHARE)

@@ -1,7 +1,7 @@
 """The other servers on our Redis: what they are told of this one, and what is done here on their word (persistence/bus.py).
 
     sessions that ended    their connections are closed here, too, and their tokens let nobody in
-    wrong passwords        count here as they do there; a right one forgets them
+    wrong passwords        count here as they do there
     tokens of addresses    are taken from the buckets of all
     who is in              is asked when somebody looks for a player who is not here
 
@@ -76,10 +76,9 @@ class Neighbours:
         self._accounts.lapse(session_id)
         self._hub.end_sessions({session_id})
 
-    def _tell_try(self, name: str, right: bool) -> None:
-        self.bus.tell(Channel.TRIES, f"{'right' if right else 'wrong'} {name}")
+    def _tell_try(self, name: str) -> None:
+        self.bus.tell(Channel.TRIES, name)
 
-    def _take_try(self, text: str, age_s: float) -> None:
-        how, name = text.split(" ")
+    def _take_try(self, name: str, age_s: float) -> None:
         now_s = self._hub.now_s()
-        self._lockouts.hear(name, how == "right", now_s - age_s, now_s)
+        self._lockouts.hear(name, now_s - age_s, now_s)

@@ -25,6 +25,7 @@ FILE_BYTES_MAX = 1_048_576
 WORDS_MAX = 5_000
 WORD_CHARS_MAX = 40
 RUN_MAX = 8  # of one letter, where the next may be written alike: what comes after is not searched through again and again
+FOLDED_MAX = 65_536  # characters whose fold is kept
 MASK = "*"
 BAD_WORDS = "A word in it is not wanted here; say it otherwise."
 DEFAULT = """
@@ -87,7 +88,9 @@ class _Folded(dict[int, str]):
     """What each character becomes, worked out when it first comes up."""
 
     def __missing__(self, code: int) -> str:
-        folded = self[code] = _fold(chr(code))
+        folded = _fold(chr(code))
+        if len(self) < FOLDED_MAX:
+            self[code] = folded
         return folded
 
 

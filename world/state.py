@@ -283,12 +283,13 @@ class Talk:
 
     def forget_sender(self, player_id: int) -> None:
         """Forgets all that somebody said."""
-        kept = [line for _, line in self.all() if line.sender_id != player_id]
-        for lines in self._lines.values():
-            lines.clear()
-        self._found.clear()
-        for line in kept:
-            self.add(line)
+        for channel, lines in self._lines.items():
+            theirs = [line for _, line in lines if line.sender_id == player_id]
+            self._lines[channel] = _without(player_id, lines) if theirs else lines
+            for key in set().union(*map(_keys, theirs)):
+                found = self._found[channel, key] = _without(player_id, self._found[channel, key])
+                if not found:
+                    del self._found[channel, key]
 
     def latest(self, channel: ChatChannel, key: int) -> Iterator[Entry]:
         """The lines under a key, newest first."""
@@ -297,6 +298,10 @@ class Talk:
     def all(self) -> list[Entry]:
         """All lines, oldest first."""
         return sorted(entry for lines in self._lines.values() for entry in lines)
+
+
+def _without(sender_id: int, entries: deque[Entry]) -> deque[Entry]:
+    return deque(entry for entry in entries if entry[1].sender_id != sender_id)
 
 
 def _keys(line: Line) -> set[int]:

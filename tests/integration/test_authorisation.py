@@ -104,6 +104,7 @@ from server.auth import Signer
 from server.keys import SIGNING_FILE
 from server.session import ROLES
 from tests.harness import Client, ServerProcess, serving
+from tools.moderate import ask
 from world.tiles import Build
 
 SETTINGS = {
@@ -674,20 +675,21 @@ async def outcome(client: Client, message: ClientMessage, *before: ClientMessage
 
 
 def token(server: ServerProcess, role: Role, age_s: float = 0) -> str:
-    return named_token(server, f"{role.value}-{next(LINES)}", role, age_s)
-
-
-def named_token(server: ServerProcess, name: str, role: Role, age_s: float = 0) -> str:
     signer = Signer(read_ring(server.data / SIGNING_FILE))
-    return signer.access(name, time.time() - age_s, 1, role)
+    return signer.access(f"{role.value}-{next(LINES)}", time.time() - age_s, 1, role)
 
 
 async def account_token(server: ServerProcess, role: Role) -> str:
     """Of somebody with a password, whom who runs the server has given a role."""
     made = await account(server)
-    client = await Client.join(server, named_token(server, made.name, role))
-    await client.leave()
+    give(server, made, role)
     return made.access_token
+
+
+def give(server: ServerProcess, made: SignedIn, role: Role) -> None:
+    """A role, as who runs the server gives it."""
+    answer = ask(server.data, {"do": "role", "player": made.name, "role": role.value, "reason": "to see"})
+    assert answer["ok"] or role is Role.USER, answer
 
 
 @pytest.fixture(scope="module")
@@ -754,7 +756,7 @@ async def stay_out(
 async def revoked(server: ServerProcess, message: type[ClientMessage]) -> tuple[Client, list[ClientMessage]]:
     """An admin whose session has ended a moment ago: their connection, or their hello."""
     made = await account(server)
-    await (await Client.join(server, named_token(server, made.name, Role.ADMIN))).leave()
+    give(server, made, Role.ADMIN)
     me = await Client.open(server) if message is Hello else await Client.join(server, made.access_token)
     thief = await Client.open(server)
     for again in (False, True):  # a refresh token that comes twice ends its session

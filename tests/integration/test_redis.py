@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -17,10 +18,12 @@ from protocol.messages import (
     AccountLogin,
     AccountLogout,
     AccountSessions,
+    BanScope,
     Hello,
     LandClaim,
     LandDescribe,
     LandMine,
+    ModerationBan,
     Ok,
     PlayerFind,
     Refused,
@@ -37,6 +40,7 @@ HELLOS, FAILURES = 8, 5
 SETTINGS = {
     **CHEAP,
     "REDIS__PREFIX": "tests",
+    "REDIS__SECRET": "hush",
     "LIMITS__HELLOS_PER_ADDRESS__PER_S": 0.01,
     "LIMITS__HELLOS_PER_ADDRESS__BURST": HELLOS,
     "ACCOUNTS__FAILURES_MAX": FAILURES,
@@ -151,6 +155,18 @@ async def test_a_session_that_ended_elsewhere_is_closed_at_once_and_lets_nobody_
     redis.client().xadd("tests:ended", message)  # type: ignore[arg-type]
     assert (await player.wait_closed())[0] == CloseCode.REVOKED
     assert (await hello(server, str(tokens["access_token"]))).code is RefusalCode.BAD_TOKEN
+
+
+async def test_a_banned_address_is_closed_at_once_beside_redis_too(server: ServerProcess) -> None:
+    """Guard: counted_as in Hub.send_network_away; with Redis an address is counted under another name."""
+    source = next(SOURCES)
+    judge = await Client.join(server, token(server, Role.MODERATOR), source=next(SOURCES))
+    rogue, bystander = await Client.join(server, source=source), await Client.join(server, source=source)
+    ban = ModerationBan(next(IDS), os.urandom(16), rogue.player_id, BanScope.ADDRESS, "flooding")
+    await answer(judge, ban)
+    for client in (rogue, bystander):
+        assert (await client.wait_closed())[0] == CloseCode.BANNED
+    await judge.leave()
 
 
 async def test_what_ends_here_is_told_to_the_others(redis: Valkey, server: ServerProcess) -> None:

@@ -25,7 +25,7 @@ class Member:
     """A server on the bus, with what it heard."""
 
     def __init__(self, redis: Valkey, prefix: str = "test") -> None:
-        self.bus = Bus(redis.url, prefix)
+        self.bus = Bus(redis.url, prefix, "hush")
         self.heard: list[str] = []
         self.ages_s: list[float] = []
         self.bus.hear(Channel.ENDED, self._take)
@@ -206,7 +206,7 @@ async def test_what_waits_for_redis_is_bounded(redis: Valkey, monkeypatch: pytes
     """Guard: WAITING_MAX."""
     monkeypatch.setattr("persistence.bus.WAITING_MAX", 3)
     redis.kill()
-    bus = Bus(redis.url, "test")
+    bus = Bus(redis.url, "test", "hush")
     for number in range(10):
         bus.tell(Channel.ENDED, str(number))
     assert bus.waiting == 3

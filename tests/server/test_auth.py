@@ -3,11 +3,13 @@
 import base64
 import json
 from typing import Any
+from uuid import UUID
 
 import jwt
 import pytest
 
 from persistence.keyring import RIPE_MS, Key, Ring
+from persistence.store import account_key
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
 from server.auth import (
     ALGORITHM,
@@ -67,10 +69,18 @@ def test_a_ticket_outlives_a_clock_that_is_set_back() -> None:
     assert SIGNER.read_resume(SIGNER.resume(ADA, NOW_S + 60, 30)) == ADA
 
 
-def test_the_longest_name_makes_a_token_and_a_ticket_that_fit_the_wire() -> None:
-    name = "\U0001f333" * NAME_CHARS_MAX
+@pytest.mark.parametrize("letter", ["\U0001f333", "\xdf", "\U0001d400"])
+def test_the_longest_name_makes_a_token_and_a_ticket_that_fit_the_wire(letter: str) -> None:
+    name = check_name(letter * NAME_CHARS_MAX)
+    identity = Identity(account_key(name), name, None, UUID(int=2**128 - 1))
     assert len(SIGNER.access(name, NOW_S, 1)) <= TOKEN_CHARS_MAX
-    assert len(SIGNER.resume(Identity(f"name:{name}", name, None), NOW_S, 1)) <= TOKEN_CHARS_MAX
+    assert len(SIGNER.resume(identity, NOW_S, 1)) <= TOKEN_CHARS_MAX
+
+
+def test_nobody_has_a_name_whose_key_would_not_fit_into_a_ticket() -> None:
+    """Guard: FOLDED_CHARS_MAX. The ticket is written while a tick is told; what could not be written would end the server."""
+    with pytest.raises(ValueError, match="stand for too many"):
+        check_name("\ufdfa" * NAME_CHARS_MAX)
 
 
 TAMPERED = SIGNER.access("Ada", NOW_S, 1)

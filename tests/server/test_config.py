@@ -273,6 +273,7 @@ MISFITS = {
     ("world.pregenerate_radius_chunks", "world.chunks_loaded_max"): "world.chunks_loaded_max=168 "
     "server.max_players=18",
     ("mail.user", "mail.password"): "mail.user=ada",
+    ("redis.url", "redis.secret"): "redis.url=redis://localhost:6379/0",
     ("mail.user", "mail.starttls"): "mail.user=ada mail.password=hush mail.starttls=false",
     ("server.max_players", "world.chunks_loaded_max"): "world.chunks_loaded_max=89999",
     ("accounts.requests_per_address_max", "accounts.requests_max"): "accounts.requests_max=64",

@@ -1,7 +1,7 @@
 """The two sides of the server apart: what they say is packed, waits on its way, and comes when the test lets it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -16,10 +16,12 @@ from protocol.messages import (
     ChatChannel,
     ChatSay,
     Closing,
+    ModerationKick,
     Move,
     Moved,
     Ok,
     Refused,
+    Role,
     State,
     Welcome,
 )
@@ -28,8 +30,9 @@ from server.connection import Connection
 from server.frames import TickFrame, encode, whole
 from server.gate import Gate
 from server.gateway import Gateway
-from server.hub import Hub
+from server.hub import NO_RANK, Hub
 from server.seam import AnyDown, AnyUp, Begin, Premises, Saying, Steering, Tally, Whole
+from server.session import ROLES
 from server.telemetry import Counts
 from tests.server.support import HANDSHAKE, HELLO, Elsewhere, FakeTransport, frame, messages, payloads, peace
 from world.commands import STEER, AnyCommand, Detach, Inbox, Say, Steers, steer
@@ -185,6 +188,39 @@ async def test_limits_are_of_all_sides_together() -> None:
             town.settle()
             answers.append(transport.take()[9:12])
         assert answers == [b"101", b"101", status]
+
+
+@pytest.mark.parametrize(
+    "then", ["stays", "is given another role", "comes again", "loses the line", "is sent away"]
+)
+async def test_an_act_is_judged_by_who_stands_where_when_it_is_done(
+    town: Town, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """Guards: `players` and `expelled` in Hub._rank."""
+    asked: list[Callable[[], int]] = []
+    monkeypatch.setattr(town.hub.moderation, "ask", lambda _, rank, *__: asked.append(rank))
+    town.elsewhere.role = "moderator"
+    judge, _ = town.player(0)
+    player_id = judge.session.player_id
+    judge.data_received(frame(codec.encode(ModerationKick(1, bytes(16), 99, "shouting"))))
+    town.settle()
+    caller = town.hub.players[player_id]
+    match then:
+        case "is given another role":
+            caller.role = Role.USER
+        case "comes again":
+            town.elsewhere.ids, town.elsewhere.role = iter([player_id]), "user"
+            town.player(1)
+            town.settle()
+        case "loses the line":
+            judge.connection_lost(None)
+            town.settle()
+        case "is sent away":
+            town.hub.expel(caller, CloseCode.REVOKED, "ended")
+    (rank,) = asked
+    ranks = {"stays": Role.MODERATOR, "loses the line": Role.MODERATOR, "is sent away": None}
+    role = ranks.get(then, Role.USER)
+    assert rank() == (NO_RANK if role is None else ROLES.index(role))
 
 
 async def test_a_player_is_played_from_one_side_and_the_newer_wins(town: Town) -> None:

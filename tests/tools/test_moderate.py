@@ -133,11 +133,14 @@ def test_the_socket_is_its_owners_alone(server: ServerProcess) -> None:
         (b'{"do": "mute", "player": "#7", "reason": " "}\n', "Give a reason"),
         (b'{"do": "mute", "player": "#7", "reason": "x", "minutes": 0}\n', "Minutes go from"),
         (b'{"do": "audit", "surprise": 1}\n', "surprise"),
+        (b'{"do": "close", "report": 10000000000000000000}\n', "report"),
+        (b'{"do": "reports", "after": 9223372036854775808}\n', "after"),
+        (b'{"do": "audit", "before": -1}\n', "before"),
         (b"x" * (LINE_BYTES_MAX + 1), "bytes at most"),
     ],
 )
 def test_what_makes_no_sense_is_answered_with_words(server: ServerProcess, line: bytes, error: str) -> None:
-    """Guard: LINE_BYTES_MAX for the last; without it a line without an end fills the memory."""
+    """Guards: NUMBER_MAX, for what the database cannot count ends the server; LINE_BYTES_MAX, without which a line fills the memory."""
     answer = ask(server, line)
     assert answer["ok"] is False
     assert error in answer["error"]
