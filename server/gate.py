@@ -34,6 +34,7 @@ from server.seam import (
     Admitted,
     AnyDown,
     AnyUp,
+    Built,
     Charged,
     CloseAll,
     Closed,
@@ -230,8 +231,10 @@ class Gate:
     def _made(self, message: Made) -> None:
         self.ground.made(message.key, message.framed)
 
-    def _begin(self, message: Whole) -> None:
+    def _recall(self, message: Built) -> None:
         self.ground.recall(message.surfaces)
+
+    def _begin(self, message: Whole) -> None:
         self.publish(message.tick_frame)
 
     # --- the tick ------------------------------------------------------------------------------------------------------------
@@ -381,6 +384,7 @@ _TAKE: dict[type, Callable[[Gate, Any], None]] = {
     Made: Gate._made,
     CloseAll: Gate._close_all,
     Cut: Gate._cut,
+    Built: Gate._recall,
     Whole: Gate._begin,
 }
 

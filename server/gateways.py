@@ -29,6 +29,7 @@ from server.ring import Ring
 from server.seam import (
     AnyUp,
     Begin,
+    Built,
     Carried,
     Counted,
     Listening,
@@ -41,6 +42,7 @@ from server.seam import (
     Whole,
 )
 from server.tasks import Broken, supervise
+from world.tiles import Surface
 
 PROGRAM = "server.gateway"
 RING_BYTES_MIN = 16 * 1_048_576
@@ -50,6 +52,7 @@ START_S_MAX = 120.0  # so is one that does not listen by then; where nothing is 
 PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 30.0  # before the next one takes its place
 START_ATTEMPTS_MAX = 3  # of all gateways together, before the server has ever been ready
 YOUNG_S = 10.0  # who dies before this makes the next pause twice as long
+RECALLED_PER_TICK = 128  # chunks that a new gateway is told of, some 2 ms while others play
 END_S_MAX = 1.0  # for a process to end after its link has
 
 NOT_FOR_GATEWAYS = {"data", "persistence", "redis", *(name.partition(".")[0] for name in SECRETS)}
@@ -69,6 +72,7 @@ class Gateway:
         self.tally = Tally()
         self.begun = False  # it has been told its premises
         self.warm = self.told = False  # it wants to be told of the world; it was, and gets every frame since
+        self.due: set[int] | None = None  # chunks of which it does not know what is built on them
         # The newest it was given, the newest it has written to all, and what it had been given when it last said so.
         self.given_tick = self.done_tick = self.heard_tick = 0
         self.listens = False
@@ -95,12 +99,12 @@ class Gateway:
         """How many ticks it was given and is not done with."""
         return self.given_tick - self.done_tick
 
-    def tell(self, whole: Whole) -> None:
+    def tell(self, tick_frame: TickFrame) -> None:
         """The world as it is now."""
         self.told = True
-        self.given_tick = self.done_tick = self.heard_tick = whole.tick_frame.tick
-        self.link.bytes_max = LINK_BYTES_MAX + len(ENCODER.encode(whole))
-        self.link.send(whole)
+        self.given_tick = self.done_tick = self.heard_tick = tick_frame.tick
+        self.link.bytes_max = LINK_BYTES_MAX + self.link.behind_bytes() + len(ENCODER.encode(tick_frame))
+        self.link.send(Whole(tick_frame))
 
     def give(self, tick: int, message: Ticked | Carried) -> None:
         """The frame of a tick."""
@@ -128,7 +132,8 @@ class Gateways:
         config: Config,
         hub: Hub,
         premises: Premises,
-        whole: Callable[[], Whole],
+        whole: Callable[[], TickFrame],
+        surfaces: dict[int, Surface],
         held: list[socket.socket],
         program: str = PROGRAM,
     ) -> None:
@@ -138,6 +143,7 @@ class Gateways:
         self._hub = hub
         self._premises = premises
         self._whole = whole
+        self._surfaces = surfaces
         self._held = held
         self._program = program
         self._silent_ticks = round(SILENT_S * config.world.tick_hz)
@@ -185,7 +191,7 @@ class Gateways:
             one.close()
 
     def publish(self, tick_frame: TickFrame) -> None:
-        """The frame of a tick, to all who were told of the world before; and the world to those who are ready to be."""
+        """The frame of a tick, to all who were told of the world before; and of the world to those who are ready to be."""
         told = [gateway for gateway in self._gateways if gateway.told]
         if told:
             message = self._written(tick_frame)
@@ -193,11 +199,24 @@ class Gateways:
                 gateway.give(tick_frame.tick, message)
                 if tick_frame.tick - gateway.heard_tick > self._silent_ticks:
                     gateway.kill("silent")
-        whole = None
         for gateway in self._gateways:
             if gateway.warm and not gateway.told:
-                whole = whole or self._whole()
-                gateway.tell(whole)
+                self._recall(gateway, [key for key, _ in tick_frame.edits])
+
+    def _recall(self, gateway: Gateway, edited: list[int]) -> None:
+        """Some of what is built, since there may be very much; again what was built on since; and with the last of it the world."""
+        if gateway.due is None:
+            gateway.due = set(self._surfaces)
+        due = gateway.due
+        due.update(edited)
+        many = min(len(due), RECALLED_PER_TICK) if self._all_listen.is_set() else len(due)  # nobody plays yet
+        chunks = [due.pop() for _ in range(many)]
+        surfaces = [
+            (key, surface.version, surface.edited()) for key in chunks if (surface := self._surfaces.get(key))
+        ]
+        gateway.link.send(Built(surfaces))
+        if not due:
+            gateway.tell(self._whole())
 
     def rekey(self, keys: list[Key]) -> None:
         """Tickets are signed with these keys from now on. Who has not begun begins with them."""

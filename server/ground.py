@@ -57,8 +57,8 @@ class Ground:
         self._surfaces.setdefault(key, Surface()).apply(edits)
 
     def recall(self, surfaces: Surfaces) -> None:
-        """What was built before this side began."""
-        self._surfaces = {key: Surface.recalled(version, edits) for key, version, edits in surfaces}
+        """What was built before this side began, some or all of it."""
+        self._surfaces.update((key, Surface.recalled(version, edits)) for key, version, edits in surfaces)
 
     def version(self, key: int) -> int:
         """The newest version of a chunk."""

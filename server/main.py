@@ -45,7 +45,7 @@ from server.auth import Signer
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
-from server.frames import whole
+from server.frames import TickFrame, whole
 from server.gate import BACKLOG, Gate
 from server.gateways import Gateways, hold
 from server.http import Health, application, listen, naming
@@ -61,7 +61,7 @@ from server.questions import Questions
 from server.recall import recall_built, recall_land
 from server.receipts import Notary
 from server.recorder import Recorder
-from server.seam import Premises, Rekeyed, Surfaces, Whole
+from server.seam import Premises, Rekeyed, Surfaces
 from server.survey import Survey
 from server.tasks import supervise
 from server.telemetry import Counts, Telemetry, set_up_logs
@@ -319,7 +319,9 @@ class Server:
         self._wait_for("starting the gateways")
         with naming("server", self.config.server):
             held = await hold(self.config.server)
-        gateways = world.gateways = Gateways(self.config, world.hub, premises, partial(_whole, world), held)
+        gateways = world.gateways = Gateways(
+            self.config, world.hub, premises, partial(_whole, world), world.state.chunks.surfaces, held
+        )
         world.hub.spread, world.hub.rekey = gateways.publish, gateways.rekey
         stack.push_async_callback(self._close_within, gateways.stop, PAGES_SHARE)
         await gateways.start(self._broken)
@@ -463,12 +465,9 @@ def _take_keys(signer: Signer, sealer: Sealer, hub: Hub, keys: Keys) -> None:
     hub.rekey(list(keys.signing.keys))
 
 
-def _whole(world: World) -> Whole:
+def _whole(world: World) -> TickFrame:
     """The world as it is now."""
-    surfaces = [
-        (key, surface.version, surface.edited()) for key, surface in world.state.chunks.surfaces.items()
-    ]
-    return Whole(whole(world.state, world.loop.overload.step), surfaces)
+    return whole(world.state, world.loop.overload.step)
 
 
 def _rules(config: Config) -> Rules:

@@ -15,7 +15,7 @@ A connection is known by its number, which no other connection of this server ev
     Wanted              what ground?                Made
     Steering            (no answer but the tick)
     Ending, Closed      they go                     CloseAll, Cut: they all must go
-    Warm                                            Begin, Whole, and from then on every tick's frame: Ticked or Carried
+    Warm                                            Begin, some Built, Whole, and from then on every tick's frame: Ticked or Carried
     Listening, Progress, Counted
                                                     Rekeyed: tickets are signed with other keys
 """
@@ -358,11 +358,16 @@ class Charged(Down, tag=20):
     spent: dict[str, float]
 
 
+class Built(Down, tag=15):
+    """What stands on some chunks, for a connection side that begins anew; a later word about a chunk counts."""
+
+    surfaces: Surfaces
+
+
 class Whole(Down, tag=11):
-    """The world as it is now, for a connection side that begins anew."""
+    """The world as it is now, for a connection side that knows what is built."""
 
     tick_frame: TickFrame
-    surfaces: Surfaces
 
 
 class Ticked(Down, tag=12):
@@ -417,6 +422,7 @@ AnyUp = Union[  # noqa: UP007 (also read at run time)
 ]
 AnyDown = Union[  # noqa: UP007
     Admitted,
+    Built,
     Rejected,
     Entering,
     Charged,

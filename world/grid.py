@@ -30,7 +30,9 @@ Places = NDArray[np.float64]
 
 NOBODY = -1
 ROUNDING = 2.0**-50  # more than what the squares of a distance can be off by, as a share
-AROUND_CACHE_MAX = 65_536  # cells; about 200 bytes each
+AROUND_CACHE_MAX = (
+    8_192  # cells; some 500 bytes each with one ring around, 11 KB with the eight that may be set
+)
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
 
 

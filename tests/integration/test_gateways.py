@@ -134,7 +134,7 @@ async def test_a_player_has_one_line_on_all_gateways_and_the_newer_wins(
 async def test_what_is_built_is_seen_on_every_gateway_and_by_those_that_begin_later(
     server: ServerProcess, join: Join
 ) -> None:
-    """Guards: `edits` and `casts` in Gate.publish; `surfaces` in Whole, without which a new gateway says CURRENT to an old version."""
+    """Guards: `edits` and `casts` in Gate.publish; Gateways._recall, without which a new gateway says CURRENT to an old version."""
     mason = await join(token=server.command("token", "--name", "Mason", "--role", "admin").strip())
     watchers = await apart(server, join)
     version = 0

@@ -14,23 +14,38 @@ import pytest
 import pytest_asyncio
 
 from persistence.keyring import Key
+from protocol.edits import CHUNK_EDIT_FIELDS
 from server import gateways as module
 from server.config import Config
-from server.frames import whole
+from server.frames import TickFrame, whole
 from server.gateway import STEERS_BYTES_MAX
 from server.gateway import Gateway as ConnectionSide
-from server.gateways import SILENT_S, Gateway, Gateways
+from server.gateways import RECALLED_PER_TICK, SILENT_S, Gateway, Gateways
+from server.ground import Ground
 from server.hub import Hub
 from server.link import ENCODER, HEAD, Link
 from server.loop import Loop
 from server.numbers import GAUGES, show
 from server.ring import FRAMES_MIN, Ring
-from server.seam import AnyDown, AnyUp, Begin, Carried, Listening, Premises, Progress, Tally, Ticked, Whole
+from server.seam import (
+    AnyDown,
+    AnyUp,
+    Begin,
+    Built,
+    Carried,
+    Listening,
+    Premises,
+    Progress,
+    Tally,
+    Ticked,
+    Whole,
+)
 from server.telemetry import Counts, Telemetry
 from tests.server.support import Elsewhere, peace
 from tests.world.support import RULES
 from world.commands import Inbox
 from world.state import State
+from world.tiles import Build, Surface
 
 PREMISES = Premises(1, 8080, "ground", "built", [Key(b"k" * 32)])
 SILENT_TICKS = round(SILENT_S * RULES.tick_hz)
@@ -61,17 +76,24 @@ class Simulation:
             self.config, self.inbox, nothing, nothing, nothing, nothing, peace(self.state), Counts()
         )
         held = [socket.create_server(("127.0.0.1", 0), reuse_port=True)]
-        self.gateways = Gateways(self.config, self.hub, PREMISES, self.whole, held)
+        self.gateways = Gateways(
+            self.config, self.hub, PREMISES, self.whole, self.state.chunks.surfaces, held
+        )
         self.process = FakeProcess()
-        self.gateway = Gateway(cast(Any, self.process), self.hub, lambda: None)
-        self.sent: list[AnyDown] = []
-        self.gateway.link.send = self.sent.append  # type: ignore[method-assign, assignment]
-        self.gateway.warm = True
-        self.gateways._gateways.append(self.gateway)
+        self.sent = self.begin()
+        (self.gateway,) = self.gateways._gateways
         self.tick()
 
-    def whole(self) -> Whole:
-        return Whole(whole(self.state, 0), [])
+    def begin(self) -> list[AnyDown]:
+        """A gateway that is ready to be told of the world; what it is told."""
+        gateway, sent = Gateway(cast(Any, self.process), self.hub, lambda: None), list[AnyDown]()
+        gateway.link.send = sent.append  # type: ignore[method-assign, assignment]
+        gateway.warm = True
+        self.gateways._gateways.append(gateway)
+        return sent
+
+    def whole(self) -> TickFrame:
+        return whole(self.state, 0)
 
     def tick(self) -> None:
         self.state.tick += 1
@@ -125,6 +147,35 @@ async def test_who_says_nothing_is_killed_and_who_is_merely_late_is_not(simulati
     assert simulation.process.killed
 
 
+async def test_what_is_built_comes_in_pieces_to_who_begins_anew_while_others_play(
+    simulation: Simulation,
+) -> None:
+    """Guards: RECALLED_PER_TICK; `edited` in Gateways._recall, without which what is built on meanwhile would stay as it was."""
+    many = 3 * RECALLED_PER_TICK - 1  # and one again
+    surfaces = simulation.state.chunks.surfaces
+    for key in range(many):
+        surfaces[key] = Surface.recalled(2, CHUNK_EDIT_FIELDS.pack(0, Build.PATH))
+    simulation.gateways._all_listen.set()
+    newer = simulation.begin()
+    held = Ground(0, 0, lambda _: None)
+    for tick in range(3):
+        frame = whole(simulation.state, 0)
+        if tick == 2:  # one of those that were told already
+            key = next(iter(held._surfaces))
+            surfaces[key].apply(edit := CHUNK_EDIT_FIELDS.pack(1, Build.WALL))
+            frame.edits = [(key, edit)]
+        simulation.gateways.publish(frame)
+        (told, *last) = newer
+        newer.clear()
+        assert isinstance(told, Built)
+        assert len(told.surfaces) <= RECALLED_PER_TICK
+        held.recall(told.surfaces)
+        assert [type(one) for one in last] == ([Whole] if tick == 2 else [])
+    assert {key: (one.version, one.edited()) for key, one in held._surfaces.items()} == {
+        key: (one.version, one.edited()) for key, one in surfaces.items()
+    }
+
+
 async def test_who_does_not_listen_in_time_is_killed(simulation: Simulation) -> None:
     """Guards: kill_unless_listening; Progress does not say that anybody listens, Listening does."""
     simulation.says(Progress(1, 0.0))
@@ -148,7 +199,7 @@ async def test_a_frame_too_large_for_the_ring_goes_over_the_link(simulation: Sim
     carried = simulation.sent[-1]
     assert isinstance(carried, Carried)
     side = connection_side(None)
-    side.take(simulation.whole())
+    side.take(Whole(simulation.whole()))
     side.take(carried)
     assert side._gate.tick == simulation.state.tick
 
@@ -210,7 +261,7 @@ async def test_who_cannot_listen_ends(simulation: Simulation) -> None:
         side = connection_side(None, os.dup(no_port.fileno()))
         cut = asyncio.Event()
         side.link.cut = cut.set  # type: ignore[method-assign]
-        side.take(simulation.whole())
+        side.take(Whole(simulation.whole()))
         async with asyncio.timeout(60):
             await cut.wait()
     assert not [message for message in side.link.waiting if isinstance(message, Listening)]

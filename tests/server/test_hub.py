@@ -31,7 +31,7 @@ from server.frames import TickFrame, encode, whole
 from server.gate import Gate
 from server.gateway import Gateway
 from server.hub import NO_RANK, Hub
-from server.seam import AnyDown, AnyUp, Begin, Premises, Saying, Steering, Tally, Whole
+from server.seam import AnyDown, AnyUp, Begin, Built, Premises, Saying, Steering, Tally, Whole
 from server.session import ROLES
 from server.telemetry import Counts
 from tests.server.support import HANDSHAKE, HELLO, Elsewhere, FakeTransport, frame, messages, payloads, peace
@@ -337,7 +337,8 @@ async def test_a_side_that_begins_anew_sees_everyone_who_is_there(town: Town) ->
     """Guard: Gate._begin."""
     there, _ = town.player(0)
     side = Side(town.hub, town.config)
-    side.gate.take(Whole(whole(town.world, 0), [(0, 7, b"")]))
+    side.gate.take(Built([(0, 7, b"")]))
+    side.gate.take(Whole(whole(town.world, 0)))
     town.sides.append(side)
     _, transport = town.sides[2].connect(HANDSHAKE)
     side.settle()

@@ -32,7 +32,7 @@ from server.auth import Signer
 from server.chunks import Chunks
 from server.config import Config
 from server.directory import Directory
-from server.frames import whole
+from server.frames import TickFrame, whole
 from server.gateways import Gateways, hold
 from server.hub import Hub
 from server.keys import now_ms
@@ -42,7 +42,6 @@ from server.questions import Questions
 from server.receipts import Notary
 from server.seam import (
     Premises,
-    Whole,
 )
 from server.survey import Survey
 from server.tasks import supervise
@@ -212,7 +211,7 @@ class _Simulation:
         """Everybody comes in, then so long. Raises BenchError."""
         held = await hold(self._config.server)
         premises = Premises(1, 0, "", "", list(RING.keys))
-        gateways = Gateways(self._config, self._hub, premises, self._whole, held, PROGRAM)
+        gateways = Gateways(self._config, self._hub, premises, self._whole, {}, held, PROGRAM)
         self._hub.spread = gateways.publish
         for task in (self._flusher.start(), *self._directory.start(), self._chunks.start()):
             supervise(task, self._break)
@@ -229,8 +228,8 @@ class _Simulation:
             for stop in (self._directory.stop, self._chunks.stop):
                 await stop()
 
-    def _whole(self) -> Whole:
-        return Whole(whole(self._state, 0), [])
+    def _whole(self) -> TickFrame:
+        return whole(self._state, 0)
 
     async def _enter(self) -> None:
         self._say(f"  {self._players:,} people come in ...")
