@@ -139,13 +139,13 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run_storm(args: argparse.Namespace) -> int:
     """Signs in at a rate; answers the exit code."""
 
-    async def storm() -> Figures:
+    async def begin() -> Figures:
         names = [f"{args.prefix}-{number}" for number in range(1, args.count + 1)]
         await sign_in_all(_url(args), names)
-        return await _storm(_url(args), names, args.rate, args.seconds)
+        return await storm(_url(args), names, args.rate, args.seconds)
 
     try:
-        figures = asyncio.run(storm())
+        figures = asyncio.run(begin())
     except (OSError, InvalidHandshake) as error:
         return _cannot(error)
     _print(figures.report(args.seconds), args.json)
@@ -211,7 +211,7 @@ async def _sign_in(line: Line, name: str) -> str:
     raise OSError(f"{name}: the server is too busy")
 
 
-async def _storm(url: str, names: list[str], rate: float, seconds: float) -> Figures:
+async def storm(url: str, names: list[str], rate: float, seconds: float) -> Figures:
     """One sign-in after the other is begun, at its time, whether those before are answered or not."""
     figures, loop = Figures(), asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []

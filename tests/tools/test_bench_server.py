@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tools.bench import ALONE, BENCHES, idle, latency, memory, run_all, slow, soak
+from tools.bench import ALONE, BENCHES, idle, latency, memory, run_all, slow, soak, storm
 from tools.bench.attend import Look, kernel_kib, room_for, sources_for, tcp_pages
 from tools.bench.live import BenchError, Sample, live_server
 from tools.bots.deaf import Deaf
@@ -204,6 +204,16 @@ def test_slow_clients_beside_others_are_measured() -> None:
     assert list(found["stages"]) == ["before", "coming", "filling", "full", "closing", "resting", "after"]
     assert 0 < found["kernel_queue_kib_max"] <= slow.KEPT_BY_KERNEL / 1024
     assert {target.key for target in slow.targets(setting)} <= found.keys()
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.alone
+def test_a_storm_of_sign_ins_beside_others_is_measured() -> None:
+    setting = storm.Setting(rate=10, players=8, seconds=2)
+    found = storm.measure(setting)
+    assert (found["errors"], found["players_held"], found["lost"], found["unanswered"]) == (0, 8, 0, 0)
+    assert found["granted"] + sum(found["refused"].values()) == found["begun"] == 20
+    assert {target.key for target in storm.targets(setting)} <= found.keys()
     assert json.loads(json.dumps(found)) == found
 
 

@@ -18,6 +18,7 @@ from tools.bench import (
     simulation,
     slow,
     soak,
+    storm,
     terrain,
 )
 
@@ -33,6 +34,7 @@ BENCHES: dict[str, ModuleType] = {
     "simulation": simulation,
     "idle": idle,
     "slow": slow,
+    "storm": storm,
     "latency": latency,
     "memory": memory,
     "soak": soak,
