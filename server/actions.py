@@ -56,6 +56,8 @@ MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
 TICK_US_MAX = 25_000  # of a tick of 50 ms, for all actions (costs.py): some 600 plain ones
+TICK_US_MIN = 2_500  # where the machine is slower than the one of costs.py, or has more to do
+LATE_SHARE = 0.9  # of a tick's time that one took: the next has a tenth less for actions; else a hundredth of the most again
 PLAYER_US_MAX = 5_000  # of that, for the actions of one player; their first may take more
 SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
@@ -79,10 +81,11 @@ class Waiting:
 class Room:
     """What there is room for in one tick: entries and bytes in the journal, and time, in all and for each player."""
 
-    def __init__(self, state: State, entries: int, size: int) -> None:
+    def __init__(self, state: State, entries: int, size: int, us_max: float) -> None:
         self.acts: list[Act | Settle] = []
         self._entries = entries
         self._bytes = size
+        self._us_max = us_max
         self._costs, self._sizes = Costs(state), Sizes(state)
         self._cost_us = 0  # of the action whose turn was asked for last
         self._spent_us = 0
@@ -105,7 +108,7 @@ class Room:
     def take(self, act: Act) -> bool:
         """Takes what fits; False where it does not."""
         cost_us = self._cost_us
-        if self._spent_us and self._spent_us + cost_us > TICK_US_MAX:
+        if self._spent_us and self._spent_us + cost_us > self._us_max:
             return False
         if self._entries <= 0 or self._bytes < (worst := self._sizes.worst(act.request)):
             return False
@@ -134,6 +137,7 @@ class Actions:
         self.books = Books()
         self.repeated_total = 0  # requests that had been done before
         self.admitted_total = 0
+        self._us_max: float = TICK_US_MAX
         self._store = store
         self._journal = journal
         self._survey = survey
@@ -150,6 +154,13 @@ class Actions:
     def waiting(self) -> int:
         """Requests that have not entered the tick."""
         return len(self._queue)
+
+    def pace(self, share: float) -> None:
+        """After a tick: what part of its time it took. People who walk come first, so what is left is for actions."""
+        if share > LATE_SHARE:
+            self._us_max = max(TICK_US_MIN, self._us_max * 0.9)
+        else:
+            self._us_max = min(TICK_US_MAX, self._us_max + TICK_US_MAX / 100)
 
     @property
     def available(self) -> bool:
@@ -210,7 +221,7 @@ class Actions:
     def admit(self) -> list[Act | Settle]:
         """What enters this tick: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
-        room = Room(self._state, *self._journal.room(now_s))
+        room = Room(self._state, *self._journal.room(now_s), self._us_max)
         if not self.books.closed and self._state.parcels.dues.first(self._state.tick + 1) is not None:
             room.settle(SETTLE_ENTRIES_MAX)
         passed = self._fill(room, now_s)

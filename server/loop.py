@@ -258,6 +258,7 @@ class Loop:
         counts.overruns += spent_s > self._tick_s
         for phase, (start, end) in zip(counts.phase_s, pairwise(marks), strict=True):
             counts.phase_s[phase] += end - start
+        self._hub.actions.pace(spent_s / self._tick_s)
         share = max(spent_s, late_s) / self._tick_s
         self.garbage.after(self.state.tick, share)
         if self.overload.observe(max(share, self._hub.share())):

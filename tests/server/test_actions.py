@@ -209,6 +209,27 @@ async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
     assert 600 <= len(desk.admitted()) <= 650
 
 
+async def test_where_ticks_come_late_fewer_actions_enter_until_they_do_not(desk: Desk) -> None:
+    """Guards: LATE_SHARE and TICK_US_MIN in Actions.pace."""
+    desk.actions._queue_max = 4_000
+
+    async def entering(late: int, in_time: int) -> int:
+        for share, ticks in ((0.95, late), (0.5, in_time)):
+            for _ in range(ticks):
+                desk.actions.pace(share)
+        for player_id in range(1_000, 2_000):
+            desk.ask(TileEdit(*ids(), pack([(0, 0, 1)], TILE_EDIT)), by=player_id)
+        await desk.looked_up()
+        entered = len(desk.admitted())
+        desk.actions._queue.clear()
+        return entered
+
+    assert 300 < await entering(late=6, in_time=0) < 360
+    assert 55 < await entering(late=100, in_time=0) < 65
+    assert 180 < await entering(late=0, in_time=20) < 200
+    assert await entering(late=0, in_time=100) >= 600
+
+
 async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard: PLAYER_US_MAX in Room.is_turn_of. The others go before what is left of it."""
     monkeypatch.setitem(FLAT_US, LandEase, 20_000)
