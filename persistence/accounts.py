@@ -136,7 +136,7 @@ _BY_VERIFIED_EMAIL = f"""
 _SOME_EMAILS = """
 SELECT player_id, email_sealed AS email, email_hash FROM credentials WHERE email_sealed IS NOT NULL LIMIT $1
 """
-_REGISTERED = "SELECT content_digest FROM answers WHERE action_id = $1"
+_REGISTERED = "SELECT content_digest FROM registrations WHERE action_id = $1"
 _IS_TAKEN = """
 SELECT 1 FROM players WHERE key = $1 AND player_id <> $3
 UNION ALL SELECT 1 FROM credentials WHERE name_fold = $2 AND player_id <> $3
@@ -151,7 +151,8 @@ INSERT INTO players (key, name, name_fold, role, look, x, y) VALUES ($1, $2, $3,
 _NEW_CREDENTIALS = """
 INSERT INTO credentials (player_id, name_fold, former_key, password_hash, email_sealed, email_hash) VALUES ($1, $2, $3, $4, $5, $6)
 """
-_ANSWER = "INSERT INTO answers (action_id, player_id, content_digest, result) VALUES ($1, $2, $3, '{}')"
+# Not in `answers`: the flusher writes there what entered the tick, and must never come upon an action_id that is taken.
+_REGISTER = "INSERT INTO registrations (action_id, player_id, content_digest) VALUES ($1, $2, $3)"
 _NEW_SESSION = """
 INSERT INTO sessions (session_id, player_id, client, address_sealed, expires_at)
 SELECT $1, player_id, $3, $4, now() + $5::float8 * interval '1 day'
@@ -247,6 +248,8 @@ _GOES = (
     "DELETE FROM credentials WHERE player_id = $1",
     "DELETE FROM sessions WHERE player_id = $1",
     "DELETE FROM codes WHERE player_id = $1",
+    # The action_id stays, or a repeat on its way would make the account again; what it was of does not.
+    "UPDATE registrations SET content_digest = '' WHERE player_id = $1",
     "DELETE FROM chat_messages WHERE sender_id = $1",
     "DELETE FROM blocks WHERE player_id = $1 OR other_id = $1",
     "DELETE FROM reports WHERE reporter_id = $1",
@@ -357,7 +360,7 @@ class AccountStore:
             await connection.execute(
                 _NEW_CREDENTIALS, player_id, folded, new.former_key, new.password_hash, *email
             )
-            await connection.execute(_ANSWER, new.action_id, player_id, self._digest(new.name, new.email))
+            await connection.execute(_REGISTER, new.action_id, player_id, self._digest(new.name, new.email))
             await self._open_session(connection, player_id, session, [new.password_hash])
             (row,) = await connection.fetch(_BY_PLAYER, player_id)
         return self._opened(row)
