@@ -29,7 +29,7 @@ EMAILS_TRIED = 10
 EXPORT_PAGE = 2_000  # rows read at once
 ACCOUNTS_PER_EMAIL_MAX = 8  # that a mail for a forgotten password names
 CODE_TRIES_MAX = 10
-CODE_PAUSE_S = 60  # between two mails to one account
+CODE_PAUSE_S = 60  # between two mails of one kind because of one account, or it could be used to fill the mailboxes of others
 NOBODY = 0  # no player has this id
 KEEP_ENDED_DAYS = 7  # a session that is over is remembered so long
 
@@ -216,13 +216,15 @@ UPDATE players SET key = coalesce($2, key), name = coalesce($3, name), name_fold
     look = coalesce($5, look)
 WHERE player_id = $1
 """
+_CODE_WAIT = """
+SELECT ceil(extract(epoch FROM sent_at - now()) * 1000)::bigint + $3 FROM codes WHERE player_id = $1 AND purpose = $2
+"""
 _PUT_CODE = """
 INSERT INTO codes (player_id, purpose, code_hash, email_hash, expires_at)
 VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second')
 ON CONFLICT (player_id, purpose) DO UPDATE
-SET code_hash = excluded.code_hash, email_hash = excluded.email_hash, expires_at = excluded.expires_at, tries = 0
-WHERE codes.email_hash <> excluded.email_hash OR codes.expires_at < excluded.expires_at - $6::float8 * interval '1 second'
-RETURNING 1
+SET code_hash = excluded.code_hash, email_hash = excluded.email_hash, expires_at = excluded.expires_at, tries = 0,
+    sent_at = now()
 """
 _TRY_CODES = """
 UPDATE codes SET tries = tries + 1
@@ -239,7 +241,10 @@ _SET_EMAIL = """
 UPDATE credentials SET email_sealed = $3, email_hash = $4, email_verified_at = NULL
 WHERE player_id = $1 AND password_hash = $2 RETURNING 1
 """
-_RESET = "UPDATE credentials SET password_hash = $2, password_changed_at = now() WHERE player_id = $1"
+_RESET = """
+UPDATE credentials SET password_hash = $3, password_changed_at = now() WHERE player_id = $1 AND email_hash = $2 RETURNING 1
+"""
+_END_RESETS = "DELETE FROM codes WHERE player_id = $1 AND purpose = 'reset'"
 _LEAVE = """
 UPDATE players SET key = $2, name = $3, name_fold = $4, role = 'guest', look = 0 WHERE player_id = $1
 """
@@ -454,10 +459,14 @@ class AccountStore:
     async def set_password(
         self, player_id: int, password_hash: str, new_hash: str, keep: UUID | None
     ) -> list[UUID] | None:
-        """Another password in place of the one with that hash, and the end of all sessions but one; None: it is another by now."""
+        """Another password in place of the one with that hash, and the end of all sessions but one, and of codes for another.
+
+        None: it is another by now.
+        """
         async with self._store.writing(self._epoch) as connection:
             if not await connection.fetchval(_CHANGE_HASH, player_id, password_hash, new_hash):
                 return None
+            await connection.execute(_END_RESETS, player_id)
             rows = await connection.fetch(_END, player_id, None, keep)
         return _ids(rows)
 
@@ -469,11 +478,27 @@ class AccountStore:
             rows = await connection.fetch(_BY_VERIFIED_EMAIL, self._email_hash(email), ACCOUNTS_PER_EMAIL_MAX)
         return [account for account in map(self._opened, rows) if account.email]
 
-    async def put_code(self, player_id: int, purpose: str, code: str, email: str, seconds: float) -> bool:
-        """Keeps a code in place of the last one for that; False if that is not a minute old."""
+    async def code_wait_ms(self, player_id: int, purpose: str) -> int:
+        """How long until another code for that may go out, to whatever address; 0: now."""
+        async with self._store.reading() as connection:
+            return await self._code_wait_ms(connection, player_id, purpose)
+
+    async def _code_wait_ms(self, connection: "type_connection", player_id: int, purpose: str) -> int:
+        return max(0, await connection.fetchval(_CODE_WAIT, player_id, purpose, CODE_PAUSE_S * 1_000) or 0)
+
+    async def put_code(self, player_id: int, purpose: str, code: str, email: str, seconds: float) -> int:
+        """Keeps a code in place of the last one for that, and returns 0, or returns the milliseconds to wait before."""
         columns = player_id, purpose, self._code_hash(code), self._email_hash(email)
         async with self._store.writing(self._epoch) as connection:
-            return bool(await connection.fetchval(_PUT_CODE, *columns, seconds, CODE_PAUSE_S))
+            wait_ms = await self._code_wait_ms(connection, player_id, purpose)
+            if not wait_ms:
+                await connection.execute(_PUT_CODE, *columns, seconds)
+        return wait_ms
+
+    async def drop_code(self, player_id: int, purpose: str, code: str) -> None:
+        """Takes one back that went to nobody: another may go out at once."""
+        async with self._store.writing(self._epoch) as connection:
+            await connection.execute(_USE_CODE, player_id, purpose, self._code_hash(code))
 
     async def verify_email(self, player_id: int, code: str) -> bool:
         """Uses a code; False where it is wrong, too old, or for an address that is not theirs any more."""
@@ -502,11 +527,11 @@ class AccountStore:
         return right[0] if right else None
 
     async def reset_password(self, player_id: int, code: str, new_hash: str) -> list[UUID] | None:
-        """Uses a code; the sessions that ended, which are all. None where somebody was faster."""
+        """Uses a code; the sessions that ended, which are all. None where somebody was faster, or it went to an address of before."""
         async with self._store.writing(self._epoch) as connection:
-            if await connection.fetchval(_USE_CODE, player_id, RESET, self._code_hash(code)) is None:
+            email_hash = await connection.fetchval(_USE_CODE, player_id, RESET, self._code_hash(code))
+            if not await connection.fetchval(_RESET, player_id, email_hash, new_hash):
                 return None
-            await connection.execute(_RESET, player_id, new_hash)
             rows = await connection.fetch(_END, player_id, None, None)
         return _ids(rows)
 

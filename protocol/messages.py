@@ -1001,7 +1001,9 @@ class AccountEditProfile(ClientMessage, tag=40):
 
 
 class AccountVerifyEmail(ClientMessage, tag=41):
-    """Asks for a code by mail, or gives it. Only a verified address gets codes for a forgotten password."""
+    """Asks for a code by mail, or gives it. Only a verified address gets codes for a forgotten password. Who asks for more than one
+    code a minute is refused with RATE_LIMITED, and nothing is changed.
+    """
 
     request_id: RequestId
     code: Annotated[Code | None, Meta(description="nil: send one")] = None

@@ -477,29 +477,39 @@ class Accounts:
         if account is None:
             raise _no_account()
         if account.email and not account.email_verified:
-            await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+            wait_ms = await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+            if wait_ms:
+                raise _mailed_just_now(wait_ms)
         return Done(Granted())
 
     async def _change_email(self, asker: Asker, email: str, password: str) -> None:
         account = await self._own(asker, password)
+        if email.casefold() == account.email.casefold():
+            return
         async with self._database:
-            if email.casefold() != account.email.casefold() and not await self._rows.set_email(
-                account, email
-            ):
+            wait_ms = await self._rows.code_wait_ms(account.player_id, VERIFY) if email else 0
+            if wait_ms:  # before anything is changed
+                raise _mailed_just_now(wait_ms)
+            if not await self._rows.set_email(account, email):
                 raise _bad_credentials()
 
-    async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> None:
+    async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> int:
+        """Mails a code, and returns 0, or returns the milliseconds to wait before."""
         code = _new_code()
         seconds = self._config.code_s
         async with self._database:
-            new = await self._rows.put_code(account.player_id, purpose, code, account.email, seconds)
-        if new:  # or one went out a moment ago, and is as good
-            minutes = max(1, seconds // 60)
-            self._send(
-                account.email,
-                subject,
-                text.format(name=account.name, code=_shown_code(code), minutes=minutes),
-            )
+            wait_ms = await self._rows.put_code(account.player_id, purpose, code, account.email, seconds)
+        if wait_ms:
+            return wait_ms
+        minutes = max(1, seconds // 60)
+        letter = text.format(name=account.name, code=_shown_code(code), minutes=minutes)
+        try:
+            self._send(account.email, subject, letter)
+        except Refusal:
+            async with self._database:
+                await self._rows.drop_code(account.player_id, purpose, code)
+            raise
+        return 0
 
     async def _reset_password(self, asker: Asker, request: AccountResetPassword) -> Done:
         if request.code is None:
@@ -521,11 +531,15 @@ class Accounts:
             self.lockouts.failed(tried, self._loop.time())
             raise _wrong_code()
         self.lockouts.succeeded(tried, asker.network)
+        async with self._database:
+            account = await self._rows.by_player(player_id)
+        if account is None:
+            raise _wrong_code()
+        check_password(password, account.name, email)  # whose it is was not known before
         new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.reset_password(player_id, code, new_hash)
-            account = await self._rows.by_player(player_id)
-        if ended is None or account is None:
+        if ended is None:
             raise _wrong_code()
         self.lockouts.forgive(self.tried_as(account.login))
         return Done(Granted(), ended)
@@ -618,6 +632,11 @@ def _given_code(code: str) -> str:
 def _mail_key(email: str) -> str:
     """Under which tries of codes are counted; no name has such a character."""
     return f"\0{email.casefold()}"
+
+
+def _mailed_just_now(wait_ms: int) -> Refusal:
+    text = "A code went out just now; look for it, or ask again in a moment."
+    return Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
 
 
 def _wrong_code() -> Refusal:

@@ -7,6 +7,8 @@ from uuid import uuid4
 import pytest
 
 from persistence.accounts import (
+    RESET,
+    VERIFY,
     Account,
     AccountStore,
     AnotherAction,
@@ -23,6 +25,7 @@ from tests.world.support import ADA
 
 SEALER = Sealer(Ring((Key(b"o" * 32, 1),)), b"l" * 32)
 EMAIL = "ada@example.org"
+HOUR_S = 3_600.0
 
 
 @dataclass
@@ -76,3 +79,54 @@ async def test_a_registration_happens_once_even_after_the_account_is_gone(books:
         await books.register("Ada", EMAIL, action_id)
     (row,) = await sql("SELECT content_digest FROM registrations")
     assert row["content_digest"] == b""
+
+
+# --- codes ------------------------------------------------------------------------------------------------------
+
+
+async def verified(books: Books, sql: Execute) -> Account:
+    """Ada, whose address it is."""
+    ada = await books.register("Ada", EMAIL)
+    await sql("UPDATE credentials SET email_verified_at = now()")
+    return ada
+
+
+async def test_a_code_for_a_new_password_is_worth_nothing_once_the_password_was_changed(
+    books: Books, sql: Execute
+) -> None:
+    """Guard: _END_RESETS in AccountStore.set_password."""
+    ada = await verified(books, sql)
+    assert not await books.rows.put_code(ada.player_id, RESET, "CODE", EMAIL, HOUR_S)
+    await books.rows.set_password(ada.player_id, ada.password_hash, "another", None)
+    assert await books.rows.whose_code(EMAIL, "CODE") is None
+    assert await books.rows.reset_password(ada.player_id, "CODE", "a thief's") is None
+
+
+async def test_a_code_that_went_to_an_address_of_before_sets_no_password(books: Books, sql: Execute) -> None:
+    """Guard: email_hash in _RESET. The code may be stored after the address was changed, for it was read before."""
+    ada = await verified(books, sql)
+    assert await books.rows.set_email(ada, "new@example.org")
+    assert not await books.rows.put_code(ada.player_id, RESET, "CODE", EMAIL, HOUR_S)
+    assert await books.rows.reset_password(ada.player_id, "CODE", "a thief's") is None
+    found = await books.rows.by_player(ada.player_id)
+    assert found is not None
+    assert found.password_hash == ada.password_hash
+
+
+async def test_an_account_sends_a_code_of_a_kind_once_a_minute_whatever_the_address(
+    books: Books, sql: Execute
+) -> None:
+    """Guard: _CODE_WAIT in AccountStore.put_code."""
+    ada = await books.register("Ada", EMAIL)
+    assert not await books.rows.put_code(ada.player_id, VERIFY, "FIRST", EMAIL, HOUR_S)
+    for email in (EMAIL, "a@example.org", "b@example.org"):
+        wait_ms = await books.rows.put_code(ada.player_id, VERIFY, "NEXT", email, HOUR_S)
+        assert 0 < wait_ms <= 60_000
+        assert 0 < await books.rows.code_wait_ms(ada.player_id, VERIFY) <= wait_ms
+    assert not await books.rows.put_code(ada.player_id, RESET, "OTHER", EMAIL, HOUR_S)  # a kind of its own
+    assert await books.rows.verify_email(ada.player_id, "FIRST")  # what went out is as good as it was
+    assert not await books.rows.put_code(ada.player_id, VERIFY, "NEXT", EMAIL, HOUR_S)
+    await sql("UPDATE codes SET sent_at = now() - interval '60 s'")
+    assert not await books.rows.code_wait_ms(ada.player_id, VERIFY)
+    assert not await books.rows.put_code(ada.player_id, VERIFY, "LAST", EMAIL, HOUR_S)
+    assert await books.rows.verify_email(ada.player_id, "LAST")

@@ -49,6 +49,7 @@ CREATE TABLE codes (
     code_hash bytea NOT NULL,
     email_hash bytea NOT NULL,
     tries smallint NOT NULL DEFAULT 0,
+    sent_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (player_id, purpose)
 );
