@@ -80,6 +80,9 @@ from world.tick import ANOTHER_ACTION
 DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool_size`
 RETRY_AFTER_MS = 2_000
 CODE_ALPHABET, CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 12
+FREE_PER_ADDRESS = (
+    8  # an address holds one of so many free places at most, so that many that flood leave some to others
+)
 EXPORTS_MAX = 8  # kept for who fetches them
 EXPORT_BYTES_MAX = 16 * 1_048_576
 LAPSED_MAX = 65_536  # sessions and keys that ended; a hello takes seconds at most
@@ -177,10 +180,9 @@ class Accounts:
 
     def ask(self, asker: Asker, request: Any, answer: Answer) -> None:
         """Does it, or answers why not. Raises Refusal for what can be said at once."""
-        if (
-            len(self._tasks) >= self._config.requests_max
-            or self._askers[asker.network] >= self._config.requests_per_address_max
-        ):
+        free = self._config.requests_max - len(self._tasks)
+        share = min(self._config.requests_per_address_max, max(1, free // FREE_PER_ADDRESS))
+        if free <= 0 or self._askers[asker.network] >= share:
             text = "Many are signing in just now; try again in a moment."
             raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
         self._begin(self._serve(asker, request, answer), asker)

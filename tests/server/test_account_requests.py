@@ -92,6 +92,31 @@ async def desk(dsn: str) -> AsyncIterator[Desk]:
     await store.close()
 
 
+# --- who is let in -------------------------------------------------------------------------------------------------
+
+
+async def test_many_addresses_that_flood_leave_places_to_others(dsn: str) -> None:
+    """Guard: FREE_PER_ADDRESS in Accounts.ask. Without it four addresses that hold 16 each fill 64 places."""
+    store = await Store.open(dsn, POOL_SIZE)
+    rows = AccountStore(store, Sealer(RING, b"l" * 32), (await store.open_world(7)).epoch)
+    desk = Desk(rows, requests_max=64, requests_per_address_max=16)
+
+    def ask(network: str) -> bool:
+        try:
+            desk.accounts.ask(stranger(network), AccountLogin(1, "Ann", PASSWORD), lambda _: None)
+        except Refusal as refusal:
+            return refusal.code is not RefusalCode.RATE_LIMITED
+        return True
+
+    held = [sum(ask(f"flooder {number}") for _ in range(100)) for number in range(20)]
+    assert 4 <= held[0] < 16
+    assert sorted(held, reverse=True) == held
+    assert held[-1] >= 1
+    assert all(ask(f"somebody {number}") for number in range(5))
+    await desk.accounts.stop()
+    await store.close()
+
+
 # --- codes by mail ------------------------------------------------------------------------------------------------
 
 
