@@ -176,10 +176,10 @@ RETURNING sessions.player_id, name
 _END_REUSED = """
 UPDATE sessions SET ended_at = now() WHERE session_id = $1 AND generation > $2 AND ended_at IS NULL RETURNING player_id
 """
-# What was ended a moment ago counts again: the answer to that may be lost.
+# What was ended a moment ago counts again: the answer to that may be lost. One whose time is up may still be connected.
 _END = """
 UPDATE sessions SET ended_at = coalesce(ended_at, now())
-WHERE player_id = $1 AND (ended_at IS NULL OR ended_at > now() - interval '1 minute') AND expires_at > now()
+WHERE player_id = $1 AND (ended_at IS NULL OR ended_at > now() - interval '1 minute')
     AND ($2::uuid IS NULL OR session_id = $2) AND session_id IS DISTINCT FROM $3::uuid
 RETURNING session_id
 """
@@ -298,6 +298,11 @@ _EXPORTED = {
         SELECT seq * 1000 + place AS at, seq, amount, balance FROM postings
         WHERE account_id = $1 AND (seq, place) > ($2 / 1000, $2 % 1000) ORDER BY seq, place LIMIT $3""",
 }
+_END_EXPIRED = """
+UPDATE sessions SET ended_at = coalesce(ended_at, now())
+WHERE expires_at <= now() AND (ended_at IS NULL OR ended_at > now() - interval '1 hour')
+RETURNING session_id
+"""
 _FORGET_ENDED = """
 DELETE FROM sessions WHERE least(ended_at, expires_at) < now() - $1::float8 * interval '1 day'
 """
@@ -449,10 +454,12 @@ class AccountStore:
             )
         return {row["former_key"] for row in rows}
 
-    async def forget_ended(self) -> None:
-        """Deletes sessions that are over for long."""
+    async def forget_ended(self) -> list[UUID]:
+        """Deletes sessions that are over for long; those whose time was up since the last look, or a little before."""
         async with self._store.writing(self._epoch) as connection:
             await connection.execute(_FORGET_ENDED, KEEP_ENDED_DAYS)
+            rows = await connection.fetch(_END_EXPIRED)
+        return _ids(rows)
 
     # --- passwords ---
 

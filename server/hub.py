@@ -634,7 +634,7 @@ class Hub:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
             self.moderation.forget()
             if self.accounts is not None:
-                self.accounts.forget_ended()
+                self.accounts.forget_ended(self.end_sessions)
 
     def _bring_up_to_date(self, arrival: Arrival) -> None:
         """What moderators did since they asked to come in, and what holds for them."""

@@ -130,3 +130,23 @@ async def test_an_account_sends_a_code_of_a_kind_once_a_minute_whatever_the_addr
     assert not await books.rows.code_wait_ms(ada.player_id, VERIFY)
     assert not await books.rows.put_code(ada.player_id, VERIFY, "LAST", EMAIL, HOUR_S)
     assert await books.rows.verify_email(ada.player_id, "LAST")
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_whose_time_is_up_can_be_ended_and_is_told_once_the_world_looks(
+    books: Books, sql: Execute
+) -> None:
+    """Guards: _END does not ask for expires_at; _END_EXPIRED in AccountStore.forget_ended."""
+    ada = await books.register("Ada")
+    over, other = opening(-0.01), opening(-0.01)
+    for one in (over, other):
+        assert await books.rows.open_session(ada.player_id, one, ada.password_hash, None) == []
+    assert await books.rows.end_sessions(ada.player_id, only=over.session_id) == [over.session_id]
+    told = await books.rows.forget_ended()
+    assert sorted(told) == sorted([over.session_id, other.session_id])
+    assert sorted(await books.rows.forget_ended()) == sorted(told)  # again, for the answer may be lost
+    await sql("UPDATE sessions SET ended_at = now() - interval '2 hours' WHERE expires_at <= now()")
+    assert await books.rows.forget_ended() == []
+    assert len(await books.rows.sessions(ada.player_id)) == 1

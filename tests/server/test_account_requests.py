@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,13 +15,14 @@ from persistence.sealing import Sealer
 from persistence.store import Store
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
+    AccountExport,
     AccountLogin,
     AccountRegister,
     AccountResetPassword,
     AccountVerifyEmail,
     Role,
 )
-from server.accounts import Accounts, Asker, Done
+from server.accounts import DATABASE_MAX, EXPORT_KEPT_S, EXPORTS_MAX, Accounts, Asker, Done
 from server.auth import Signer
 from server.config import AccountsConfig
 from tests.conftest import POOL_SIZE, Execute
@@ -113,6 +115,7 @@ async def test_many_addresses_that_flood_leave_places_to_others(dsn: str) -> Non
     assert sorted(held, reverse=True) == held
     assert held[-1] >= 1
     assert all(ask(f"somebody {number}") for number in range(5))
+    await asyncio.sleep(0)
     await desk.accounts.stop()
     await store.close()
 
@@ -169,3 +172,62 @@ async def test_a_new_password_by_mail_is_not_ones_own_name_and_the_code_stays_go
         await desk.ask(stranger(), AccountResetPassword(1, EMAIL, desk.code, good)), Refusal
     )
     assert not isinstance(await desk.ask(stranger(), AccountLogin(1, "Annabelle Smith", good)), Refusal)
+
+
+# --- exports ------------------------------------------------------------------------------------------------------
+
+
+async def talkative(desk: Desk, sql: Execute, name: str) -> Asker:
+    """Somebody whose export has more than one part."""
+    who = await desk.register(name)
+    await sql(
+        "INSERT INTO chat_messages (epoch, serial, channel, sender_id, sender_name, x, y, tick, said_at, text)"
+        " SELECT 1, player_id * 1000 + n, 1, player_id, name, 0, 0, 1, now(), repeat('x', 200)"
+        " FROM players, generate_series(1, 400) AS n ON CONFLICT DO NOTHING"
+    )
+    return who
+
+
+async def test_exports_take_no_more_of_the_database_than_all_requests_may(
+    desk: Desk, sql: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: Accounts._page."""
+    people = [await desk.register(f"Ann {number}") for number in range(5)]
+    reading, busy, most = desk.rows._store.reading, 0, 0
+
+    @asynccontextmanager
+    async def counted() -> AsyncIterator[Any]:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        async with reading() as connection:
+            yield connection
+        busy -= 1
+
+    monkeypatch.setattr(desk.rows._store, "reading", counted)
+    made = await asyncio.gather(*(desk.ask(who, AccountExport(1, 0)) for who in people))
+    assert not [one for one in made if isinstance(one, Refusal)]
+    assert most == DATABASE_MAX
+
+
+async def test_one_export_of_a_player_is_made_at_a_time_and_not_many_in_all(desk: Desk) -> None:
+    """Guards: both conditions in Accounts._make_export."""
+    ada = await desk.register("Ada")
+    one, two = await asyncio.gather(*(desk.ask(ada, AccountExport(1, 0)) for _ in range(2)))
+    assert not isinstance(one, Refusal)
+    assert (two.code, two.retry_after_ms) == (RefusalCode.RATE_LIMITED, 2_000)
+    assert not isinstance(await desk.ask(ada, AccountExport(1, 0)), Refusal)
+    people = [await desk.register(f"Ann {number}") for number in range(EXPORTS_MAX + 2)]
+    made = await asyncio.gather(*(desk.ask(who, AccountExport(1, 0)) for who in people))
+    assert sum(isinstance(one, Refusal) for one in made) == 2
+
+
+async def test_an_export_that_nobody_goes_on_fetching_is_forgotten(desk: Desk, sql: Execute) -> None:
+    """Guard: made_s in Accounts.forget_ended."""
+    ada, bea = [await talkative(desk, sql, name) for name in ("Ada", "Bea")]
+    for who in (ada, bea):
+        assert (await desk.ask(who, AccountExport(1, 0))).more
+    desk.accounts._exports[ada.player_id].made_s -= EXPORT_KEPT_S
+    desk.accounts.forget_ended(lambda _: None)
+    assert (await desk.refusal(ada, AccountExport(1, 1))).code is RefusalCode.NOT_FOUND
+    assert not isinstance(await desk.ask(bea, AccountExport(1, 1)), Refusal)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -32,7 +33,7 @@ from server.connection import Connection
 from server.frames import TickFrame, encode, whole
 from server.gate import Gate
 from server.gateway import Gateway
-from server.hub import Hub
+from server.hub import FORGET_GUESTS_S, Hub
 from server.seam import AnyDown, AnyUp, Begin, Premises, Saying, Steering, Tally, Whole
 from server.telemetry import Counts
 from tests.server.support import HANDSHAKE, HELLO, Elsewhere, FakeTransport, frame, messages, payloads, peace
@@ -450,6 +451,13 @@ class Registrar:
 
     def __init__(self) -> None:
         self.asked: list[Callable[[Done], None]] = []
+        self.over: set[UUID] = set()  # sessions whose time is up
+
+    def lapsed(self, _: str, __: UUID | None) -> bool:
+        return False
+
+    def forget_ended(self, over: Callable[[set[UUID]], None]) -> None:
+        over(self.over)
 
     def ask(self, _: Asker, __: object, answer: Callable[[Done], None]) -> None:
         self.asked.append(answer)
@@ -492,6 +500,19 @@ async def test_so_many_accounts_are_made_from_one_address_and_what_is_refused_co
     told = [refusals(ask_from(town, register)) for _ in range(4)]
     assert told == [[]] * 2 + [[RefusalCode.RATE_LIMITED]] * 2
     assert refusals(ask_from(town, AccountLogin(1, "Ann", "x"))) == []  # who has one signs in
+
+
+async def test_who_plays_on_in_a_session_whose_time_is_up_is_signed_out_when_the_hub_looks() -> None:
+    """Guard: end_sessions, which Hub.publish hands to Accounts.forget_ended."""
+    town, accounts = registrar()
+    (_, stays), (connection, goes) = town.player(0), town.player(1)
+    session_id = town.hub._callers[connection.session.number].session_id = uuid4()
+    accounts.over.add(session_id)
+    town.world.tick = FORGET_GUESTS_S * town.config.world.tick_hz - 1
+    town.tick()
+    town.settle()
+    assert [one.code for one in messages(goes.take()) if isinstance(one, Closing)] == [CloseCode.REVOKED]
+    assert not [one for one in messages(stays.take()) if isinstance(one, Closing)]
 
 
 async def test_so_many_lines_come_from_one_address_and_the_next_is_told_429() -> None:

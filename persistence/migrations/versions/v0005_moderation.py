@@ -74,8 +74,12 @@ CREATE TABLE moderation_answers (
 )
 |
 CREATE INDEX chat_messages_sender ON chat_messages (sender_id, id)
+|
+CREATE INDEX chat_messages_recipient ON chat_messages (recipient_id, id) WHERE recipient_id IS NOT NULL
 """
 _DOWN = """
+DROP INDEX chat_messages_recipient
+|
 DROP INDEX chat_messages_sender
 |
 DROP TABLE moderation_answers
