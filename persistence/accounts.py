@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from persistence.sealing import ADDRESS, EMAIL, Sealer
+from persistence.sealing import ADDRESS, AUDIT_ADDRESS, EMAIL, REPORT_CONTENT, SANCTION_ADDRESS, Sealer
 from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name, left_key
 from protocol.messages import SESSIONS_MAX
 
@@ -259,6 +259,16 @@ _GOES = (
     "DELETE FROM blocks WHERE player_id = $1 OR other_id = $1",
     "DELETE FROM reports WHERE reporter_id = $1",
 )
+# Where moderation has the name in plain words; each takes the player_id and what stands there instead. The ids stay: what was done to
+# whom, and by whom, is for those who moderate after them.
+_UNNAMED = (
+    "UPDATE moderation_audit SET actor_name = $2 WHERE actor_id = $1",
+    "UPDATE moderation_audit SET subject_name = $2 WHERE subject_id = $1",
+    """UPDATE reports SET closed_by = $2 FROM moderation_audit
+    WHERE actor_id = $1 AND act = 'moderation_close' AND report_id = (after->>'report_id')::bigint""",
+    """UPDATE moderation_answers SET result = (result::jsonb || jsonb_build_object('name', $2::text))::json
+    WHERE (result->>'player_id')::bigint = $1 AND result->>'name' IS NOT NULL""",
+)
 _EXPORT_HEAD = """
 SELECT player_id, key, name, role, look, x, y, players.created_at, last_seen_at, bio,
     credentials.created_at AS account_created_at, password_changed_at, email_sealed AS email, email_verified_at
@@ -282,22 +292,34 @@ _EXPORTED = {
         SELECT other_id AS at, other_id AS player_id FROM blocks
         WHERE player_id = $1 AND other_id > $2 ORDER BY other_id LIMIT $3""",
     "reported": """
-        SELECT report_id AS at, player_id, offence, reported_ms, closed_ms FROM reports
+        SELECT report_id AS at, player_id, offence, content_sealed, reported_ms, closed_ms FROM reports
         WHERE reporter_id = $1 AND report_id > $2 ORDER BY report_id LIMIT $3""",
     "sanctions": """
-        SELECT sanction_id AS at, kind, reason, until_ms FROM sanctions
+        SELECT sanction_id AS at, kind, reason, until_ms, address_sealed FROM sanctions
         WHERE player_id = $1 AND sanction_id > $2 ORDER BY sanction_id LIMIT $3""",
     "moderated": """
         SELECT audit_id AS at, at_ms, act, reason FROM moderation_audit
         WHERE subject_id = $1 AND act <> 'player_report' AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
+    "acted": """
+        SELECT audit_id AS at, at_ms, act, subject_id, reason, address_sealed FROM moderation_audit
+        WHERE actor_id = $1 AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
     "land": """
         SELECT parcel_id AS at, parcel::text AS parcel FROM parcels
         WHERE owner_id = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
+    "rented": """
+        SELECT parcel_id AS at, parcel_id, parcel->'lease'->>'terms' AS terms, parcel->'lease'->>'ends' AS ends FROM parcels
+        WHERE (parcel->'lease'->>'tenant_id')::bigint = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
+    "permits": """
+        SELECT parcel_id AS at, parcel_id, permit->>'standing' AS standing
+        FROM parcels, json_array_elements(parcel->'permits') AS permit
+        WHERE (permit->>'player_id')::bigint = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
     "balance": "SELECT 1 AS at, balance FROM accounts WHERE account_id = $1 AND $2 < 1 LIMIT $3",
     "postings": """
         SELECT seq * 1000 + place AS at, seq, amount, balance FROM postings
         WHERE account_id = $1 AND (seq, place) > ($2 / 1000, $2 % 1000) ORDER BY seq, place LIMIT $3""",
 }
+# The parts that have something sealed; `at` is what it was sealed for.
+_SEALED = {"reported": REPORT_CONTENT, "sanctions": SANCTION_ADDRESS, "acted": AUDIT_ADDRESS}
 _END_EXPIRED = """
 UPDATE sessions SET ended_at = coalesce(ended_at, now())
 WHERE expires_at <= now() AND (ended_at IS NULL OR ended_at > now() - interval '1 hour')
@@ -552,12 +574,19 @@ class AccountStore:
     # --- going ---
 
     async def delete(self, player_id: int) -> list[UUID]:
-        """Takes the person out of everything but the ledger and what they own; the sessions that ended."""
+        """Takes the person out; the sessions that ended.
+
+        Of them stay: what they own and the ledger; in the journal's entries and in rows of land the name of then, for the audit
+        compares these; what they did as moderators and what was done to them, by player_id; and what others reported of them, sealed,
+        until that is forgotten.
+        """
         async with self._store.writing(self._epoch) as connection:
             rows = await connection.fetch("SELECT session_id FROM sessions WHERE player_id = $1", player_id)
             await connection.execute(_LEAVE, player_id, left_key(player_id), LEFT_NAME, fold_name(LEFT_NAME))
             for statement in _GOES:
                 await connection.execute(statement, player_id)
+            for statement in _UNNAMED:
+                await connection.execute(statement, player_id, LEFT_NAME)
         return _ids(rows)
 
     async def export(self, player_id: int) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
@@ -579,12 +608,19 @@ class AccountStore:
             after = 0
             while True:
                 async with self._store.reading() as connection:
-                    rows = [dict(row) for row in await connection.fetch(query, player_id, after, EXPORT_PAGE)]
+                    rows = await connection.fetch(query, player_id, after, EXPORT_PAGE)
                 if rows:
                     after = rows[-1]["at"]
-                yield part, [{name: value for name, value in row.items() if name != "at"} for row in rows]
+                yield part, [self._exported(part, dict(row)) for row in rows]
                 if len(rows) < EXPORT_PAGE:
                     break
+
+    def _exported(self, part: str, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with what is sealed in it open, and without its place in the part."""
+        at, column = row.pop("at"), _SEALED.get(part)
+        if column is not None:
+            row[column.name.removesuffix("_sealed")] = self._sealer.opened(column, at, row.pop(column.name))
+        return row
 
     # --- profiles ---
 

@@ -1033,7 +1033,9 @@ class AccountExport(ClientMessage, tag=43):
 
 
 class AccountDelete(ClientMessage, tag=44):
-    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name."""
+    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name;
+    records of then keep the name of then, and moderators what was reported and decided.
+    """
 
     request_id: RequestId
     password: Password

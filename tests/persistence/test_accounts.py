@@ -1,12 +1,15 @@
 """Accounts against a real PostgreSQL: what their SQL promises beside the flusher and beside each other."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from persistence.accounts import (
+    LEFT_NAME,
     RESET,
     VERIFY,
     Account,
@@ -17,11 +20,13 @@ from persistence.accounts import (
     Registration,
 )
 from persistence.keyring import Key, Ring
+from persistence.moderation import ADDRESS, Action, Actor, Change, ModerationStore, SanctionRow
 from persistence.sealing import Sealer
 from persistence.store import Batch, Store
+from protocol.messages import ChatChannel, Evidence, LandLet, LandPermit, LandRent, Standing
 from tests.conftest import POOL_SIZE, Execute
 from tests.persistence.support import Chronicle, claim
-from tests.world.support import ADA
+from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
 
 SEALER = Sealer(Ring((Key(b"o" * 32, 1),)), b"l" * 32)
 EMAIL = "ada@example.org"
@@ -150,3 +155,98 @@ async def test_a_session_whose_time_is_up_can_be_ended_and_is_told_once_the_worl
     await sql("UPDATE sessions SET ended_at = now() - interval '2 hours' WHERE expires_at <= now()")
     assert await books.rows.forget_ended() == []
     assert len(await books.rows.sessions(ada.player_id)) == 1
+
+
+# --- exports and going --------------------------------------------------------------------------------------------
+
+AT_MS = 1_700_000_000_000
+ADDRESS_OF_BEA = "192.0.2.7"
+
+
+@dataclass
+class Peace:
+    """A world in which Ada moderates, Bea misbehaves and Cal reports."""
+
+    books: Books
+    moderation: ModerationStore
+
+    def action(self, player_id: int) -> Action:
+        return Action(uuid4().bytes, player_id, b"asked")
+
+    async def report(self, by: int, about: int, text: str) -> int:
+        line = Evidence(ChatChannel.WORLD, about, PEOPLE[about], "a rude word", AT_MS)
+        told = self.action(by), Actor(by, PEOPLE[by], "192.0.2.1"), about, 0, text, [line], AT_MS, 5
+        return int((await self.moderation.report(*told))["report_id"])
+
+    async def exported(self, player_id: int) -> dict[str, list[dict[str, Any]]]:
+        parts: dict[str, list[dict[str, Any]]] = {}
+        async for part, rows in self.books.rows.export(player_id):
+            parts.setdefault(part, []).extend(rows)
+        return parts
+
+
+@pytest.fixture
+async def peace(books: Books) -> Peace:
+    peace = Peace(books, ModerationStore(books.store, SEALER, books.epoch))
+    for player_id, name in PEOPLE.items():
+        assert (await books.register(name)).player_id == player_id
+    report_id = await peace.report(CAL, BEA, "Bea is rude")
+    ada = Actor(ADA, "Ada", "192.0.2.1")
+    ban = Change(put=[SanctionRow(ADDRESS, BEA, "rude", None, ADDRESS_OF_BEA)])
+    told = ada, "moderation_ban", BEA, "rude", AT_MS
+    await peace.moderation.act(peace.action(ADA), *told, lambda _: ban)
+    await peace.moderation.close_report(peace.action(ADA), ada, report_id, "done", AT_MS)
+    return peace
+
+
+async def test_an_export_has_what_one_reported_and_did_and_the_address_that_is_kept_out(peace: Peace) -> None:
+    """Guards: `acted` in _EXPORTED, and _SEALED."""
+    (reported,) = (await peace.exported(CAL))["reported"]
+    content = json.loads(reported["content"])
+    assert (content["text"], content["lines"][0]["text"]) == ("Bea is rude", "a rude word")
+    (sanction,) = (await peace.exported(BEA))["sanctions"]
+    assert (sanction["reason"], sanction["address"]) == ("rude", ADDRESS_OF_BEA)
+    acted = (await peace.exported(ADA))["acted"]
+    assert [(row["act"], row["subject_id"], row["address"]) for row in acted] == [
+        ("moderation_ban", BEA, "192.0.2.1"),
+        ("moderation_close", BEA, "192.0.2.1"),
+    ]
+
+
+async def test_an_export_has_the_land_that_one_may_use_and_rents(peace: Peace) -> None:
+    """Guards: `permits` and `rented` in _EXPORTED."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    told.do(ADA, claim(4, 4))
+    told.do(ADA, LandPermit(*ids(), 1, CAL, Standing.BUILDER))
+    told.do(ADA, LandLet(*ids(), 2, 100, 86_400_000))
+    told.do(CAL, LandRent(*ids(), 2, 100))
+    await peace.books.store.save(peace.books.epoch, Batch(9, entries=told.entries))
+    cals, beas = await peace.exported(CAL), await peace.exported(BEA)
+    assert cals["permits"] == [{"parcel_id": 1, "standing": str(Standing.BUILDER.value)}]
+    (rented,) = cals["rented"]
+    assert (rented["parcel_id"], json.loads(rented["terms"])["rent"]) == (2, 100)
+    assert (beas["permits"], beas["rented"]) == ([], [])
+
+
+async def test_who_goes_is_named_nowhere_in_plain_words_that_moderators_keep(
+    peace: Peace, sql: Execute
+) -> None:
+    """Guard: each statement of _UNNAMED. The ids stay, and so does the console's word of somebody else of that name."""
+    console = Actor(None, "Ada")
+    told = console, "moderation_kick", CAL, "hm", AT_MS
+    await peace.moderation.act(peace.action(CAL), *told, lambda _: Change())
+    for player_id in (ADA, BEA):
+        await peace.books.rows.delete(player_id)
+    (closed,) = await peace.moderation.reports(True, 0, 9)
+    assert (closed.closed_by, closed.reporter_id, closed.player_id) == (LEFT_NAME, CAL, BEA)
+    acts = await peace.moderation.audit(2**62, None, 9)
+    assert [(row.actor_id, row.actor_name, row.subject_id, row.subject_name) for row in acts] == [
+        (None, "Ada", CAL, "Cal"),
+        (ADA, LEFT_NAME, BEA, LEFT_NAME),
+        (ADA, LEFT_NAME, BEA, LEFT_NAME),
+        (CAL, "Cal", BEA, LEFT_NAME),
+    ]
+    answers = await sql("SELECT result::text FROM moderation_answers WHERE result->>'name' IS NOT NULL")
+    names = {(one["player_id"], one["name"]) for one in (json.loads(row["result"]) for row in answers)}
+    assert names == {(BEA, LEFT_NAME), (CAL, "Cal")}
