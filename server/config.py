@@ -344,7 +344,8 @@ class AccountsConfig(Section):
     """Passwords hashed at once, at a low priority."""
     argon2_passes: Annotated[int, span("passes", 1, 100)] = 1
     """Argon2id: passes over the memory. This and the next two are what OWASP names first; hashes made with others
-    are made anew when their owner signs in.
+    are made anew when their owner signs in. Until then the time that a wrong password takes tells such a name from one
+    of nobody, so change them seldom.
     """
     argon2_memory_kib: Annotated[int, span("KiB", 8, 4_194_304)] = 47_104
     """Argon2id: memory for each hash that is being made."""
