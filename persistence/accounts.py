@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from persistence.sealing import ADDRESS, EMAIL, Sealer
+from persistence.sealing import ADDRESS, AUDIT_ADDRESS, EMAIL, REPORT_CONTENT, SANCTION_ADDRESS, Sealer
 from persistence.store import PLAYER_COLUMNS, PlayerRow, Store, account_key, fold_name, left_key
 from protocol.messages import SESSIONS_MAX
 
@@ -29,7 +29,7 @@ EMAILS_TRIED = 10
 EXPORT_PAGE = 2_000  # rows read at once
 ACCOUNTS_PER_EMAIL_MAX = 8  # that a mail for a forgotten password names
 CODE_TRIES_MAX = 10
-CODE_PAUSE_S = 60  # between two mails to one account
+CODE_PAUSE_S = 60  # between two mails of one kind because of one account, or it could be used to fill the mailboxes of others
 NOBODY = 0  # no player has this id
 KEEP_ENDED_DAYS = 7  # a session that is over is remembered so long
 
@@ -136,7 +136,7 @@ _BY_VERIFIED_EMAIL = f"""
 _SOME_EMAILS = """
 SELECT player_id, email_sealed AS email, email_hash FROM credentials WHERE email_sealed IS NOT NULL LIMIT $1
 """
-_REGISTERED = "SELECT content_digest FROM answers WHERE action_id = $1"
+_REGISTERED = "SELECT content_digest FROM registrations WHERE action_id = $1"
 _IS_TAKEN = """
 SELECT 1 FROM players WHERE key = $1 AND player_id <> $3
 UNION ALL SELECT 1 FROM credentials WHERE name_fold = $2 AND player_id <> $3
@@ -151,7 +151,8 @@ INSERT INTO players (key, name, name_fold, role, look, x, y) VALUES ($1, $2, $3,
 _NEW_CREDENTIALS = """
 INSERT INTO credentials (player_id, name_fold, former_key, password_hash, email_sealed, email_hash) VALUES ($1, $2, $3, $4, $5, $6)
 """
-_ANSWER = "INSERT INTO answers (action_id, player_id, content_digest, result) VALUES ($1, $2, $3, '{}')"
+# Not in `answers`: the flusher writes there what entered the tick, and must never come upon an action_id that is taken.
+_REGISTER = "INSERT INTO registrations (action_id, player_id, content_digest) VALUES ($1, $2, $3)"
 _NEW_SESSION = """
 INSERT INTO sessions (session_id, player_id, client, address_sealed, expires_at)
 SELECT $1, player_id, $3, $4, now() + $5::float8 * interval '1 day'
@@ -175,10 +176,10 @@ RETURNING sessions.player_id, name
 _END_REUSED = """
 UPDATE sessions SET ended_at = now() WHERE session_id = $1 AND generation > $2 AND ended_at IS NULL RETURNING player_id
 """
-# What was ended a moment ago counts again: the answer to that may be lost.
+# What was ended a moment ago counts again: the answer to that may be lost. One whose time is up may still be connected.
 _END = """
 UPDATE sessions SET ended_at = coalesce(ended_at, now())
-WHERE player_id = $1 AND (ended_at IS NULL OR ended_at > now() - interval '1 minute') AND expires_at > now()
+WHERE player_id = $1 AND (ended_at IS NULL OR ended_at > now() - interval '1 minute')
     AND ($2::uuid IS NULL OR session_id = $2) AND session_id IS DISTINCT FROM $3::uuid
 RETURNING session_id
 """
@@ -215,13 +216,15 @@ UPDATE players SET key = coalesce($2, key), name = coalesce($3, name), name_fold
     look = coalesce($5, look)
 WHERE player_id = $1
 """
+_CODE_WAIT = """
+SELECT ceil(extract(epoch FROM sent_at - now()) * 1000)::bigint + $3 FROM codes WHERE player_id = $1 AND purpose = $2
+"""
 _PUT_CODE = """
 INSERT INTO codes (player_id, purpose, code_hash, email_hash, expires_at)
 VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second')
 ON CONFLICT (player_id, purpose) DO UPDATE
-SET code_hash = excluded.code_hash, email_hash = excluded.email_hash, expires_at = excluded.expires_at, tries = 0
-WHERE codes.email_hash <> excluded.email_hash OR codes.expires_at < excluded.expires_at - $6::float8 * interval '1 second'
-RETURNING 1
+SET code_hash = excluded.code_hash, email_hash = excluded.email_hash, expires_at = excluded.expires_at, tries = 0,
+    sent_at = now()
 """
 _TRY_CODES = """
 UPDATE codes SET tries = tries + 1
@@ -238,7 +241,10 @@ _SET_EMAIL = """
 UPDATE credentials SET email_sealed = $3, email_hash = $4, email_verified_at = NULL
 WHERE player_id = $1 AND password_hash = $2 RETURNING 1
 """
-_RESET = "UPDATE credentials SET password_hash = $2, password_changed_at = now() WHERE player_id = $1"
+_RESET = """
+UPDATE credentials SET password_hash = $3, password_changed_at = now() WHERE player_id = $1 AND email_hash = $2 RETURNING 1
+"""
+_END_RESETS = "DELETE FROM codes WHERE player_id = $1 AND purpose = 'reset'"
 _LEAVE = """
 UPDATE players SET key = $2, name = $3, name_fold = $4, role = 'guest', look = 0 WHERE player_id = $1
 """
@@ -247,9 +253,21 @@ _GOES = (
     "DELETE FROM credentials WHERE player_id = $1",
     "DELETE FROM sessions WHERE player_id = $1",
     "DELETE FROM codes WHERE player_id = $1",
+    # The action_id stays, or a repeat on its way would make the account again; what it was of does not.
+    "UPDATE registrations SET content_digest = '' WHERE player_id = $1",
     "DELETE FROM chat_messages WHERE sender_id = $1",
     "DELETE FROM blocks WHERE player_id = $1 OR other_id = $1",
     "DELETE FROM reports WHERE reporter_id = $1",
+)
+# Where moderation has the name in plain words; each takes the player_id and what stands there instead. The ids stay: what was done to
+# whom, and by whom, is for those who moderate after them.
+_UNNAMED = (
+    "UPDATE moderation_audit SET actor_name = $2 WHERE actor_id = $1",
+    "UPDATE moderation_audit SET subject_name = $2 WHERE subject_id = $1",
+    """UPDATE reports SET closed_by = $2 FROM moderation_audit
+    WHERE actor_id = $1 AND act = 'moderation_close' AND report_id = (after->>'report_id')::bigint""",
+    """UPDATE moderation_answers SET result = (result::jsonb || jsonb_build_object('name', $2::text))::json
+    WHERE (result->>'player_id')::bigint = $1 AND result->>'name' IS NOT NULL""",
 )
 _EXPORT_HEAD = """
 SELECT player_id, key, name, role, look, x, y, players.created_at, last_seen_at, bio,
@@ -274,22 +292,39 @@ _EXPORTED = {
         SELECT other_id AS at, other_id AS player_id FROM blocks
         WHERE player_id = $1 AND other_id > $2 ORDER BY other_id LIMIT $3""",
     "reported": """
-        SELECT report_id AS at, player_id, offence, reported_ms, closed_ms FROM reports
+        SELECT report_id AS at, player_id, offence, content_sealed, reported_ms, closed_ms FROM reports
         WHERE reporter_id = $1 AND report_id > $2 ORDER BY report_id LIMIT $3""",
     "sanctions": """
-        SELECT sanction_id AS at, kind, reason, until_ms FROM sanctions
+        SELECT sanction_id AS at, kind, reason, until_ms, address_sealed FROM sanctions
         WHERE player_id = $1 AND sanction_id > $2 ORDER BY sanction_id LIMIT $3""",
     "moderated": """
         SELECT audit_id AS at, at_ms, act, reason FROM moderation_audit
         WHERE subject_id = $1 AND act <> 'player_report' AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
+    "acted": """
+        SELECT audit_id AS at, at_ms, act, subject_id, reason, address_sealed FROM moderation_audit
+        WHERE actor_id = $1 AND audit_id > $2 ORDER BY audit_id LIMIT $3""",
     "land": """
         SELECT parcel_id AS at, parcel::text AS parcel FROM parcels
         WHERE owner_id = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
+    "rented": """
+        SELECT parcel_id AS at, parcel_id, parcel->'lease'->>'terms' AS terms, parcel->'lease'->>'ends' AS ends FROM parcels
+        WHERE (parcel->'lease'->>'tenant_id')::bigint = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
+    "permits": """
+        SELECT parcel_id AS at, parcel_id, permit->>'standing' AS standing
+        FROM parcels, json_array_elements(parcel->'permits') AS permit
+        WHERE (permit->>'player_id')::bigint = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
     "balance": "SELECT 1 AS at, balance FROM accounts WHERE account_id = $1 AND $2 < 1 LIMIT $3",
     "postings": """
         SELECT seq * 1000 + place AS at, seq, amount, balance FROM postings
         WHERE account_id = $1 AND (seq, place) > ($2 / 1000, $2 % 1000) ORDER BY seq, place LIMIT $3""",
 }
+# The parts that have something sealed; `at` is what it was sealed for.
+_SEALED = {"reported": REPORT_CONTENT, "sanctions": SANCTION_ADDRESS, "acted": AUDIT_ADDRESS}
+_END_EXPIRED = """
+UPDATE sessions SET ended_at = coalesce(ended_at, now())
+WHERE expires_at <= now() AND (ended_at IS NULL OR ended_at > now() - interval '1 hour')
+RETURNING session_id
+"""
 _FORGET_ENDED = """
 DELETE FROM sessions WHERE least(ended_at, expires_at) < now() - $1::float8 * interval '1 day'
 """
@@ -357,7 +392,7 @@ class AccountStore:
             await connection.execute(
                 _NEW_CREDENTIALS, player_id, folded, new.former_key, new.password_hash, *email
             )
-            await connection.execute(_ANSWER, new.action_id, player_id, self._digest(new.name, new.email))
+            await connection.execute(_REGISTER, new.action_id, player_id, self._digest(new.name, new.email))
             await self._open_session(connection, player_id, session, [new.password_hash])
             (row,) = await connection.fetch(_BY_PLAYER, player_id)
         return self._opened(row)
@@ -441,20 +476,26 @@ class AccountStore:
             )
         return {row["former_key"] for row in rows}
 
-    async def forget_ended(self) -> None:
-        """Deletes sessions that are over for long."""
+    async def forget_ended(self) -> list[UUID]:
+        """Deletes sessions that are over for long; those whose time was up since the last look, or a little before."""
         async with self._store.writing(self._epoch) as connection:
             await connection.execute(_FORGET_ENDED, KEEP_ENDED_DAYS)
+            rows = await connection.fetch(_END_EXPIRED)
+        return _ids(rows)
 
     # --- passwords ---
 
     async def set_password(
         self, player_id: int, password_hash: str, new_hash: str, keep: UUID | None
     ) -> list[UUID] | None:
-        """Another password in place of the one with that hash, and the end of all sessions but one; None: it is another by now."""
+        """Another password in place of the one with that hash, and the end of all sessions but one, and of codes for another.
+
+        None: it is another by now.
+        """
         async with self._store.writing(self._epoch) as connection:
             if not await connection.fetchval(_CHANGE_HASH, player_id, password_hash, new_hash):
                 return None
+            await connection.execute(_END_RESETS, player_id)
             rows = await connection.fetch(_END, player_id, None, keep)
         return _ids(rows)
 
@@ -466,11 +507,27 @@ class AccountStore:
             rows = await connection.fetch(_BY_VERIFIED_EMAIL, self._email_hash(email), ACCOUNTS_PER_EMAIL_MAX)
         return [account for account in map(self._opened, rows) if account.email]
 
-    async def put_code(self, player_id: int, purpose: str, code: str, email: str, seconds: float) -> bool:
-        """Keeps a code in place of the last one for that; False if that is not a minute old."""
+    async def code_wait_ms(self, player_id: int, purpose: str) -> int:
+        """How long until another code for that may go out, to whatever address; 0: now."""
+        async with self._store.reading() as connection:
+            return await self._code_wait_ms(connection, player_id, purpose)
+
+    async def _code_wait_ms(self, connection: "type_connection", player_id: int, purpose: str) -> int:
+        return max(0, await connection.fetchval(_CODE_WAIT, player_id, purpose, CODE_PAUSE_S * 1_000) or 0)
+
+    async def put_code(self, player_id: int, purpose: str, code: str, email: str, seconds: float) -> int:
+        """Keeps a code in place of the last one for that, and returns 0, or returns the milliseconds to wait before."""
         columns = player_id, purpose, self._code_hash(code), self._email_hash(email)
         async with self._store.writing(self._epoch) as connection:
-            return bool(await connection.fetchval(_PUT_CODE, *columns, seconds, CODE_PAUSE_S))
+            wait_ms = await self._code_wait_ms(connection, player_id, purpose)
+            if not wait_ms:
+                await connection.execute(_PUT_CODE, *columns, seconds)
+        return wait_ms
+
+    async def drop_code(self, player_id: int, purpose: str, code: str) -> None:
+        """Takes one back that went to nobody: another may go out at once."""
+        async with self._store.writing(self._epoch) as connection:
+            await connection.execute(_USE_CODE, player_id, purpose, self._code_hash(code))
 
     async def verify_email(self, player_id: int, code: str) -> bool:
         """Uses a code; False where it is wrong, too old, or for an address that is not theirs any more."""
@@ -499,11 +556,11 @@ class AccountStore:
         return right[0] if right else None
 
     async def reset_password(self, player_id: int, code: str, new_hash: str) -> list[UUID] | None:
-        """Uses a code; the sessions that ended, which are all. None where somebody was faster."""
+        """Uses a code; the sessions that ended, which are all. None where somebody was faster, or it went to an address of before."""
         async with self._store.writing(self._epoch) as connection:
-            if await connection.fetchval(_USE_CODE, player_id, RESET, self._code_hash(code)) is None:
+            email_hash = await connection.fetchval(_USE_CODE, player_id, RESET, self._code_hash(code))
+            if not await connection.fetchval(_RESET, player_id, email_hash, new_hash):
                 return None
-            await connection.execute(_RESET, player_id, new_hash)
             rows = await connection.fetch(_END, player_id, None, None)
         return _ids(rows)
 
@@ -517,12 +574,19 @@ class AccountStore:
     # --- going ---
 
     async def delete(self, player_id: int) -> list[UUID]:
-        """Takes the person out of everything but the ledger and what they own; the sessions that ended."""
+        """Takes the person out; the sessions that ended.
+
+        Of them stay: what they own and the ledger; in the journal's entries and in rows of land the name of then, for the audit
+        compares these; what they did as moderators and what was done to them, by player_id; and what others reported of them, sealed,
+        until that is forgotten.
+        """
         async with self._store.writing(self._epoch) as connection:
             rows = await connection.fetch("SELECT session_id FROM sessions WHERE player_id = $1", player_id)
             await connection.execute(_LEAVE, player_id, left_key(player_id), LEFT_NAME, fold_name(LEFT_NAME))
             for statement in _GOES:
                 await connection.execute(statement, player_id)
+            for statement in _UNNAMED:
+                await connection.execute(statement, player_id, LEFT_NAME)
         return _ids(rows)
 
     async def export(self, player_id: int) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
@@ -544,12 +608,19 @@ class AccountStore:
             after = 0
             while True:
                 async with self._store.reading() as connection:
-                    rows = [dict(row) for row in await connection.fetch(query, player_id, after, EXPORT_PAGE)]
+                    rows = await connection.fetch(query, player_id, after, EXPORT_PAGE)
                 if rows:
                     after = rows[-1]["at"]
-                yield part, [{name: value for name, value in row.items() if name != "at"} for row in rows]
+                yield part, [self._exported(part, dict(row)) for row in rows]
                 if len(rows) < EXPORT_PAGE:
                     break
+
+    def _exported(self, part: str, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with what is sealed in it open, and without its place in the part."""
+        at, column = row.pop("at"), _SEALED.get(part)
+        if column is not None:
+            row[column.name.removesuffix("_sealed")] = self._sealer.opened(column, at, row.pop(column.name))
+        return row
 
     # --- profiles ---
 

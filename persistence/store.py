@@ -1,4 +1,4 @@
-"""The store: every SQL statement of the server but those of moderation.py, and nothing but SQL.
+"""The store: every SQL statement of the server but those of accounts.py, moderation.py and reseal.py, and nothing but SQL.
 
 Rules
     1. Whatever writes names its epoch. The first statement of a writing transaction locks the one row of

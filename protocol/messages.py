@@ -1001,7 +1001,9 @@ class AccountEditProfile(ClientMessage, tag=40):
 
 
 class AccountVerifyEmail(ClientMessage, tag=41):
-    """Asks for a code by mail, or gives it. Only a verified address gets codes for a forgotten password."""
+    """Asks for a code by mail, or gives it. Only a verified address gets codes for a forgotten password. Who asks for more than one
+    code a minute is refused with RATE_LIMITED, and nothing is changed.
+    """
 
     request_id: RequestId
     code: Annotated[Code | None, Meta(description="nil: send one")] = None
@@ -1031,7 +1033,9 @@ class AccountExport(ClientMessage, tag=43):
 
 
 class AccountDelete(ClientMessage, tag=44):
-    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name."""
+    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name;
+    records of then keep the name of then, and moderators what was reported and decided.
+    """
 
     request_id: RequestId
     password: Password

@@ -17,7 +17,7 @@ import json
 import secrets
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -80,7 +80,11 @@ from world.tick import ANOTHER_ACTION
 DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool_size`
 RETRY_AFTER_MS = 2_000
 CODE_ALPHABET, CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 12
-EXPORTS_MAX = 8  # kept for who fetches them
+FREE_PER_ADDRESS = (
+    8  # an address holds one of so many free places at most, so that many that flood leave some to others
+)
+EXPORTS_MAX = 8  # kept for who fetches them, and so many made at once
+EXPORT_KEPT_S = 900.0  # then who did not fetch all of it begins again
 EXPORT_BYTES_MAX = 16 * 1_048_576
 LAPSED_MAX = 65_536  # sessions and keys that ended; a hello takes seconds at most
 UNSURE_MAX = 4_096  # refreshes of which nobody knows whether they were done
@@ -90,6 +94,7 @@ log = structlog.get_logger()
 Send = Callable[
     [str, str, str], None
 ]  # a letter: to whom, subject, text. Raises Refusal where too much waits
+Page = tuple[str, list[dict[str, Any]]]  # of an export: the name of a part, and rows of it
 Place = Callable[[], Awaitable[tuple[float, float]]]
 
 
@@ -164,6 +169,7 @@ class Accounts:
         self._unsure: OrderedDict[UUID, int] = OrderedDict()  # session -> generation
         self._forgetting: asyncio.Task[None] | None = None
         self._exports: OrderedDict[int, Export] = OrderedDict()  # by player_id
+        self._exporting: set[int] = set()  # player_ids whose export is being made
 
     @property
     def working(self) -> int:
@@ -177,10 +183,9 @@ class Accounts:
 
     def ask(self, asker: Asker, request: Any, answer: Answer) -> None:
         """Does it, or answers why not. Raises Refusal for what can be said at once."""
-        if (
-            len(self._tasks) >= self._config.requests_max
-            or self._askers[asker.network] >= self._config.requests_per_address_max
-        ):
+        free = self._config.requests_max - len(self._tasks)
+        share = min(self._config.requests_per_address_max, max(1, free // FREE_PER_ADDRESS))
+        if free <= 0 or self._askers[asker.network] >= share:
             text = "Many are signing in just now; try again in a moment."
             raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
         self._begin(self._serve(asker, request, answer), asker)
@@ -228,18 +233,25 @@ class Accounts:
         if len(self._lapsed) > LAPSED_MAX:
             self._lapsed.popitem(last=False)
 
-    def forget_ended(self) -> None:
-        """Deletes what is long over, by and by."""
+    def forget_ended(self, over: Callable[[set[UUID]], None]) -> None:
+        """Deletes what is long over, by and by, and tells which sessions' time is up."""
+        oldest_s = self._loop.time() - EXPORT_KEPT_S
+        for player_id in [one for one, export in self._exports.items() if export.made_s < oldest_s]:
+            del self._exports[player_id]
         if self._forgetting is None or self._forgetting.done():
-            self._forgetting = asyncio.create_task(self._forget_ended(), name="ended sessions")
+            self._forgetting = asyncio.create_task(self._forget_ended(over), name="ended sessions")
             supervise(self._forgetting, self._on_broken)
 
-    async def _forget_ended(self) -> None:
+    async def _forget_ended(self, over: Callable[[set[UUID]], None]) -> None:
         try:
             async with self._database:
-                await self._rows.forget_ended()
+                ended = await self._rows.forget_ended()
         except StoreError as error:
             log.warning("ended_sessions_not_forgotten", error=str(error))
+            return
+        for session_id in ended:
+            self.lapse(session_id)
+        over(set(ended))
 
     # --- registering -----------------------------------------------------------------------------------------------------------
 
@@ -477,29 +489,39 @@ class Accounts:
         if account is None:
             raise _no_account()
         if account.email and not account.email_verified:
-            await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+            wait_ms = await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+            if wait_ms:
+                raise _mailed_just_now(wait_ms)
         return Done(Granted())
 
     async def _change_email(self, asker: Asker, email: str, password: str) -> None:
         account = await self._own(asker, password)
+        if email.casefold() == account.email.casefold():
+            return
         async with self._database:
-            if email.casefold() != account.email.casefold() and not await self._rows.set_email(
-                account, email
-            ):
+            wait_ms = await self._rows.code_wait_ms(account.player_id, VERIFY) if email else 0
+            if wait_ms:  # before anything is changed
+                raise _mailed_just_now(wait_ms)
+            if not await self._rows.set_email(account, email):
                 raise _bad_credentials()
 
-    async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> None:
+    async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> int:
+        """Mails a code, and returns 0, or returns the milliseconds to wait before."""
         code = _new_code()
         seconds = self._config.code_s
         async with self._database:
-            new = await self._rows.put_code(account.player_id, purpose, code, account.email, seconds)
-        if new:  # or one went out a moment ago, and is as good
-            minutes = max(1, seconds // 60)
-            self._send(
-                account.email,
-                subject,
-                text.format(name=account.name, code=_shown_code(code), minutes=minutes),
-            )
+            wait_ms = await self._rows.put_code(account.player_id, purpose, code, account.email, seconds)
+        if wait_ms:
+            return wait_ms
+        minutes = max(1, seconds // 60)
+        letter = text.format(name=account.name, code=_shown_code(code), minutes=minutes)
+        try:
+            self._send(account.email, subject, letter)
+        except Refusal:
+            async with self._database:
+                await self._rows.drop_code(account.player_id, purpose, code)
+            raise
+        return 0
 
     async def _reset_password(self, asker: Asker, request: AccountResetPassword) -> Done:
         if request.code is None:
@@ -521,11 +543,15 @@ class Accounts:
             self.lockouts.failed(tried, self._loop.time())
             raise _wrong_code()
         self.lockouts.succeeded(tried, asker.network)
+        async with self._database:
+            account = await self._rows.by_player(player_id)
+        if account is None:
+            raise _wrong_code()
+        check_password(password, account.name, email)  # whose it is was not known before
         new_hash = await self.hasher.make(password, asker.network)
         async with self._database:
             ended = await self._rows.reset_password(player_id, code, new_hash)
-            account = await self._rows.by_player(player_id)
-        if ended is None or account is None:
+        if ended is None:
             raise _wrong_code()
         self.lockouts.forgive(self.tried_as(account.login))
         return Done(Granted(), ended)
@@ -541,11 +567,7 @@ class Accounts:
     async def _export(self, asker: Asker, request: AccountExport) -> Done:
         _session_of(asker)
         if request.part == 0:
-            self._exports.pop(asker.player_id, None)
-            data = await self._put_together(asker.player_id)
-            self._exports[asker.player_id] = Export(data, self._loop.time())
-            if len(self._exports) > EXPORTS_MAX:
-                self._exports.popitem(last=False)
+            await self._make_export(asker.player_id)
         export = self._exports.get(asker.player_id)
         start = request.part * EXPORT_PART_BYTES_MAX
         if export is None or start >= len(export.data):
@@ -556,11 +578,28 @@ class Accounts:
             del self._exports[asker.player_id]
         return Done(ExportPart(part, more))
 
+    async def _make_export(self, player_id: int) -> None:
+        """Each takes the database again and again, and memory: one of a player is made at a time, and not many in all."""
+        if player_id in self._exporting or len(self._exporting) >= EXPORTS_MAX:
+            text = "A copy of your data is being made, or of many others'; ask again in a moment."
+            raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
+        self._exports.pop(player_id, None)
+        self._exporting.add(player_id)
+        try:
+            data = await self._put_together(player_id)
+        finally:
+            self._exporting.discard(player_id)
+        self._exports[player_id] = Export(data, self._loop.time())
+        if len(self._exports) > EXPORTS_MAX:
+            self._exports.popitem(last=False)
+
     async def _put_together(self, player_id: int) -> bytes:
         """JSON: each part of what is stored is a list of rows. Encoded in a thread, a page at a time."""
         parts: dict[str, list[bytes]] = {}
         size = 0
-        async for part, rows in self._rows.export(player_id):
+        pages = self._rows.export(player_id)
+        while (page := await self._page(pages)) is not None:
+            part, rows = page
             lines = await asyncio.to_thread(_encoded, rows)
             size += sum(map(len, lines))
             if size > EXPORT_BYTES_MAX:
@@ -570,6 +609,11 @@ class Accounts:
         if not parts:
             raise _no_account()
         return await asyncio.to_thread(_joined, parts)
+
+    async def _page(self, pages: AsyncIterator[Page]) -> Page | None:
+        """The next, in turn with whoever else needs the database; None behind the last."""
+        async with self._database:
+            return await anext(pages, None)
 
     async def _delete(self, asker: Asker, request: AccountDelete) -> Done:
         _session_of(asker)
@@ -618,6 +662,11 @@ def _given_code(code: str) -> str:
 def _mail_key(email: str) -> str:
     """Under which tries of codes are counted; no name has such a character."""
     return f"\0{email.casefold()}"
+
+
+def _mailed_just_now(wait_ms: int) -> Refusal:
+    text = "A code went out just now; look for it, or ask again in a moment."
+    return Refusal(RefusalCode.RATE_LIMITED, text, wait_ms)
 
 
 def _wrong_code() -> Refusal:

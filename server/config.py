@@ -257,6 +257,16 @@ class LimitsConfig(Section):
         per_s=2_000, burst=20_000
     )
     """The same for what is stored: land, money, building."""
+    account_requests_per_address: Annotated[RateConfig, span("messages a second")] = RateConfig(
+        per_s=4, burst=64
+    )
+    """The same for accounts, before the hello and after it: a school behind one address that signs in at once."""
+    registrations_per_address: Annotated[RateConfig, span("accounts a second")] = RateConfig(
+        per_s=0.005, burst=40
+    )
+    """Accounts that are made from one address; over it RATE_LIMITED. What is refused costs nothing. As set, a class of
+    40 at once and 18 an hour.
+    """
     handshake_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
     """From connecting to the end of the WebSocket handshake."""
     hello_timeout_s: Annotated[int, span("seconds", 1, 60)] = 5
@@ -329,12 +339,13 @@ class AccountsConfig(Section):
     requests_max: Annotated[int, span("requests", 1, 65_536)] = 512
     """Requests about accounts that are being worked at, of everybody; over it they are refused with RATE_LIMITED."""
     requests_per_address_max: Annotated[int, span("requests", 1, 65_536)] = 64
-    """And of one address."""
+    """And of one address; fewer while many are being worked at: an eighth of the places that are free."""
     hash_threads: Annotated[int, span("threads", 1, 64)] = 2
     """Passwords hashed at once, at a low priority."""
     argon2_passes: Annotated[int, span("passes", 1, 100)] = 1
     """Argon2id: passes over the memory. This and the next two are what OWASP names first; hashes made with others
-    are made anew when their owner signs in.
+    are made anew when their owner signs in. Until then the time that a wrong password takes tells such a name from one
+    of nobody, so change them seldom.
     """
     argon2_memory_kib: Annotated[int, span("KiB", 8, 4_194_304)] = 47_104
     """Argon2id: memory for each hash that is being made."""

@@ -28,6 +28,7 @@ from persistence.moderation import Actor, Subject
 from protocol import codec
 from protocol.errors import CloseCode, Refusal, RefusalCode
 from protocol.messages import (
+    AccountRegister,
     ChatChannel,
     Ok,
     PlayerFound,
@@ -185,6 +186,8 @@ class Hub:
                 ("hellos", limits.hellos_per_address),
                 ("requests", limits.requests_per_address),
                 ("actions", limits.actions_per_address),
+                ("account_requests", limits.account_requests_per_address),
+                ("registrations", limits.registrations_per_address),
             )
         }
         self._world_talk = Bucket(config.chat.world_rate, self.now_s())  # of all together
@@ -376,8 +379,17 @@ class Hub:
 
     def _account(self, _: Line, message: Accounting) -> None:
         caller, request = self._callers[message.number], message.request
-        if caller.ending:
+        if caller.ending or self._over_rate(caller, "account_requests", request.request_id):
             return
+        registers = isinstance(request, AccountRegister)
+        if registers and self._over_rate(caller, "registrations", request.request_id):
+            return
+
+        def answer(done: Done) -> None:
+            if registers and isinstance(done.answer, Refusal):  # nothing was made
+                self.buckets["registrations"].give_back(caller.network)
+            self._accounted(caller, request.request_id, done)
+
         asker = Asker(
             caller.number,
             caller.address,
@@ -393,9 +405,9 @@ class Hub:
                 raise NO_ACCOUNTS
             if not self._open:
                 raise CLOSING
-            self.accounts.ask(asker, request, lambda done: self._accounted(caller, request.request_id, done))
+            self.accounts.ask(asker, request, answer)
         except Refusal as refusal:
-            self._answer(caller, request.request_id, refusal)
+            answer(Done(refusal))
 
     def _accounted(self, caller: Caller, request_id: int, done: Done) -> None:
         """What was done is in the database: now the connections follow. The asker may be gone by now."""
@@ -629,7 +641,7 @@ class Hub:
             self.directory.forget_guests(self.config.session.ticket_days, self._bodies)
             self.moderation.forget()
             if self.accounts is not None:
-                self.accounts.forget_ended()
+                self.accounts.forget_ended(self.end_sessions)
 
     def _bring_up_to_date(self, arrival: Arrival) -> None:
         """What moderators did since they asked to come in, and what holds for them."""

@@ -4,7 +4,10 @@ A hash takes tens of milliseconds and as many MiB, so it is never made on the lo
 runs without the interpreter's lock. Their priority is low, but not the lowest, or nobody could sign in where the machine is busy.
 Addresses take turns for them: who floods waits behind their own. How many may wait is bounded by who asks (accounts.requests_max).
 
-A name that nobody has is checked, too, against a hash of nothing, so that the time tells nothing of who is here.
+A name that nobody has is checked, too, against a hash of nothing with the parameters of now, so that the time tells nothing of who is
+here. Where the parameters were changed it tells something until everybody has signed in again: a hash of before takes its own time to
+check, and no unknown name takes that. To give those the parameters of before in like number would not do: a known name goes over to
+the new ones with its owner's next sign-in, for who watches to see.
 """
 
 import asyncio

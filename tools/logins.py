@@ -5,8 +5,9 @@
                password: the medians and their ratio
     accounts   makes accounts, or signs in to those of an earlier run, and prints an access token a line, for `landworld bots --tokens`
 
-Who makes a storm from one address meets the limits of an address (`accounts.requests_per_address_max`, `limits.connects_per_address`);
-what is refused is counted by its code.
+Who makes a storm from one address meets the limits of an address (`limits.account_requests_per_address`,
+`accounts.requests_per_address_max`, `limits.connects_per_address`); what is refused is counted by its code. Many accounts from one
+address need a higher `limits.registrations_per_address`.
 
 Exit codes: 0 when it went as it should, 1 when sign-ins failed that must not, 2 when it could not begin.
 """
@@ -47,6 +48,8 @@ UNLIMITED = {
     "accounts.failures_per_address.burst": 100_000,
     "limits.rates.account.burst": 100_000,
     "limits.connects_per_address.burst": 100_000,
+    "limits.account_requests_per_address.burst": 100_000,
+    "limits.registrations_per_address.burst": 100_000,
 }
 
 PASSED, FAILED, NOT_STARTED = 0, 1, 2

@@ -207,7 +207,7 @@ async def test_another_lookup_key_is_told_at_the_start(data: Path) -> None:
 
 
 async def test_who_has_lost_the_sealing_keys_is_told_and_lets_people_in_as_before(data: Path) -> None:
-    """Guards: lost_values at the start; AccountStore._open. A world restored from a backup without keys is just like that."""
+    """Guards: lost_values at the start; AccountStore._open_email. A world restored from a backup without keys is just like that."""
     with serving(data, SETTINGS) as server:
         client = await Client.open(server)
         request = AccountRegister(1, secrets.token_bytes(16), "Ann", mail("Ann"), PASSWORD)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -10,11 +11,14 @@ import pytest_asyncio
 
 from persistence.keyring import Key
 from protocol import codec
-from protocol.errors import CloseCode, RefusalCode
+from protocol.errors import CloseCode, Refusal, RefusalCode
 from protocol.messages import (
+    AccountLogin,
+    AccountRegister,
     Appeared,
     ChatChannel,
     ChatSay,
+    ClientMessage,
     Closing,
     ModerationKick,
     Move,
@@ -25,12 +29,13 @@ from protocol.messages import (
     State,
     Welcome,
 )
+from server.accounts import Asker, Done
 from server.config import Config
 from server.connection import Connection
 from server.frames import TickFrame, encode, whole
 from server.gate import Gate
 from server.gateway import Gateway
-from server.hub import NO_RANK, Hub
+from server.hub import FORGET_GUESTS_S, NO_RANK, Hub
 from server.seam import AnyDown, AnyUp, Begin, Built, Premises, Saying, Steering, Tally, Whole
 from server.session import ROLES
 from server.telemetry import Counts
@@ -476,6 +481,75 @@ async def test_what_one_address_may_ask_is_of_all_its_players_on_all_sides_and_o
     town.settle()
     town.tick()
     assert refusals(transport) == []
+
+
+class Registrar:
+    """Accounts that are asked, and answer when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[Callable[[Done], None]] = []
+        self.over: set[UUID] = set()  # sessions whose time is up
+
+    def lapsed(self, _: str, __: UUID | None) -> bool:
+        return False
+
+    def forget_ended(self, over: Callable[[set[UUID]], None]) -> None:
+        over(self.over)
+
+    def ask(self, _: Asker, __: object, answer: Callable[[Done], None]) -> None:
+        self.asked.append(answer)
+
+
+def registrar(**limits: Any) -> tuple[Town, Registrar]:
+    """A town with such limits, in which accounts can be made."""
+    town, accounts = Town(limits=limits), Registrar()
+    town.hub.accounts = accounts  # type: ignore[assignment]
+    return town, accounts
+
+
+def ask_from(town: Town, request: ClientMessage) -> PausingTransport:
+    """A new connection that has not said hello asks for it, and what it hears."""
+    connection, transport = town.sides[0].connect(HANDSHAKE)
+    town.settle()
+    transport.take()
+    connection.data_received(frame(codec.encode(request)))
+    town.settle()
+    return transport
+
+
+async def test_what_one_address_asks_of_accounts_is_counted_over_all_its_connections() -> None:
+    """Guard: `account_requests` in Hub._account. Each connection here is a new one, with buckets of its own that are full."""
+    town, accounts = registrar(account_requests_per_address={"per_s": 0.001, "burst": 3})
+    told = [refusals(ask_from(town, AccountLogin(1, "Ann", "x"))) for _ in range(5)]
+    assert told == [[]] * 3 + [[RefusalCode.RATE_LIMITED]] * 2
+    assert len(accounts.asked) == 3
+    town.hub.buckets["account_requests"].give_back("192.0.2.1")
+    assert refusals(ask_from(town, AccountLogin(1, "Ann", "x"))) == []
+
+
+async def test_so_many_accounts_are_made_from_one_address_and_what_is_refused_costs_nothing() -> None:
+    """Guards: `registrations` in Hub._account, and give_back there."""
+    town, accounts = registrar(registrations_per_address={"per_s": 0.001, "burst": 2})
+    register = AccountRegister(1, bytes(16), "Ann", "", "x")
+    for _ in range(5):
+        assert refusals(ask_from(town, register)) == []
+        accounts.asked.pop()(Done(Refusal(RefusalCode.NAME_TAKEN, "Somebody is called so.")))
+    told = [refusals(ask_from(town, register)) for _ in range(4)]
+    assert told == [[]] * 2 + [[RefusalCode.RATE_LIMITED]] * 2
+    assert refusals(ask_from(town, AccountLogin(1, "Ann", "x"))) == []  # who has one signs in
+
+
+async def test_who_plays_on_in_a_session_whose_time_is_up_is_signed_out_when_the_hub_looks() -> None:
+    """Guard: end_sessions, which Hub.publish hands to Accounts.forget_ended."""
+    town, accounts = registrar()
+    (_, stays), (connection, goes) = town.player(0), town.player(1)
+    session_id = town.hub._callers[connection.session.number].session_id = uuid4()
+    accounts.over.add(session_id)
+    town.world.tick = FORGET_GUESTS_S * town.config.world.tick_hz - 1
+    town.tick()
+    town.settle()
+    assert [one.code for one in messages(goes.take()) if isinstance(one, Closing)] == [CloseCode.REVOKED]
+    assert not [one for one in messages(stays.take()) if isinstance(one, Closing)]
 
 
 async def test_so_many_lines_come_from_one_address_and_the_next_is_told_429() -> None:

@@ -10,7 +10,7 @@ import { Signing } from "./signing.js";
 const FIGURE_PX = 92;
 const AGES = [[86400, "day"], [3600, "hour"], [60, "minute"]];
 const STAYS = "Your name, your e-mail address, your password, your look, what you wrote about yourself and what you said are deleted, and every device is signed out.";
-const GOES_ON = "What you own and built stays in the world under nobody's name, and so do the entries of the ledger, for others have their part in them. Nobody can get it back, not even you.";
+const GOES_ON = "What you own and built stays in the world under nobody's name, and so do the entries of the ledger, for others have their part in them. The records of the land keep the name that you had then, and moderators keep what was reported about you and what was decided. Nobody can get it back, not even you.";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -1,9 +1,10 @@
 """Accounts: who may sign in by a password, where they are signed in, and codes that went out by mail.
 
-None of it is in the journal: a person must be able to go, and the journal is for ever. Rows of these tables go with the account; the
-player's row stays, with nobody's name in it. `..._sealed` are sealed (persistence/sealing.py), `email_hash` is what an address is
-found by. A session's `generation` is that of its newest refresh token. `former_key` is the key of the guest that an account was before:
-tickets for that are worth nothing. A code's `code_hash` is of a secret too long to be guessed.
+None of it is in the journal: a person must be able to go, and the journal is for ever. Rows of these tables, but for `registrations`,
+go with the account; the player's row stays, with nobody's name in it. `..._sealed` are sealed (persistence/sealing.py), `email_hash` is
+what an address is found by. A session's `generation` is that of its newest refresh token. `former_key` is the key of the guest that an
+account was before: tickets for that are worth nothing. A code's `code_hash` is of a secret too long to be guessed.
+`registrations` makes a registration happen once, as `answers` does for what the journal holds, and like it is for ever.
 """
 
 from alembic import op
@@ -48,11 +49,19 @@ CREATE TABLE codes (
     code_hash bytea NOT NULL,
     email_hash bytea NOT NULL,
     tries smallint NOT NULL DEFAULT 0,
+    sent_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (player_id, purpose)
 );
+
+CREATE TABLE registrations (
+    action_id bytea PRIMARY KEY CHECK (length(action_id) = 16),
+    player_id bigint NOT NULL,
+    content_digest bytea NOT NULL
+);
+CREATE INDEX registrations_player ON registrations (player_id);
 """
-_DOWN = "DROP TABLE codes; DROP TABLE sessions; DROP TABLE credentials;"
+_DOWN = "DROP TABLE registrations; DROP TABLE codes; DROP TABLE sessions; DROP TABLE credentials;"
 
 
 def upgrade() -> None:

@@ -2,7 +2,7 @@
 
 `sanctions` is what is in force: kind is a Sanction of protocol/messages.py, or 2 for the address that is kept out because of a player.
 Addresses, reports and where an act came from are sealed; the keys are not in the database. `moderation_audit` has a row for each act,
-written in its transaction, and is never changed.
+written in its transaction, and never changed, but that the names of who deleted their account are taken out.
 `moderation_answers` makes an act happen once, as `answers` does for what the journal holds. Times in `_ms` are since 1970.
 A role that was set here stays whatever a token says.
 """
@@ -66,6 +66,8 @@ CREATE TABLE moderation_audit (
 |
 CREATE INDEX moderation_audit_subject ON moderation_audit (subject_id, audit_id)
 |
+CREATE INDEX moderation_audit_actor ON moderation_audit (actor_id, audit_id) WHERE actor_id IS NOT NULL
+|
 CREATE TABLE moderation_answers (
     action_id bytea PRIMARY KEY CHECK (length(action_id) = 16),
     player_id bigint NOT NULL,
@@ -73,9 +75,15 @@ CREATE TABLE moderation_answers (
     result json NOT NULL
 )
 |
+CREATE INDEX moderation_answers_named ON moderation_answers (((result->>'player_id')::bigint)) WHERE result->>'name' IS NOT NULL
+|
 CREATE INDEX chat_messages_sender ON chat_messages (sender_id, id)
+|
+CREATE INDEX chat_messages_recipient ON chat_messages (recipient_id, id) WHERE recipient_id IS NOT NULL
 """
 _DOWN = """
+DROP INDEX chat_messages_recipient
+|
 DROP INDEX chat_messages_sender
 |
 DROP TABLE moderation_answers
