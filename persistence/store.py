@@ -214,8 +214,12 @@ def guest_key(guest_id: UUID) -> str:
     return f"guest:{guest_id.hex}"
 
 
-_OPEN_WORLD = "INSERT INTO world (id, seed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING"
-_READ_WORLD = "SELECT seed FROM world WHERE id = 1 FOR UPDATE"
+# A world of before there was tick_hz gets that of its first start since.
+_OPEN_WORLD = """
+INSERT INTO world (id, seed, tick_hz) VALUES (1, $1, $2)
+ON CONFLICT (id) DO UPDATE SET tick_hz = coalesce(world.tick_hz, excluded.tick_hz)
+RETURNING seed, tick_hz
+"""
 _RAISE_EPOCH = """
 UPDATE world SET epoch = epoch + 1 WHERE id = 1
 RETURNING seed, epoch, tick, last_seq, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms
@@ -423,20 +427,22 @@ class Store:
             self._pool.terminate()
         await asyncio.gather(closing, return_exceptions=True)
 
-    async def open_world(self, seed: int) -> WorldRow:
+    async def open_world(self, seed: int, tick_hz: int) -> WorldRow:
         """Take the world over: make it at the first time, raise its epoch each time.
 
-        `seed` fits a signed 64-bit integer. Raises WorldMismatch when the stored world has another one.
+        `seed` fits a signed 64-bit integer. All times are stored in ticks, so a world keeps its tick_hz as it keeps its seed. Raises
+        WorldMismatch when the stored world has another one.
         """
         async with self.reading() as connection, connection.transaction():
-            await connection.execute(_OPEN_WORLD, seed)
-            stored = await connection.fetchval(_READ_WORLD)
-            if stored != seed:
-                raise WorldMismatch(
-                    f"this database holds the world of seed {stored}, but world.seed is {seed}. "
-                    f"Set LANDWORLD_WORLD__SEED={stored} to go on with it, or begin a new world in another "
-                    "data directory (LANDWORLD_DATA) or database."
-                )
+            stored = await connection.fetchrow(_OPEN_WORLD, seed, tick_hz)
+            assert stored is not None
+            for name, asked in (("seed", seed), ("tick_hz", tick_hz)):
+                if stored[name] != asked:
+                    raise WorldMismatch(
+                        f"this database holds the world of {name} {stored[name]}, but world.{name} is {asked}. "
+                        f"Set LANDWORLD_WORLD__{name.upper()}={stored[name]} to go on with it, or begin a new world in another "
+                        "data directory (LANDWORLD_DATA) or database."
+                    )
             row = await connection.fetchrow(_RAISE_EPOCH)
             assert row is not None
             return WorldRow(**dict(row))

@@ -4,6 +4,8 @@ None of it is in the journal: a person must be able to go, and the journal is fo
 player's row stays, with nobody's name in it. `..._sealed` are sealed (persistence/sealing.py), `email_hash` is what an address is
 found by. A session's `generation` is that of its newest refresh token. `former_key` is the key of the guest that an account was before:
 tickets for that are worth nothing. A code's `code_hash` is of a secret too long to be guessed.
+
+And the world's tick_hz, which all its times are counted by; NULL until the first start since.
 """
 
 from alembic import op
@@ -12,6 +14,8 @@ revision = "0004"
 down_revision = "0003"
 
 _UP = """
+ALTER TABLE world ADD COLUMN tick_hz smallint;
+
 CREATE TABLE credentials (
     player_id bigint PRIMARY KEY,
     name_fold text NOT NULL UNIQUE,
@@ -52,7 +56,9 @@ CREATE TABLE codes (
     PRIMARY KEY (player_id, purpose)
 );
 """
-_DOWN = "DROP TABLE codes; DROP TABLE sessions; DROP TABLE credentials;"
+_DOWN = (
+    "DROP TABLE codes; DROP TABLE sessions; DROP TABLE credentials; ALTER TABLE world DROP COLUMN tick_hz;"
+)
 
 
 def upgrade() -> None:
