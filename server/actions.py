@@ -98,7 +98,7 @@ class Room:
 
     def is_turn_of(self, act: Act) -> bool:
         """Whether its player has time left in this tick. To be asked before `take`."""
-        self._cost_us = self._costs.of(act.request)
+        self._cost_us = self._costs.of(act.request, act.player_id)
         spent_us = self._spent_us_of.get(act.player_id, 0)
         return not spent_us or spent_us + self._cost_us <= PLAYER_US_MAX
 

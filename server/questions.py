@@ -47,7 +47,7 @@ from world.state import State
 SEQ_MAX = 2**63 - 1
 OPEN_MAX = 65_536  # questions of the last OVERDUE_S
 QUOTES_PER_PLAYER_MAX = 128  # that wait for a tick; as many as can wait for the ground
-QUOTES_US_MAX = 3_000  # of a tick, for all quotes (costs.py); the first may take more
+QUOTES_US_MAX = 10_000  # of a tick, for all quotes (costs.py): three that walk; the last may take more
 
 log = structlog.get_logger()
 
@@ -146,7 +146,7 @@ class Questions:
         while self._quotes and left_us > 0:
             player_id, (asked, dry_plots) = self._quotes.take()
             if not asked.over:
-                left_us -= costs.of(asked.request)
+                left_us -= costs.of(asked.request, player_id)
                 self._tell_later(asked, partial(land.quote, self._state, player_id, asked.request, dry_plots))
 
     # --- the database ---

@@ -20,7 +20,6 @@ from protocol.messages import (
     LandClaim,
     LandClaimResult,
     LandDescribe,
-    LandEase,
     LandLet,
     LandOffer,
     LandPermit,
@@ -193,10 +192,10 @@ async def test_nobody_waits_for_the_ground_under_the_claim_of_another(desk: Desk
 
 async def test_what_enters_a_tick_fits_into_its_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard: TICK_US_MAX in Room.take."""
-    monkeypatch.setitem(FLAT_US, LandEase, 20_000)
-    dear: list[AnyDurable] = [LandEase(*ids(), 1, 0, 0, 16, 16) for _ in range(4)]
-    for player_id, ease in zip((ADA, BEA, CAL, ADA), dear, strict=True):
-        desk.ask(ease, by=player_id)
+    monkeypatch.setitem(FLAT_US, TileUndo, 20_000)
+    dear: list[AnyDurable] = [TileUndo(*ids()) for _ in range(4)]
+    for player_id, undo in zip((ADA, BEA, CAL, ADA), dear, strict=True):
+        desk.ask(undo, by=player_id)
     await desk.looked_up()
     assert [[act.request for act in desk.admitted()] for _ in dear] == [[one] for one in dear]
 
@@ -211,8 +210,8 @@ async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
 
 async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard: PLAYER_US_MAX in Room.is_turn_of. The others go before what is left of it."""
-    monkeypatch.setitem(FLAT_US, LandEase, 20_000)
-    dear: list[AnyDurable] = [LandEase(*ids(), 1, 0, 0, 16, 16) for _ in range(3)]
+    monkeypatch.setitem(FLAT_US, TileUndo, 20_000)
+    dear: list[AnyDurable] = [TileUndo(*ids()) for _ in range(3)]
     others: list[AnyDurable] = [LandDescribe(*ids(), 1, "a", "b") for _ in range(3)]
     desk.ask(*dear)
     desk.ask(*others, by=BEA)
