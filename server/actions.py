@@ -211,7 +211,7 @@ class Actions:
         """What enters this tick: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
         room = Room(self._state, *self._journal.room(now_s))
-        if not self.books.closed and self._state.parcels.dues.first(self._state.tick + 1) is not None:
+        if not self.books.closed and self._state.parcels.first_due(self._state.tick + 1) is not None:
             room.settle(SETTLE_ENTRIES_MAX)
         passed = self._fill(room, now_s)
         self._queue.extendleft(reversed(passed))

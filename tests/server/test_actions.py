@@ -485,7 +485,7 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
     named = LandDescribe(*ids(), 1, "Here", "")
     desk.ask(*market, named)
     await desk.looked_up()
-    desk.state.parcels.dues.put(1, 0)
+    desk.state.parcels.lease_dues.put(1, 0)
     admitted = desk.actions.admit()
     assert [act.request for act in admitted if isinstance(act, Act)] == [named]
     assert len(admitted) == 1

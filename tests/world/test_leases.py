@@ -324,7 +324,7 @@ def test_a_recalled_world_knows_what_is_due() -> None:
     row = msgspec.json.encode(world.state.parcels.by_id[1])
     apply(again, msgspec.json.decode(row, type=Parcel))
     last = world.state.tick + TICKS
-    assert (again.parcels.dues.first(last - 1), again.parcels.dues.first(last)) == (None, 1)
+    assert (again.parcels.first_due(last - 1), again.parcels.first_due(last)) == (None, 1)
 
 
 def test_the_same_commands_settle_the_same() -> None:
@@ -440,7 +440,7 @@ def test_no_money_is_made_or_lost_and_each_deposit_comes_back_once(steps: list[A
     balanced(state.ledger)
     assert (state.ledger.holds, state.ledger.balance(ESCROW)) == ({}, 0)
     assert sums.put_in == sums.got_back
-    assert len(state.parcels.dues) == 0
+    assert len(state.parcels.lease_dues) == 0
 
 
 def test_terms_are_told_in_their_two_largest_units() -> None:
