@@ -318,7 +318,7 @@ def test_what_is_put_back_in_one_tick_has_a_limit(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_recalled_world_knows_what_is_due() -> None:
-    """From the rows of the database alone. Guard: Dues.put in Parcels.put."""
+    """From the rows of the database alone. Guard: Dues.put of lease_dues in Parcels.put."""
     world = run(CLAIMED, (ADA, let(), OK), (BEA, rent(), OK))
     again = State(world.state.rules)
     row = msgspec.json.encode(world.state.parcels.by_id[1])
