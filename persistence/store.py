@@ -294,14 +294,15 @@ _PRUNE_CHAT = """
 DELETE FROM chat_messages
 WHERE id <= (SELECT max(id) FROM chat_messages) - $1 OR said_at < now() - $2::float8 * interval '1 day'
 """
-_PRUNE_GUESTS = """
-DELETE FROM players WHERE player_id IN (
-    SELECT player_id FROM players
-    WHERE key LIKE 'guest:%' AND last_seen_at < now() - $1::float8 * interval '1 day' AND player_id <> ALL($2::bigint[])
-        AND NOT EXISTS (SELECT 1 FROM accounts WHERE account_id = player_id)
-        AND NOT EXISTS (SELECT 1 FROM parcels WHERE owner_id = player_id)
-    LIMIT $3)
+_OLD_GUEST = """
+key LIKE 'guest:%' AND last_seen_at < now() - $1::float8 * interval '1 day'
+    AND NOT EXISTS (SELECT 1 FROM accounts WHERE account_id = player_id)
+    AND NOT EXISTS (SELECT 1 FROM parcels WHERE owner_id = player_id)
 """
+_FIND_OLD_GUESTS = (
+    f"SELECT player_id FROM players WHERE {_OLD_GUEST} AND player_id <> ALL($2::bigint[]) LIMIT $3"  # noqa: S608
+)
+_DELETE_OLD_GUESTS = f"DELETE FROM players WHERE {_OLD_GUEST} AND player_id = ANY($2::bigint[])"  # noqa: S608
 _FIND_ANSWERS = (
     "SELECT action_id, player_id, content_digest, seq, result FROM answers WHERE action_id = ANY($1::bytea[])"
 )
@@ -548,10 +549,15 @@ class Store:
     async def prune_guests(self, epoch: int, days_max: float, here: Sequence[int], rows_max: int) -> int:
         """Delete guests not seen for `days_max` days, at most `rows_max` of them and none of the player_ids `here`; how many.
 
-        No player_id is given out again, so what they said and built keeps meaning them.
+        No player_id is given out again, so what they said and built keeps meaning them. They are looked for before the world is locked:
+        it takes a look at all rows (last_seen_at changes with each flush, an index on it would cost more), and a flush would wait.
         """
-        async with self.writing(epoch) as connection:
-            status = await connection.execute(_PRUNE_GUESTS, days_max, here, rows_max)
+        async with self.reading() as connection:
+            found = await connection.fetch(_FIND_OLD_GUESTS, days_max, here, rows_max)
+        async with self.writing(epoch) as connection:  # some may be back by now
+            status = await connection.execute(
+                _DELETE_OLD_GUESTS, days_max, [row["player_id"] for row in found]
+            )
         return int(status.removeprefix("DELETE "))
 
     async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:

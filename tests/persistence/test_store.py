@@ -172,7 +172,7 @@ async def test_a_player_is_found_by_name_whatever_its_case_accounts_first(dsn: s
 
 
 async def test_guests_of_long_ago_are_deleted_and_nobody_else(dsn: str, sql: Execute) -> None:
-    """Guards: the key, the time, who is here and the bound in _PRUNE_GUESTS."""
+    """Guards: the key, the time, who is here and the bound in _FIND_OLD_GUESTS."""
     store = await Store.open(dsn, POOL_SIZE)
     epoch = (await store.open_world(SEED, TICK_HZ)).epoch
     guests = [Entrant(guest_key(uuid4()), f"Guest {n}", "guest", 1, 0.0, 0.0) for n in range(4)]
@@ -189,6 +189,29 @@ async def test_guests_of_long_ago_are_deleted_and_nobody_else(dsn: str, sql: Exe
     assert min(row.player_id for row in late) > max(
         row.player_id for row in rows
     )  # an id means one player for ever
+
+
+async def test_guests_are_looked_for_before_the_world_is_locked_and_asked_about_again(
+    dsn: str, sql: Execute
+) -> None:
+    """Guards: _FIND_OLD_GUESTS is asked outside of Store.writing, for whose lock each flush waits; the age in _DELETE_OLD_GUESTS."""
+    store, other = await Store.open(dsn, POOL_SIZE), await asyncpg.connect(dsn)
+    epoch = (await store.open_world(SEED, TICK_HZ)).epoch
+    guests = [Entrant(guest_key(uuid4()), f"Guest {n}", "guest", 1, 0.0, 0.0) for n in range(3)]
+    gone, back, late = [row.player_id for row in await store.enter_players(epoch, guests)]
+    old = "UPDATE players SET last_seen_at = now() - interval '31 days' WHERE player_id = ANY($1)"
+    await other.execute(old, [gone, back])
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM world FOR UPDATE")
+        pruning = asyncio.create_task(store.prune_guests(epoch, 30.0, [], 9))
+        while not await sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110 (another process waits)
+            await asyncio.sleep(0.01)
+        await other.execute("UPDATE players SET last_seen_at = now() WHERE player_id = $1", back)
+        await other.execute(old, [late])
+    assert await pruning == 1
+    assert {row["player_id"] for row in await sql("SELECT player_id FROM players")} == {back, late}
+    await other.close()
+    await store.close()
 
 
 async def test_a_second_start_fences_the_first_which_writes_nothing(dsn: str, sql: Execute) -> None:
