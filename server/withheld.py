@@ -7,6 +7,7 @@ dies before, nobody ever heard of it.
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -130,16 +131,19 @@ def _tell(asked: list[Later], frame: TickFrame) -> None:
 def _add_news(state: State, entry: Entry, part: Part) -> None:
     """For whom an entry concerns: those who see the land, those whose money it is."""
     wallets: dict[int, int] = {}
+    # All of an entry's parcels where any of them lies: who sees one part of what was divided must hear of the other.
+    land = [change.cells() for change in entry.changes if isinstance(change, Parcel | Freed)]
+    cells = list(dict.fromkeys(chain.from_iterable(land)))
     for change in entry.changes:
         match change:
             case Parcel():
                 news = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
                 told = codec.encode(news)
-                part.casts.append((change.cells(), told))
+                part.casts.append((cells, told))
                 if change.given_to in state.players.slot_of:
                     part.heard.append((told, [change.given_to]))
             case Freed():
-                part.casts.append((change.cells(), codec.encode(LandFreed(change.parcel_id))))
+                part.casts.append((cells, codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:
                 wallets[account] = balance
     if isinstance(entry.result, Settled):

@@ -6,6 +6,7 @@ from typing import Any
 from protocol import codec
 from protocol.errors import RefusalCode
 from protocol.messages import (
+    Cut,
     EntryDenied,
     LandChanged,
     LandClaim,
@@ -13,6 +14,7 @@ from protocol.messages import (
     LandLet,
     LandOpen,
     LandRent,
+    LandSplit,
     LandTransfer,
     Ok,
     Refused,
@@ -21,6 +23,7 @@ from protocol.messages import (
 from server.frames import TickFrame, encode
 from server.withheld import Withheld
 from tests.world.support import ADA, BEA, CAL, RULES, World, act, ids, join
+from world.grid import pack
 from world.state import LandRules
 from world.tick import Events
 
@@ -147,3 +150,13 @@ def test_whom_land_is_given_is_told_wherever_they_are_and_only_once_it_is_stored
     assert players == [BEA]
     assert isinstance(changed, LandChanged)
     assert (changed.parcel.owner_id, changed.parcel.given_to) == (ADA, BEA)
+
+
+def test_who_sees_one_part_of_divided_land_hears_of_both() -> None:
+    """They would go on to see the first over all of it. Guard: the cells of all parcels in _add_news."""
+    town = Told()
+    town.tick(town.world.do(act(ADA, LandClaim(*ids(), 0, 0, 64, 16))), 1)
+    events, frame = town.world.do(act(ADA, LandSplit(*ids(), 1, Cut.VERTICAL, 32))), TickFrame(0, 0)
+    town.withheld.take(town.world.state, events)
+    town.withheld.release(2, frame)
+    assert [cells for cells, _ in frame.casts] == [[pack(0, 0), pack(1, 0)]] * 2
