@@ -14,6 +14,7 @@ import msgspec
 
 from protocol import codec
 from protocol.messages import (
+    LandBought,
     LandChanged,
     LandClaim,
     LandClaimed,
@@ -25,7 +26,7 @@ from protocol.messages import (
     name_of,
 )
 from server.frames import TickFrame, answered, entry_denied
-from world.entries import Entry
+from world.entries import NOBODY, Entry
 from world.ledger import Post
 from world.parcels import Freed, Parcel
 from world.queries import seen
@@ -140,8 +141,8 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
                 news = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
                 told = codec.encode(news)
                 part.casts.append((cells, told))
-                if change.given_to in state.players.slot_of:
-                    part.heard.append((told, [change.given_to]))
+                if others := _others(state, entry, change):
+                    part.heard.append((told, others))
             case Freed():
                 part.casts.append((cells, codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:
@@ -151,6 +152,14 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
     for player_id, balance in wallets.items():
         wallet = WalletChanged(balance, entry.held[player_id], entry.seq)
         part.heard.append((codec.encode(wallet), [player_id]))
+
+
+def _others(state: State, entry: Entry, parcel: Parcel) -> list[int]:
+    """Who has part in what is done to a parcel, is here, and did not do it: to whom it is given, and of deeds whose it is and was."""
+    others = {parcel.given_to}
+    if entry.player_id != NOBODY:
+        others |= {parcel.owner_id, entry.result.seller_id if isinstance(entry.result, LandBought) else None}
+    return sorted(one for one in others if one in state.players.slot_of and one != entry.player_id)
 
 
 def _told(state: State, kind: str, settled: Settled) -> Iterator[tuple[bytes, list[int]]]:

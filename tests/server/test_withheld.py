@@ -8,6 +8,7 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     Cut,
     EntryDenied,
+    LandBuy,
     LandChanged,
     LandClaim,
     LandClaimed,
@@ -160,3 +161,24 @@ def test_who_sees_one_part_of_divided_land_hears_of_both() -> None:
     town.withheld.take(town.world.state, events)
     town.withheld.release(2, frame)
     assert [cells for cells, _ in frame.casts] == [[pack(0, 0), pack(1, 0)]] * 2
+
+
+def test_whose_land_somebody_else_takes_or_declines_is_told_wherever_they_are() -> None:
+    """Guards: the seller and the owner in _others. They would go on to show land that is theirs no more, or a gift that waits."""
+    town = Told()
+    town.world.do(join(ADA, 900.0, 900.0))
+    town.tick(town.world.do(act(ADA, claim())), 1)
+    give, decline = LandTransfer(*ids(), 1, BEA), LandTransfer(*ids(), 1, ADA)
+    told = []
+    for who, request in (
+        (ADA, give),
+        (BEA, decline),
+        (ADA, LandTransfer(*ids(), 1, BEA)),
+        (BEA, LandBuy(*ids(), 1, 0)),
+    ):
+        events, frame = town.world.do(act(who, request)), TickFrame(0, 0)
+        town.withheld.take(town.world.state, events)
+        town.withheld.release(town.world.state.seq, frame)
+        news = [(codec.decode_server(message)[0], players) for message, players in frame.heard]
+        told.append([(one.parcel.owner_id, players) for one, players in news if isinstance(one, LandChanged)])
+    assert told == [[], [(ADA, [ADA])], [], [(BEA, [ADA])]]

@@ -247,7 +247,7 @@ def test_prune_says_where_history_begins_and_so_does_show(
 def test_to_whom_land_is_given_is_shown_until_they_take_it(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guard: `given` in _facts, and the name that _learn looks up."""
+    """And is found under the giver's name. Guards: `given` in _facts; the name that _learn looks up; seller_id in receipts.FORMERLY."""
 
     async def make() -> None:
         told = Chronicle()
@@ -267,3 +267,5 @@ def test_to_whom_land_is_given_is_shown_until_they_take_it(
     _, given, taken = shown(capsys)
     assert given.endswith("given to Bea, if they take it")
     assert taken.endswith("of Bea, 1 x 1 plots at plot (0, 0), not given away")
+    assert call("show", "--dsn", dsn, "--player", "Ada") == 0
+    assert len(shown(capsys)) == 3

@@ -14,6 +14,7 @@ from protocol.errors import Refusal
 from protocol.messages import (
     Cut,
     LandAbandon,
+    LandBought,
     LandBuy,
     LandDescribe,
     LandForSale,
@@ -167,7 +168,7 @@ TABLES: dict[str, list[Row | int]] = {
         (ADA, let(), OK),
         (ADA, LandTransfer(*ids(), 1, CAL), OK),
         (ADA, let(), NO.NOT_ALLOWED),
-        (CAL, LandBuy(*ids(), 1, 0), OK),
+        (CAL, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
         (BEA, rent(), NO.CHANGED),
     ],
     "a lease ends by itself, and only then": [
