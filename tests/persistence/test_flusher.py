@@ -296,6 +296,19 @@ async def test_the_latest_position_is_known_until_the_next_batch_is_saved(dsn: s
     await store.close()
 
 
+async def test_a_position_is_known_although_others_were_saved_since(dsn: str) -> None:
+    """Guard: SAVED_KEPT. A row that was read before both batches has an older place; who comes in would be set back."""
+    store, epoch = await _open(dsn)
+    flusher = ObservedFlusher(store, epoch)
+    flusher.start()
+    for player_id in (1, 2):
+        flusher.put_positions(player_id, [player_id], [2.0], [3.0])
+        await flusher.until_saved()
+    assert flusher.latest_position(1) == (2.0, 3.0)
+    assert await flusher.drain(DRAIN_S)
+    await store.close()
+
+
 async def test_two_thousand_walkers_fit_one_batch(dsn: str, sql: Execute) -> None:
     store, epoch = await _open(dsn, players=2_000)
     ids = list(range(1, 2_001))
