@@ -31,7 +31,7 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
-from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, content_of
+from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, Room, content_of
 from server.costs import FLAT_US
 from server.survey import Survey
 from tests.server.support import LAND, Stored, Thread, until
@@ -260,6 +260,24 @@ async def test_what_waits_too_long_is_refused_and_never_done(desk: Desk) -> None
     desk.tick()
     assert desk.state.seq == 0
     assert len(desk.told) == 1
+
+
+async def test_who_waits_too_long_is_told_for_what(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: busy in Actions._fill and in `ask`. People would look for a fault in a database that keeps up."""
+    monkeypatch.setitem(FLAT_US, TileUndo, 20_000)
+    desk.ask(TileUndo(*ids()), TileUndo(*ids()))
+    await desk.looked_up()
+    desk.tick()  # has time for the first
+    desk.stored.open.clear()
+    desk.ask(*(TileUndo(*ids()) for _ in range(QUEUE_MAX - 1)), by=BEA)
+    with pytest.raises(Refusal, match="more to do than it can"):
+        desk.ask(TileUndo(*ids()))
+    desk.now_s = OVERDUE_S + 0.01
+    desk.actions._fill(Room(desk.state, 0, 0), desk.now_s)  # one for which there is no time left
+    told = [answer.message for _, answer in desk.told if isinstance(answer, Refusal)]
+    assert "more to do than it can" in told[0]
+    assert all("database" in text for text in told[1:])
+    assert len(told) == QUEUE_MAX
 
 
 async def test_what_hangs_in_a_look_up_is_forgotten_as_it_is_refused(desk: Desk) -> None:
