@@ -46,6 +46,7 @@ ENTRIES_BATCH_MAX = 2_000  # of the journal in one transaction: all that it may 
 BATCH_BYTES_MIN = 32_768  # of records; at less than that in one transaction the database counts as away
 GROW_MS_MAX = 2_000  # a save that took longer is no reason to try a larger one: the store gives up after 8 s
 PRUNE_INTERVAL_MS = 600_000
+SAVED_KEPT = 2  # batches of positions: a row may have been read before the last but one was written
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +81,7 @@ class Flusher:
         self._bytes_max = JOURNAL_BYTES_MAX  # of records in one transaction, as the line is now
         self._saving = Batch(0)  # empty while nothing is being saved
         self._saving_since: float | None = None
-        self._saved: dict[int, tuple[float, float]] = {}
+        self._saved: deque[dict[int, tuple[float, float]]] = deque(maxlen=SAVED_KEPT)  # newest first
         self._task: asyncio.Task[None] | None = None
         self._draining = asyncio.Event()
         self._prune_at = 0.0
@@ -116,7 +117,8 @@ class Flusher:
 
         It may be newer than the row that `Store.enter_players` has just read, so ask right after that.
         """
-        return self._positions.get(player_id) or self._saved.get(player_id)
+        batches = (self._positions, *self._saved)
+        return next((batch[player_id] for batch in batches if player_id in batch), None)
 
     def unsaved_chat(self) -> list[ChatLine]:
         """Lines not yet known to be committed, oldest first."""
@@ -215,7 +217,8 @@ class Flusher:
 
     def _take(self) -> Batch:
         positions, self._positions = self._positions, {}
-        self._saved = positions or self._saved
+        if positions:
+            self._saved.appendleft(positions)
         xs, ys = [x for x, _ in positions.values()], [y for _, y in positions.values()]
         chat = [self._chat.popleft() for _ in range(min(len(self._chat), CHAT_BATCH_MAX))]
         entries = _within(self._journal.next_batch(ENTRIES_BATCH_MAX), self._bytes_max)

@@ -214,8 +214,12 @@ def guest_key(guest_id: UUID) -> str:
     return f"guest:{guest_id.hex}"
 
 
-_OPEN_WORLD = "INSERT INTO world (id, seed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING"
-_READ_WORLD = "SELECT seed FROM world WHERE id = 1 FOR UPDATE"
+# A world of before there was tick_hz gets that of its first start since.
+_OPEN_WORLD = """
+INSERT INTO world (id, seed, tick_hz) VALUES (1, $1, $2)
+ON CONFLICT (id) DO UPDATE SET tick_hz = coalesce(world.tick_hz, excluded.tick_hz)
+RETURNING seed, tick_hz
+"""
 _RAISE_EPOCH = """
 UPDATE world SET epoch = epoch + 1 WHERE id = 1
 RETURNING seed, epoch, tick, last_seq, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms
@@ -291,14 +295,15 @@ _PRUNE_CHAT = """
 DELETE FROM chat_messages
 WHERE id <= (SELECT max(id) FROM chat_messages) - $1 OR said_at < now() - $2::float8 * interval '1 day'
 """
-_PRUNE_GUESTS = """
-DELETE FROM players WHERE player_id IN (
-    SELECT player_id FROM players
-    WHERE key LIKE 'guest:%' AND last_seen_at < now() - $1::float8 * interval '1 day' AND player_id <> ALL($2::bigint[])
-        AND NOT EXISTS (SELECT 1 FROM accounts WHERE account_id = player_id)
-        AND NOT EXISTS (SELECT 1 FROM parcels WHERE owner_id = player_id)
-    LIMIT $3)
+_OLD_GUEST = """
+key LIKE 'guest:%' AND last_seen_at < now() - $1::float8 * interval '1 day'
+    AND NOT EXISTS (SELECT 1 FROM accounts WHERE account_id = player_id)
+    AND NOT EXISTS (SELECT 1 FROM parcels WHERE owner_id = player_id)
 """
+_FIND_OLD_GUESTS = (
+    f"SELECT player_id FROM players WHERE {_OLD_GUEST} AND player_id <> ALL($2::bigint[]) LIMIT $3"  # noqa: S608
+)
+_DELETE_OLD_GUESTS = f"DELETE FROM players WHERE {_OLD_GUEST} AND player_id = ANY($2::bigint[])"  # noqa: S608
 _FIND_ANSWERS = (
     "SELECT action_id, player_id, content_digest, seq, result FROM answers WHERE action_id = ANY($1::bytea[])"
 )
@@ -424,20 +429,22 @@ class Store:
             self._pool.terminate()
         await asyncio.gather(closing, return_exceptions=True)
 
-    async def open_world(self, seed: int) -> WorldRow:
+    async def open_world(self, seed: int, tick_hz: int) -> WorldRow:
         """Take the world over: make it at the first time, raise its epoch each time.
 
-        `seed` fits a signed 64-bit integer. Raises WorldMismatch when the stored world has another one.
+        `seed` fits a signed 64-bit integer. All times are stored in ticks, so a world keeps its tick_hz as it keeps its seed. Raises
+        WorldMismatch when the stored world has another one.
         """
         async with self.reading() as connection, connection.transaction():
-            await connection.execute(_OPEN_WORLD, seed)
-            stored = await connection.fetchval(_READ_WORLD)
-            if stored != seed:
-                raise WorldMismatch(
-                    f"this database holds the world of seed {stored}, but world.seed is {seed}. "
-                    f"Set LANDWORLD_WORLD__SEED={stored} to go on with it, or begin a new world in another "
-                    "data directory (LANDWORLD_DATA) or database."
-                )
+            stored = await connection.fetchrow(_OPEN_WORLD, seed, tick_hz)
+            assert stored is not None
+            for name, asked in (("seed", seed), ("tick_hz", tick_hz)):
+                if stored[name] != asked:
+                    raise WorldMismatch(
+                        f"this database holds the world of {name} {stored[name]}, but world.{name} is {asked}. "
+                        f"Set LANDWORLD_WORLD__{name.upper()}={stored[name]} to go on with it, or begin a new world in another "
+                        "data directory (LANDWORLD_DATA) or database."
+                    )
             row = await connection.fetchrow(_RAISE_EPOCH)
             assert row is not None
             return WorldRow(**dict(row))
@@ -544,10 +551,15 @@ class Store:
     async def prune_guests(self, epoch: int, days_max: float, here: Sequence[int], rows_max: int) -> int:
         """Delete guests not seen for `days_max` days, at most `rows_max` of them and none of the player_ids `here`; how many.
 
-        No player_id is given out again, so what they said and built keeps meaning them.
+        No player_id is given out again, so what they said and built keeps meaning them. They are looked for before the world is locked:
+        it takes a look at all rows (last_seen_at changes with each flush, an index on it would cost more), and a flush would wait.
         """
-        async with self.writing(epoch) as connection:
-            status = await connection.execute(_PRUNE_GUESTS, days_max, here, rows_max)
+        async with self.reading() as connection:
+            found = await connection.fetch(_FIND_OLD_GUESTS, days_max, here, rows_max)
+        async with self.writing(epoch) as connection:  # some may be back by now
+            status = await connection.execute(
+                _DELETE_OLD_GUESTS, days_max, [row["player_id"] for row in found]
+            )
         return int(status.removeprefix("DELETE "))
 
     async def find_answers(self, action_ids: Sequence[bytes]) -> dict[bytes, StoredAnswer]:

@@ -385,6 +385,13 @@ class LandHeld(Result):
     parcel_id: ParcelId
 
 
+class LandBought(Result):
+    """The land is yours; who sold it or gave it away finds the entry by this, too."""
+
+    parcel_id: ParcelId
+    seller_id: Annotated[PlayerId, Meta(description="whose it was")]
+
+
 class LandClaimResult(Result):
     """The land is yours."""
 
@@ -846,7 +853,7 @@ class LandBuy(ClientMessage, tag=24):
     action_id: ActionId
     parcel_id: ParcelId
     price: Money
-    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandBought)
 
 
 class Wallet(ClientMessage, tag=25):

@@ -101,7 +101,7 @@ class Room:
 
     def is_turn_of(self, act: Act) -> bool:
         """Whether its player has time left in this tick. To be asked before `take`."""
-        self._cost_us = self._costs.of(act.request)
+        self._cost_us = self._costs.of(act.request, act.player_id)
         spent_us = self._spent_us_of.get(act.player_id, 0)
         return not spent_us or spent_us + self._cost_us <= PLAYER_US_MAX
 
@@ -187,12 +187,14 @@ class Actions:
 
         Raises Refusal for what can be said at once.
         """
-        if not self.available or len(self._queue) >= self._queue_max:
+        if not self.available:
             raise unavailable()
+        if len(self._queue) >= self._queue_max:
+            raise busy()
         act = Act(player_id, name, role, session, request, content_of(request))
         waiting = Waiting(act, answer, self.now_s())
         if isinstance(request, LandClaim) and not self._look_at(waiting, request):
-            raise unavailable()
+            raise busy()
         self._queue.append(waiting)
         self._unknown.append(waiting)
         self._work.set()
@@ -222,7 +224,7 @@ class Actions:
         """What enters this tick: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
         room = Room(self._state, *self._journal.room(now_s), self._us_max)
-        if not self.books.closed and self._state.parcels.dues.first(self._state.tick + 1) is not None:
+        if not self.books.closed and self._state.parcels.first_due(self._state.tick + 1) is not None:
             room.settle(SETTLE_ENTRIES_MAX)
         passed = self._fill(room, now_s)
         self._queue.extendleft(reversed(passed))
@@ -246,7 +248,8 @@ class Actions:
             elif may_enter and (has_turn := room.is_turn_of(act)) and room.take(act):
                 queue.popleft()
             elif now_s - first.asked_s > OVERDUE_S:
-                self._settle(queue.popleft(), unavailable())
+                keeps_up = self.available and not first.missing
+                self._settle(queue.popleft(), busy() if keeps_up else unavailable())
             elif may_enter and has_turn:
                 break  # no room, and nothing overtakes it
             else:
@@ -359,9 +362,18 @@ def market_closed() -> Refusal:
 
 
 def unavailable() -> Refusal:
-    """The database is away, or slow, or too much waits for it."""
+    """The database is away, or slow."""
     return Refusal(
         RefusalCode.UNAVAILABLE,
         "The database does not keep up just now, so nothing was done; try again in a moment.",
+        RETRY_AFTER_MS,
+    )
+
+
+def busy() -> Refusal:
+    """The database keeps up, but too much waits already, or takes the tick's time."""
+    return Refusal(
+        RefusalCode.UNAVAILABLE,
+        "The server has more to do than it can just now, so nothing was done; try again in a moment.",
         RETRY_AFTER_MS,
     )

@@ -170,7 +170,9 @@ class WorldConfig(Section):
     spawn_radius: Annotated[int, span("tiles", 0, 65_536)] = 48
     """New players appear at a random walkable place within so many tiles of (0, 0)."""
     tick_hz: Annotated[int, span("ticks a second", 5, 60)] = 20
-    """How often the world steps."""
+    """How often the world steps. A world keeps what it began with, for its times are counted in ticks; the start
+    says so when it is another.
+    """
     walk_speed_tiles_per_s: Annotated[float, span("tiles a second", 0.1, 50)] = 4.0
     """Walking pace on good ground; woods, hills and fords are slower."""
     chunks_loaded_max: Annotated[int, span("chunks", 64, 4_194_304)] = 131_072

@@ -4,6 +4,9 @@ Measured on two cores: the worst that was found for each kind, the rule with its
 above what most are worth, it goes by what makes them dear: plots, tiles that stand there, and whether open land around a claim would
 have to be walked. A claim that must walk and a way are charged more than was found since walks have an end.
 
+What is sure to be refused by a look at whose land it is costs what that look does: whoever has nothing could else have the tick's time
+for it. Nothing is sure of parcels that something before it in the same tick is about.
+
     describe, offer, let, permit       40     open, buy, transfer of 64 plots       210
     edit of 64 tiles in 64 chunks     510     undo of that                          530
     claim of 1 plot                   100     of 64 plots   620                     between 130 others, walking   2,000
@@ -38,7 +41,7 @@ from world.parcels import Parcel, Rectangle, plots_in
 from world.state import State
 
 PLAIN_US = 40
-FLAT_US: dict[type, int] = {LandEase: 3_300, TileUndo: 530}
+FLAT_US: dict[type, int] = {TileUndo: 530}
 PER_PLOT_US: dict[type, tuple[int, int]] = {  # of one plot, and of each more
     LandOpen: (PLAIN_US, 3),
     LandPermit: (PLAIN_US, 3),
@@ -48,7 +51,9 @@ PER_PLOT_US: dict[type, tuple[int, int]] = {  # of one plot, and of each more
     LandMerge: (100, 3),
     LandSplit: (60, 2),
     LandAbandon: (70, 2),
+    LandEase: (3_300, 0),
 }
+OWNERS: tuple[type, ...] = (LandMerge, LandSplit, LandAbandon, LandEase)  # nobody but the owner may
 CLAIM_US = 70, 10  # the same of a claim
 WALK_US = 3_200  # open land must be walked, because the plots around a claim are open in several runs
 TILES_FREE = 8  # tiles of an edit that cost nothing more
@@ -70,8 +75,12 @@ class Costs:
         self._surfaces = state.chunks.surfaces
         self._plots_max = state.rules.land.parcel_plots_max
         self._claimed: set[int] = set()  # plots, by those before
+        self._touched: set[int] = (
+            set()
+        )  # parcel_ids that those before are about: they may be anybody's by then, or nobody's
+        self._made = 0  # parcels that those before may have made
 
-    def of(self, request: AnyDurable | LandQuote) -> int:
+    def of(self, request: AnyDurable | LandQuote, player_id: int) -> int:
         """How long it takes at worst, in microseconds of the tick, if it comes after those that `take` was told of."""
         kind = type(request)
         if isinstance(request, TileEdit):
@@ -81,21 +90,29 @@ class Costs:
         if kind not in PER_PLOT_US:
             return FLAT_US.get(kind, PLAIN_US)
         assert not isinstance(request, TileUndo)
+        first, more = PER_PLOT_US[kind]
         parcel = self._parcels.by_id.get(request.parcel_id)
         if parcel is None:
+            return first if 0 < request.parcel_id - self._parcels.last_id <= self._made else PLAIN_US
+        if parcel.parcel_id not in self._touched and _is_refused(request, parcel, player_id):
             return PLAIN_US
-        first, more = PER_PLOT_US[kind]
         cost = first + more * (parcel.pw * parcel.ph - 1)
         return cost + self._standing(parcel) if isinstance(request, LandAbandon) else cost
 
     def take(self, request: AnyDurable) -> None:
         """It enters the tick."""
+        self._made += isinstance(request, LandClaim | LandSplit)
         if isinstance(request, LandClaim):
             self._claimed.update(plots_in(*plots_of(request, self._plots_max)))
+        elif not isinstance(request, TileEdit | TileUndo):
+            self._touched.add(request.parcel_id)
+            if isinstance(request, LandMerge):
+                self._touched.add(request.other_id)
 
     def _claim(self, rectangle: Rectangle) -> int:
         _, _, pw, ph = rectangle
-        if not pw:
+        there = map(self._parcels.by_plot.get, plots_in(*rectangle))
+        if not pw or any(one is not None and one not in self._touched for one in there):
             return PLAIN_US  # refused at once
         first, more = CLAIM_US
         return first + more * (pw * ph - 1) + (WALK_US if self._runs(ring(rectangle)) > 1 else 0)
@@ -111,3 +128,10 @@ class Costs:
         surfaces = self._surfaces
         tiles = sum(surfaces[key].tiles for key in parcel.cells() if key in surfaces)
         return int(tiles / STANDING_PER_US)
+
+
+def _is_refused(request: AnyDurable, parcel: Parcel, player_id: int) -> bool:
+    """Whether a look at the parcel is enough to refuse it."""
+    if isinstance(request, LandRent):
+        return parcel.to_let is None
+    return isinstance(request, OWNERS) and parcel.owner_id != player_id

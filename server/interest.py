@@ -55,7 +55,6 @@ LADDER: tuple[Step, ...] = (
     Step(4, 4, 1, crowds=True),
 )
 STEP_LAST = len(LADDER) - 1
-PERIOD_MAX = PERIODS[-1]
 HEAD_BYTES = 28  # of a frame, before the blocks
 
 

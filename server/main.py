@@ -336,7 +336,8 @@ class Server:
         await migrate(dsn, self._wait_for)
         store = await Store.open(dsn, config.persistence.pool_size)
         stack.push_async_callback(self._close_within, store.close, STORE_SHARE)
-        return store, await store.open_world(config.world.seed), await keys_in_use(dsn)
+        row = await store.open_world(config.world.seed, config.world.tick_hz)
+        return store, row, await keys_in_use(dsn)
 
     async def _embedded(self, stack: AsyncExitStack) -> str:
         self._wait_for("starting the database")

@@ -32,7 +32,7 @@ from protocol.messages import (
     StatementFound,
     WalletStatement,
 )
-from server.actions import OVERDUE_S, Actions, unavailable
+from server.actions import OVERDUE_S, Actions, busy, unavailable
 from server.auth import check_name
 from server.costs import Costs
 from server.receipts import Notary, concerns
@@ -47,7 +47,7 @@ from world.state import State
 SEQ_MAX = 2**63 - 1
 OPEN_MAX = 65_536  # questions of the last OVERDUE_S
 QUOTES_PER_PLAYER_MAX = 128  # that wait for a tick; as many as can wait for the ground
-QUOTES_US_MAX = 3_000  # of a tick, for all quotes (costs.py); the first may take more
+QUOTES_US_MAX = 10_000  # of a tick, for all quotes (costs.py): three that walk; the last may take more
 
 log = structlog.get_logger()
 
@@ -97,14 +97,16 @@ class Questions:
 
     def ask(self, player_id: int, request: Any, answer: Answer) -> None:
         """Answers, perhaps at once. Raises Refusal for what can be said at once."""
-        if not self._actions.available or len(self._open) >= OPEN_MAX:
+        if not self._actions.available:
             raise unavailable()  # it would wait until the database is back
+        if len(self._open) >= OPEN_MAX:
+            raise busy()
         asked = Asked(player_id, request, answer, self._actions.now_s())
         query = QUERIES.get(type(request))
         if query is not None:
             self._tell_later(asked, partial(query, self._state, player_id, request))
         elif not (self._survey(asked) if isinstance(request, LandQuote) else self._queue_up(asked)):
-            raise unavailable()
+            raise busy()
         self._open.append(asked)
 
     def look(self) -> None:
@@ -137,7 +139,7 @@ class Questions:
     def _survey(self, asked: Asked) -> bool:
         def surveyed(dry_plots: int) -> None:
             if not self._quotes.put(asked.player_id, (asked, dry_plots)):
-                self._tell(asked, unavailable())
+                self._tell(asked, busy())
 
         return self._actions.survey(asked.request, asked.player_id, surveyed, lambda: not asked.over)
 
@@ -146,7 +148,7 @@ class Questions:
         while self._quotes and left_us > 0:
             player_id, (asked, dry_plots) = self._quotes.take()
             if not asked.over:
-                left_us -= costs.of(asked.request)
+                left_us -= costs.of(asked.request, player_id)
                 self._tell_later(asked, partial(land.quote, self._state, player_id, asked.request, dry_plots))
 
     # --- the database ---

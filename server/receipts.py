@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from persistence.keyring import load_secret
-from world.entries import NOBODY, Record, chained, read
+from world.entries import Record, chained, read
 from world.ledger import Post
 from world.parcels import Parcel
 
 KEY_FILE = "receipt.key"
+FORMERLY = ("owner_id", "tenant_id", "seller_id")  # in results: whose it may be no more
 PARTS = {"entry", "before", "digest", "key", "signature"}
 
 
@@ -62,8 +63,8 @@ def concerns(entry: Record, player_id: int) -> bool:
     """Whether a player has part in an entry: did it, paid or was paid, owns or rents what it is about, or did until then."""
     if entry.player_id == player_id:
         return True
-    settled = entry.result if entry.player_id == NOBODY and isinstance(entry.result, dict) else {}
-    if player_id in (settled.get("owner_id"), settled.get("tenant_id")):  # of what may be theirs no more
+    result = entry.result if isinstance(entry.result, dict) else {}
+    if player_id in map(result.get, FORMERLY):
         return True
     for change in entry.changes:
         if isinstance(change, Post) and change.account == player_id:

@@ -7,12 +7,14 @@ dies before, nobody ever heard of it.
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
 from protocol import codec
 from protocol.messages import (
+    LandBought,
     LandChanged,
     LandClaim,
     LandClaimed,
@@ -24,7 +26,7 @@ from protocol.messages import (
     name_of,
 )
 from server.frames import TickFrame, answered, entry_denied
-from world.entries import Entry
+from world.entries import NOBODY, Entry
 from world.ledger import Post
 from world.parcels import Freed, Parcel
 from world.queries import seen
@@ -130,16 +132,19 @@ def _tell(asked: list[Later], frame: TickFrame) -> None:
 def _add_news(state: State, entry: Entry, part: Part) -> None:
     """For whom an entry concerns: those who see the land, those whose money it is."""
     wallets: dict[int, int] = {}
+    # All of an entry's parcels where any of them lies: who sees one part of what was divided must hear of the other.
+    land = [change.cells() for change in entry.changes if isinstance(change, Parcel | Freed)]
+    cells = list(dict.fromkeys(chain.from_iterable(land)))
     for change in entry.changes:
         match change:
             case Parcel():
                 news = (LandClaimed if entry.kind == CLAIM else LandChanged)(seen(state, change))
                 told = codec.encode(news)
-                part.casts.append((change.cells(), told))
-                if change.given_to in state.players.slot_of:
-                    part.heard.append((told, [change.given_to]))
+                part.casts.append((cells, told))
+                if others := _others(state, entry, change):
+                    part.heard.append((told, others))
             case Freed():
-                part.casts.append((change.cells(), codec.encode(LandFreed(change.parcel_id))))
+                part.casts.append((cells, codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:
                 wallets[account] = balance
     if isinstance(entry.result, Settled):
@@ -147,6 +152,14 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
     for player_id, balance in wallets.items():
         wallet = WalletChanged(balance, entry.held[player_id], entry.seq)
         part.heard.append((codec.encode(wallet), [player_id]))
+
+
+def _others(state: State, entry: Entry, parcel: Parcel) -> list[int]:
+    """Who has part in what is done to a parcel, is here, and did not do it: to whom it is given, and of deeds whose it is and was."""
+    others = {parcel.given_to}
+    if entry.player_id != NOBODY:
+        others |= {parcel.owner_id, entry.result.seller_id if isinstance(entry.result, LandBought) else None}
+    return sorted(one for one in others if one in state.players.slot_of and one != entry.player_id)
 
 
 def _told(state: State, kind: str, settled: Settled) -> Iterator[tuple[bytes, list[int]]]:

@@ -31,6 +31,7 @@ from persistence.migrations import migrate
 
 START_S = 300.0  # for a database; it has to recover first where a test killed it
 POOL_SIZE = 4
+TICK_HZ = 20  # of worlds that are opened without a server
 BROWSER = "tests/browser/"
 
 # The same examples each time, however slow the machine: what fails in CI fails here. `--hypothesis-profile=explore` tries others.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from persistence.archive import NotEmpty, examine, keys_of, restore
 from persistence.audit import Findings, audit
+from persistence.embedded import DirectoryError
 from persistence.files import write_new
 from persistence.reseal import keys_in_use
 from server.config import load_config
@@ -57,6 +58,8 @@ async def _run(arguments: argparse.Namespace) -> Findings:
                 await restore(dsn, arguments.file, manifest, lambda text: say(f"  {text} ..."))
                 found = await audit(dsn, Progress())
                 lost = lost_values(await keys_in_use(dsn), read_sealing(config, directory))
+        except (DirectoryError, NotEmpty):
+            raise  # another process has it, or had it since we looked: what is there is theirs
         except BaseException:
             if inside:
                 shutil.rmtree(directory / "postgres", ignore_errors=True)  # we made it

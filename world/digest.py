@@ -38,7 +38,6 @@ def digest(state: State) -> str:
         msgspec.msgpack.encode([(players.names[slot], players.roles[slot]) for slot in order.tolist()])
     )
     summary.update(state.seq.to_bytes(8, "little") + state.digest + len(state.parcels).to_bytes(8, "little"))
-    summary.update(sum(state.ledger.balances.values()).to_bytes(16, "little", signed=True))
     for key in chunks.slot_of.keys() - chunks.ground_hashes.keys():
         chunks.ground_hashes[key] = _hash((key, chunks.walk[chunks.slot_of[key]].tobytes()))
     for key in chunks.surfaces.keys() - chunks.surface_hashes.keys():

@@ -234,22 +234,6 @@ class Grid:
         found = self.rectangle(x - reach, y - reach, far_x, far_y, xs, ys, slots)
         return found[(xs[found] - x) ** 2 + (ys[found] - y) ** 2 <= radius * radius]
 
-    def nearest(self, x: float, y: float, count: int, xs: Places, ys: Places, slots: Ints) -> Ints:
-        """The `count` slots nearest to (x, y), nearest first, ties by slot; fewer when there are fewer.
-
-        Raises ValueError for a place that is none and a count below 0.
-        """
-        if not (math.isfinite(x) and math.isfinite(y)) or count < 0:
-            raise ValueError(f"nobody is near ({x}, {y}), or {count} of them")
-        radius = float(CELL_TILES)
-        found = self.within(x, y, radius, xs, ys, slots)
-        while len(found) < min(count, len(slots)):
-            radius *= 2
-            found = self.within(x, y, radius, xs, ys, slots)
-        distance = (xs[found] - x) ** 2 + (ys[found] - y) ** 2
-        order = np.lexsort((found, distance))
-        return found[order[:count]]
-
 
 def warm_up() -> None:
     """Compiles what is called from outside (or reads it from numba's cache): in a tick there is no time for it."""

@@ -22,6 +22,7 @@ from protocol.messages import (
     PLOT_TILES,
     Cut,
     LandAbandon,
+    LandBought,
     LandBuy,
     LandClaim,
     LandClaimResult,
@@ -371,7 +372,7 @@ def buy(state: State, act: Act, request: LandBuy) -> Outcome:
     sold = replace(
         parcel, owner_id=act.player_id, owner_name=act.name, permits=(), **OFF_MARKET, seq=state.seq + 1
     )
-    return Outcome(LandHeld(parcel.parcel_id), [*posts, sold])
+    return Outcome(LandBought(parcel.parcel_id, parcel.owner_id), [*posts, sold])
 
 
 # --- common ---

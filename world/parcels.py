@@ -278,7 +278,8 @@ class Parcels:
         self.by_tenant = Ids()
         self.by_heir = Ids()  # what is given to a player who has not taken it yet
         self.by_permit = Ids()
-        self.dues = Dues()
+        self.lease_dues = Dues()
+        self.upkeep_dues = Dues()
         self.for_sale = Offers()
         self.to_let = Offers()
         self.gates = Gates(chunks_max)
@@ -306,7 +307,8 @@ class Parcels:
         self.by_id[parcel.parcel_id] = parcel
         self.last_id = max(self.last_id, parcel.parcel_id)
         self._hand_over(parcel.parcel_id, old, parcel)
-        self.dues.put(parcel.parcel_id, self._due(parcel))
+        self.lease_dues.put(parcel.parcel_id, None if parcel.lease is None else parcel.lease.ends)
+        self.upkeep_dues.put(parcel.parcel_id, parcel.paid_until or 0 if self._upkeep else None)
         for offers, terms in ((self.for_sale, parcel.price), (self.to_let, parcel.to_let)):
             if terms is None:
                 offers.remove(parcel.parcel_id)
@@ -339,10 +341,19 @@ class Parcels:
         """A parcel is no more; returns the keys of its plots."""
         old = self.by_id.pop(parcel_id)
         self._hand_over(parcel_id, old, None)
-        self.dues.put(parcel_id, None)
+        self.lease_dues.put(parcel_id, None)
+        self.upkeep_dues.put(parcel_id, None)
         self.for_sale.remove(parcel_id)
         self.to_let.remove(parcel_id)
         return self._take_out(old)
+
+    def first_due(self, tick: int) -> int | None:
+        """The parcel_id of that with which the world itself has something to do first at `tick`, or None.
+
+        Leases come before upkeep: all parcels are due for that at once where it is new, and no lease should end an hour late for it.
+        """
+        lease = self.lease_dues.first(tick)
+        return self.upkeep_dues.first(tick) if lease is None else lease
 
     def gate_of(self, plot: int) -> int:
         """The closed parcel that a plot belongs to, or OPEN."""
@@ -359,13 +370,6 @@ class Parcels:
         for player_id in _admitted(old) or ():
             self.gates.dismiss(old.parcel_id, player_id)
         return plots
-
-    def _due(self, parcel: Parcel) -> int | None:
-        """The tick at which the world itself has something to do with a parcel; None: never."""
-        ticks = [parcel.lease.ends] if parcel.lease is not None else []
-        if self._upkeep:
-            ticks.append(parcel.paid_until or 0)
-        return min(ticks, default=None)
 
     def _hand_over(self, parcel_id: int, old: Parcel | None, new: Parcel | None) -> None:
         """Whose it was, whose it is, and whose it may be."""

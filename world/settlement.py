@@ -1,7 +1,8 @@
 """What the world does by itself when its time has come, one entry of the journal each: leases that end, upkeep.
 
-Parcels that are due are found in Parcels.dues. A `Settle` command says how many entries may be made; the server gives it when the
-journal has room, so what is due while the database is away is made up for afterwards, in the order in which it was due.
+Parcels that are due are found by Parcels.first_due. A `Settle` command says how many entries may be made; the server gives it when the
+journal has room, so what is due while the database is away is made up for afterwards: leases first, then upkeep, each in the order in
+which it was due.
 """
 
 from protocol.messages import Result
@@ -30,8 +31,8 @@ class Settled(Result, omit_defaults=True):
 
 
 def next_due(state: State) -> tuple[str, Outcome] | None:
-    """The kind and the outcome of what is due the longest, or None."""
-    parcel_id = state.parcels.dues.first(state.tick)
+    """The kind and the outcome of what comes next of what is due, or None."""
+    parcel_id = state.parcels.first_due(state.tick)
     if parcel_id is None:
         return None
     parcel = state.parcels.by_id[parcel_id]

@@ -211,6 +211,7 @@ def test_mutated_streams_end_alike_whole_and_byte_by_byte(house: House, stream: 
 @example(HANDSHAKE.replace(b"GET /", b"GET //[") + frame(HELLO))
 @example(HANDSHAKE.replace(b"Host", b"Origin: http://[\r\nHost"))
 @example(HANDSHAKE.replace(b"localhost:8765", b"[\r\nOrigin: http://localhost:8080"))
+@example(HANDSHAKE.replace(b"Host", b"Host: localhost:8765\r\nHost"))
 @example(HANDSHAKE + frame(codec.encode(Hello(99, "fuzz"))))
 @example(HANDSHAKE + b"\x82\x01a")
 @example(b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n")

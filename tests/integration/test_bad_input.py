@@ -132,6 +132,8 @@ HANDSHAKES: dict[str, tuple[bytes, int]] = {
     "no origin a browser sends": (line("Origin", "null"), 403),
     "half an address as origin": (line("Origin", "http://["), 403),
     "two origins": (line("Origin", "http://localhost\r\nOrigin: http://localhost"), 403),
+    "two hosts": (line("Host", "localhost:8765"), 400),
+    "no host": (HANDSHAKE.replace(b"Host: ", b"Hose: "), 400),
     "another subprotocol": (HANDSHAKE.replace(b"landworld.v1", b"landworld.v9"), 400),
     "no subprotocol": (HANDSHAKE.replace(b"Sec-WebSocket-Protocol: landworld.v1\r\n", b""), 400),
     "no key": (HANDSHAKE.replace(b"Sec-WebSocket-Key", b"Sec-WebSocket-Kez"), 400),

@@ -53,7 +53,7 @@ def opening(days: float = 7.0) -> Opening:
 @pytest.fixture
 async def books(dsn: str) -> AsyncIterator[Books]:
     store = await Store.open(dsn, POOL_SIZE)
-    epoch = (await store.open_world(7)).epoch
+    epoch = (await store.open_world(7, 20)).epoch
     yield Books(store, epoch, AccountStore(store, SEALER, epoch))
     await store.close()
 

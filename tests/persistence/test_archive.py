@@ -29,7 +29,7 @@ from persistence.archive import (
 from persistence.audit import audit
 from persistence.migrations import current_revision, go_back, head_revision
 from persistence.store import Batch, ChatLine, Entrant, SchemaMismatch, Store, account_key
-from tests.conftest import POOL_SIZE
+from tests.conftest import POOL_SIZE, TICK_HZ
 from tests.persistence.support import Chronicle, build, claim
 from tests.persistence.test_audit import nobody_looks
 from tests.world.support import ADA, BEA
@@ -53,7 +53,7 @@ async def history(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
     for _ in range(3):
         told.set_aside(ADA, 300)
     store = await Store.open(dsn, POOL_SIZE)
-    epoch = (await store.open_world(7)).epoch
+    epoch = (await store.open_world(7, TICK_HZ)).epoch
     await store.enter_players(
         epoch, [Entrant(account_key(name), name, "user", 1, 0.5, 0.5) for name in ("Ada", "Bea", "Cal")]
     )
@@ -117,7 +117,7 @@ async def test_no_number_is_given_out_again_in_a_restored_world(
     path = await saved(dsn, tmp_path)
     await restored(empty_dsn, path)
     store = await Store.open(empty_dsn, POOL_SIZE)
-    epoch = (await store.open_world(7)).epoch
+    epoch = (await store.open_world(7, TICK_HZ)).epoch
     [new] = await store.enter_players(epoch, [Entrant(account_key("Di"), "Di", "user", 1, 0.0, 0.0)])
     await store.close()
     assert new.player_id == 4
@@ -132,7 +132,7 @@ async def test_a_backup_is_of_one_moment_of_a_server_that_goes_on(
 
     async def go_on() -> None:
         store = await Store.open(dsn, POOL_SIZE)
-        await store.save((await store.open_world(7)).epoch, Batch(11, entries=more))
+        await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(11, entries=more))
         await store.close()
 
     def meanwhile(text: str) -> None:
@@ -292,5 +292,5 @@ async def test_an_archive_of_older_tables_is_brought_up_to_these(
     assert await current_revision(empty_dsn) == head_revision()
     store = await Store.open(empty_dsn, POOL_SIZE)
     assert await store.all_built(lambda _: None) == [(0, 0, 3, bytes([5, 0, 0]))]
-    assert (await store.open_world(7)).epoch == 4
+    assert (await store.open_world(7, TICK_HZ)).epoch == 4
     await store.close()

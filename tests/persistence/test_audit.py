@@ -12,7 +12,7 @@ from persistence.history import NoWorld
 from persistence.migrations import go_back
 from persistence.store import Batch, SchemaMismatch, Store
 from protocol.messages import LandAbandon
-from tests.conftest import POOL_SIZE, Execute
+from tests.conftest import POOL_SIZE, TICK_HZ, Execute
 from tests.persistence.support import Chronicle, build, claim
 from tests.world.support import ADA, BEA, ids
 from world.entries import chained
@@ -39,7 +39,7 @@ async def history(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
     told.do(BEA, LandAbandon(*ids(), 3))  # 9
     told.do(ADA, claim(12, 12))  # 10
     store = await Store.open(dsn, POOL_SIZE)
-    await store.save((await store.open_world(7)).epoch, Batch(10, entries=told.entries))
+    await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(10, entries=told.entries))
     await store.close()
     return told
 
@@ -249,7 +249,7 @@ async def test_an_audit_sees_one_moment_while_a_server_goes_on(dsn: str, history
 
     async def go_on() -> None:
         store = await Store.open(dsn, POOL_SIZE)
-        await store.save((await store.open_world(7)).epoch, Batch(11, entries=more))
+        await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(11, entries=more))
         await store.close()
 
     def meanwhile(done: int, _: int) -> None:
@@ -269,7 +269,7 @@ async def test_a_clock_that_was_set_back_is_no_change_by_hand(
     await sql("UPDATE journal SET written_at = now() + interval '3 days' WHERE seq = 10")
     more = history.do(ADA, claim(20, 0))
     store = await Store.open(dsn, POOL_SIZE)
-    await store.save((await store.open_world(7)).epoch, Batch(11, entries=more))
+    await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(11, entries=more))
     await store.close()
     assert (await audit(dsn, nobody_looks)).troubles == []
 

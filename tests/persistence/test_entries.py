@@ -18,7 +18,7 @@ from persistence.store import (
     StoreUnavailable,
 )
 from protocol.messages import LandAbandon, LandTransfer
-from tests.conftest import POOL_SIZE, Execute
+from tests.conftest import POOL_SIZE, TICK_HZ, Execute
 from tests.persistence.support import GRANT, PRICE, Chronicle, build, claim
 from tests.world.support import ADA, BEA, ids
 from world.entries import BEGINNING, Change
@@ -31,7 +31,7 @@ HISTORY_TABLES = ("journal", "answers", "postings", "accounts", "holds", "parcel
 
 async def opened(dsn: str) -> tuple[Store, int]:
     store = await Store.open(dsn, POOL_SIZE)
-    return store, (await store.open_world(7)).epoch
+    return store, (await store.open_world(7, TICK_HZ)).epoch
 
 
 async def counts(sql: Execute) -> dict[str, int]:
@@ -129,7 +129,7 @@ async def test_an_entry_that_does_not_follow_is_refused_and_nothing_is_written(
 async def test_a_server_that_lost_its_place_writes_no_entry(dsn: str, sql: Execute, told: Chronicle) -> None:
     """Guard: the epoch in the first statement of Store.save."""
     store, epoch = await opened(dsn)
-    await store.open_world(7)
+    await store.open_world(7, TICK_HZ)
     with pytest.raises(Fenced):
         await store.save(epoch, Batch(9, entries=told.entries))
     await store.close()

@@ -11,7 +11,7 @@ from persistence.migrations import WouldDrop, current_revision, go_back, head_re
 from persistence.store import Batch, SchemaMismatch, Store, StoreRefused
 from protocol.edits import CHUNK_EDIT_FIELDS
 from protocol.messages import Role
-from tests.conftest import POOL_SIZE, START_S
+from tests.conftest import POOL_SIZE, START_S, TICK_HZ
 from tests.persistence.support import Chronicle, build, claim
 from tests.world.support import ADA, BEA
 from world.tiles import Build
@@ -125,7 +125,7 @@ async def world_with_land(dsn: str) -> Chronicle:
     told.do(ADA, build((3, 0, Build.WALL), (0, 15, Build.PATH)))
     told.do(BEA, build((16, 15, Build.WALL), (0, 16, Build.PATH)), Role.ADMIN)
     store = await Store.open(dsn, POOL_SIZE)
-    await store.save((await store.open_world(7)).epoch, Batch(1, entries=told.entries))
+    await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(1, entries=told.entries))
     await store.close()
     return told
 
@@ -138,7 +138,7 @@ async def test_a_world_with_land_and_money_goes_down_without_them_and_begins_a_j
     assert (await audit(dsn, lambda done, of: None)).troubles == []
     store = await Store.open(dsn, POOL_SIZE)
     books, built = await store.books(), await store.all_built(lambda _: None)
-    epoch = (await store.open_world(7)).epoch
+    epoch = (await store.open_world(7, TICK_HZ)).epoch
     again = Chronicle()
     again.do(BEA, claim(0, 0))
     await store.save(epoch, Batch(2, entries=again.entries))

@@ -12,7 +12,7 @@ from persistence.audit import audit
 from persistence.prune import Doubtful, Pruned, prune
 from persistence.store import Batch, Store, StoreUnavailable
 from protocol.messages import LandAbandon
-from tests.conftest import POOL_SIZE, Execute
+from tests.conftest import POOL_SIZE, TICK_HZ, Execute
 from tests.persistence.support import Chronicle, build, claim
 from tests.persistence.test_audit import nobody_looks
 from tests.world.support import ADA, BEA, ids
@@ -45,7 +45,7 @@ async def history(dsn: str, sql: Execute, monkeypatch: pytest.MonkeyPatch) -> Ch
 async def save(dsn: str, entries: list[Entry]) -> None:
     store = await Store.open(dsn, POOL_SIZE)
     await store.all_built(lambda _: None)
-    await store.save((await store.open_world(7)).epoch, Batch(10, entries=entries))
+    await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(10, entries=entries))
     await store.close()
 
 

@@ -88,7 +88,7 @@ def stranger(network: str = "::1", session_id: UUID | None = None) -> Asker:
 @pytest.fixture
 async def desk(dsn: str) -> AsyncIterator[Desk]:
     store = await Store.open(dsn, POOL_SIZE)
-    desk = Desk(AccountStore(store, Sealer(RING, b"l" * 32), (await store.open_world(7)).epoch))
+    desk = Desk(AccountStore(store, Sealer(RING, b"l" * 32), (await store.open_world(7, 20)).epoch))
     yield desk
     await desk.accounts.stop()
     await store.close()
@@ -100,7 +100,7 @@ async def desk(dsn: str) -> AsyncIterator[Desk]:
 async def test_many_addresses_that_flood_leave_places_to_others(dsn: str) -> None:
     """Guard: FREE_PER_ADDRESS in Accounts.ask. Without it four addresses that hold 16 each fill 64 places."""
     store = await Store.open(dsn, POOL_SIZE)
-    rows = AccountStore(store, Sealer(RING, b"l" * 32), (await store.open_world(7)).epoch)
+    rows = AccountStore(store, Sealer(RING, b"l" * 32), (await store.open_world(7, 20)).epoch)
     desk = Desk(rows, requests_max=64, requests_per_address_max=16)
 
     def ask(network: str) -> bool:

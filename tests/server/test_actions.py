@@ -20,7 +20,6 @@ from protocol.messages import (
     LandClaim,
     LandClaimResult,
     LandDescribe,
-    LandEase,
     LandLet,
     LandOffer,
     LandPermit,
@@ -32,7 +31,7 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
-from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, content_of
+from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, Room, content_of
 from server.costs import FLAT_US
 from server.survey import Survey
 from tests.server.support import LAND, Stored, Thread, until
@@ -193,10 +192,10 @@ async def test_nobody_waits_for_the_ground_under_the_claim_of_another(desk: Desk
 
 async def test_what_enters_a_tick_fits_into_its_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard: TICK_US_MAX in Room.take."""
-    monkeypatch.setitem(FLAT_US, LandEase, 20_000)
-    dear: list[AnyDurable] = [LandEase(*ids(), 1, 0, 0, 16, 16) for _ in range(4)]
-    for player_id, ease in zip((ADA, BEA, CAL, ADA), dear, strict=True):
-        desk.ask(ease, by=player_id)
+    monkeypatch.setitem(FLAT_US, TileUndo, 20_000)
+    dear: list[AnyDurable] = [TileUndo(*ids()) for _ in range(4)]
+    for player_id, undo in zip((ADA, BEA, CAL, ADA), dear, strict=True):
+        desk.ask(undo, by=player_id)
     await desk.looked_up()
     assert [[act.request for act in desk.admitted()] for _ in dear] == [[one] for one in dear]
 
@@ -232,8 +231,8 @@ async def test_where_ticks_come_late_fewer_actions_enter_until_they_do_not(desk:
 
 async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard: PLAYER_US_MAX in Room.is_turn_of. The others go before what is left of it."""
-    monkeypatch.setitem(FLAT_US, LandEase, 20_000)
-    dear: list[AnyDurable] = [LandEase(*ids(), 1, 0, 0, 16, 16) for _ in range(3)]
+    monkeypatch.setitem(FLAT_US, TileUndo, 20_000)
+    dear: list[AnyDurable] = [TileUndo(*ids()) for _ in range(3)]
     others: list[AnyDurable] = [LandDescribe(*ids(), 1, "a", "b") for _ in range(3)]
     desk.ask(*dear)
     desk.ask(*others, by=BEA)
@@ -282,6 +281,24 @@ async def test_what_waits_too_long_is_refused_and_never_done(desk: Desk) -> None
     desk.tick()
     assert desk.state.seq == 0
     assert len(desk.told) == 1
+
+
+async def test_who_waits_too_long_is_told_for_what(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: busy in Actions._fill and in `ask`. People would look for a fault in a database that keeps up."""
+    monkeypatch.setitem(FLAT_US, TileUndo, 20_000)
+    desk.ask(TileUndo(*ids()), TileUndo(*ids()))
+    await desk.looked_up()
+    desk.tick()  # has time for the first
+    desk.stored.open.clear()
+    desk.ask(*(TileUndo(*ids()) for _ in range(QUEUE_MAX - 1)), by=BEA)
+    with pytest.raises(Refusal, match="more to do than it can"):
+        desk.ask(TileUndo(*ids()))
+    desk.now_s = OVERDUE_S + 0.01
+    desk.actions._fill(Room(desk.state, 0, 0), desk.now_s)  # one for which there is no time left
+    told = [answer.message for _, answer in desk.told if isinstance(answer, Refusal)]
+    assert "more to do than it can" in told[0]
+    assert all("database" in text for text in told[1:])
+    assert len(told) == QUEUE_MAX
 
 
 async def test_what_hangs_in_a_look_up_is_forgotten_as_it_is_refused(desk: Desk) -> None:
@@ -507,7 +524,7 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
     named = LandDescribe(*ids(), 1, "Here", "")
     desk.ask(*market, named)
     await desk.looked_up()
-    desk.state.parcels.dues.put(1, 0)
+    desk.state.parcels.lease_dues.put(1, 0)
     admitted = desk.actions.admit()
     assert [act.request for act in admitted if isinstance(act, Act)] == [named]
     assert len(admitted) == 1

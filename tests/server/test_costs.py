@@ -9,8 +9,12 @@ from protocol.edits import EDITS_MAX, TILE_EDIT, pack
 from protocol.messages import (
     Cut,
     LandAbandon,
+    LandBuy,
     LandClaim,
     LandDescribe,
+    LandEase,
+    LandLet,
+    LandMerge,
     LandOffer,
     LandOpen,
     LandRent,
@@ -18,19 +22,20 @@ from protocol.messages import (
     TileEdit,
 )
 from server.costs import PLAIN_US, WALK_US, Costs
-from tests.world.support import ADA, RULES, World, act, ids
+from tests.world.support import ADA, BEA, RULES, World, act, ids
 from world.commands import AnyDurable
-from world.parcels import Parcel
+from world.parcels import Parcel, Terms
 from world.state import LandRules, State
 
-ONE, LONG, SQUARE = 1, 2, 3  # parcel_ids: a plot, 64 x 1 and 8 x 8 plots
+ONE, LONG, SQUARE = 1, 2, 3  # parcel_ids: a plot, 64 x 1 and 8 x 8 plots; the last is to let
+TERMS = Terms(1, 0, 86_400_000, False)
 
 
 def costs(*claimed: tuple[int, int]) -> Costs:
     """With land of Ada far from (0, 0), and single plots of hers."""
     state = State(RULES)
     for number, rectangle in enumerate(((90, 0, 1, 1), (90, 9, 64, 1), (90, 20, 8, 8)), 1):
-        state.parcels.put(Parcel(number, ADA, "Ada", *rectangle))
+        state.parcels.put(Parcel(number, ADA, "Ada", *rectangle, to_let=TERMS if number == SQUARE else None))
     for number, (px, py) in enumerate(claimed, 9):
         state.parcels.put(Parcel(number, ADA, "Ada", px, py, 1, 1))
     return Costs(state)
@@ -55,6 +60,7 @@ def edit(tiles: int) -> TileEdit:
         (LandOpen(*ids(), ONE, True, True), PLAIN_US, PLAIN_US),
         (LandOpen(*ids(), LONG, True, True), 200, 300),
         (LandRent(*ids(), SQUARE, 1), 1_300, 1_600),
+        (LandEase(*ids(), SQUARE, 0, 0, 0, 0), 3_000, 3_500),
         (LandSplit(*ids(), LONG, Cut.VERTICAL, 16), 150, 250),
         (LandSplit(*ids(), LONG, Cut.VERTICAL, 16, True), 150, 250),
         (LandAbandon(*ids(), ONE), 60, 100),
@@ -64,19 +70,19 @@ def edit(tiles: int) -> TileEdit:
     ],
 )
 def test_each_kind_has_what_was_measured(request_: AnyDurable, least: int, most: int) -> None:
-    assert least <= costs().of(request_) <= most
+    assert least <= costs().of(request_, ADA) <= most
 
 
 def test_what_stands_on_a_parcel_makes_it_dear_to_clear() -> None:
     """12 ms were measured for 16,384 tiles."""
     world = World(rules=replace(RULES, land=LandRules(starting_grant=1_000)))
     world.do(act(ADA, claim(0, 0, 8, 8)))
-    bare = Costs(world.state).of(LandAbandon(*ids(), 1))
+    bare = Costs(world.state).of(LandAbandon(*ids(), 1), ADA)
     for row in range(4):
         tiles = [(x, y, 1) for y in range(32 * row, 32 * row + 32) for x in range(128)]
         for start in range(0, len(tiles), EDITS_MAX):
             world.do(act(ADA, TileEdit(*ids(), pack(tiles[start : start + EDITS_MAX], TILE_EDIT))))
-    assert 11_000 <= Costs(world.state).of(LandAbandon(*ids(), 1)) - bare <= 13_000
+    assert 11_000 <= Costs(world.state).of(LandAbandon(*ids(), 1), ADA) - bare <= 13_000
 
 
 @pytest.mark.parametrize(
@@ -94,12 +100,52 @@ def test_a_claim_costs_a_walk_where_open_land_might_be_divided(
     taken: Iterable[tuple[int, int]], walks: bool
 ) -> None:
     """Guard: Costs._runs."""
-    assert (costs(*taken).of(claim(0, 0)) > WALK_US) is walks
+    assert (costs(*taken).of(claim(0, 0), ADA) > WALK_US) is walks
 
 
 def test_what_is_claimed_before_in_the_same_tick_counts() -> None:
     """Guard: Costs.take."""
     tick = costs((-1, 0))
-    assert tick.of(claim(0, 0)) < WALK_US
+    assert tick.of(claim(0, 0), ADA) < WALK_US
     tick.take(claim(1, 0))
-    assert tick.of(claim(0, 0)) > WALK_US
+    assert tick.of(claim(0, 0), ADA) > WALK_US
+
+
+@pytest.mark.parametrize(
+    ("request_", "by"),
+    [
+        (LandEase(*ids(), 77, 0, 0, 16, 16), ADA),
+        (LandEase(*ids(), SQUARE, 0, 0, 16, 16), BEA),
+        (LandAbandon(*ids(), SQUARE), BEA),
+        (LandMerge(*ids(), SQUARE, LONG), BEA),
+        (LandSplit(*ids(), SQUARE, Cut.VERTICAL, 16), BEA),
+        (LandRent(*ids(), LONG, 1), BEA),
+        (claim(97, 27), BEA),
+        (claim(89, 19, 2, 2), BEA),
+    ],
+)
+def test_what_is_refused_at_once_is_plain(request_: AnyDurable, by: int) -> None:
+    """Guards: _is_refused, the look at by_plot in Costs._claim. Else thirty who own nothing take the tick's time from all others."""
+    assert costs().of(request_, by) == PLAIN_US
+
+
+@pytest.mark.parametrize(
+    ("before", "request_"),
+    [
+        (LandBuy(*ids(), SQUARE, 0), LandEase(*ids(), SQUARE, 0, 0, 16, 16)),
+        (LandBuy(*ids(), SQUARE, 0), LandAbandon(*ids(), SQUARE)),
+        (LandMerge(*ids(), ONE, SQUARE), claim(97, 27)),
+        (LandAbandon(*ids(), SQUARE), claim(97, 27)),
+        (LandLet(*ids(), LONG, 1), LandRent(*ids(), LONG, 1)),
+        (LandSplit(*ids(), SQUARE, Cut.VERTICAL, 16), LandEase(*ids(), SQUARE + 1, 0, 0, 0, 0)),
+        (claim(0, 0), LandEase(*ids(), SQUARE + 1, 0, 0, 0, 0)),
+    ],
+)
+def test_nothing_is_sure_to_be_refused_that_something_before_it_may_allow(
+    before: AnyDurable, request_: AnyDurable
+) -> None:
+    """Guards: Costs._touched and _made. Else what changes hands in a tick would be used there for nothing."""
+    tick = costs()
+    assert tick.of(request_, BEA) == PLAIN_US
+    tick.take(before)
+    assert tick.of(request_, BEA) > PLAIN_US

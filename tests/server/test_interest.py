@@ -13,9 +13,10 @@ from protocol.messages import Appeared, ChunkEdits, Crowd, Moved, Snapshot, View
 from protocol.snapshot import CELL_TILES, RECORD, UNITS_PER_TILE
 from server.config import InterestConfig
 from server.frames import TickFrame
-from server.interest import LADDER, PERIOD_MAX, STEP_LAST, Interest
+from server.interest import LADDER, STEP_LAST, Interest
 from server.loop import Overload
 from server.outbox import Outbox, frame
+from server.spread import PERIODS
 from tests.server.support import Eyes, FakeTransport, SocketTransport
 from world.grid import around, pack, unpack
 
@@ -226,7 +227,7 @@ def test_a_newcomer_has_appeared_whichever_tick_of_the_period_they_come_in(step:
     world.put(2, 1, 0)
     world.tick()
     world.put(3, 0, 0)
-    for number in range(2 * PERIOD_MAX):
+    for number in range(2 * PERIODS[-1]):
         world.put(2, 1, 0, number)
         world.tick()
         world.check()
@@ -256,12 +257,12 @@ def test_a_crowd_that_thins_out_gives_its_people_names() -> None:
         world.tick()
     for player_id in (11, 12, 13):
         world.put(player_id, 0, 0)
-    for _ in range(2 * PERIOD_MAX):
+    for _ in range(2 * PERIODS[-1]):
         world.tick()
     assert one.counts == {pack(0, 0): 5}
     world.remove(11)
     world.remove(12)
-    for _ in range(PERIOD_MAX):
+    for _ in range(PERIODS[-1]):
         world.tick()
     assert 13 in one.names
     world.check()
@@ -281,7 +282,7 @@ def test_coming_down_the_ladder_misses_nothing() -> None:
     world.tick()
     world.check()
     world.put(2, 1, 0, 5)
-    for _ in range(PERIOD_MAX):
+    for _ in range(PERIODS[-1]):
         world.tick()
         world.check()
 
@@ -382,7 +383,7 @@ def test_crowds_come_as_counts_and_small_groups_as_places() -> None:
         world.tick()
     one.heard.clear()
     world.put(4, 0, 0, 99)
-    for _ in range(PERIOD_MAX):
+    for _ in range(PERIODS[-1]):
         world.tick()
     assert [message for message in one.heard if isinstance(message, Crowd)][-1].count == 4
     assert not [message for message in one.heard if isinstance(message, Snapshot)]

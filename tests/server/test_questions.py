@@ -192,11 +192,11 @@ async def test_quotes_take_so_much_of_a_tick_and_players_take_turns() -> None:
     """Guards: QUOTES_US_MAX; Turns. Each would have to walk open land."""
     counter = Counter()
     pocket(counter)
-    closing = [LandQuote(number, 0, 80, 16, 16) for number in range(1, 4)]
+    closing = [LandQuote(number, 0, 80, 16, 16) for number in range(1, 9)]
     counter.ask(*closing)
-    counter.ask(LandQuote(4, 0, 80, 16, 16), by=BEA)
+    counter.ask(LandQuote(9, 0, 80, 16, 16), by=BEA)
     told: Sequence[int] = []
-    for expected in ([1], [1, 4], [1, 4, 2], [1, 4, 2, 3]):
+    for expected in ([1, 9, 2, 3], [1, 9, 2, 3, 4, 5, 6, 7], [1, 9, 2, 3, 4, 5, 6, 7, 8]):
         counter.look()
         told = [number for number, _ in counter.told]
         assert told == expected

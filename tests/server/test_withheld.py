@@ -6,13 +6,16 @@ from typing import Any
 from protocol import codec
 from protocol.errors import RefusalCode
 from protocol.messages import (
+    Cut,
     EntryDenied,
+    LandBuy,
     LandChanged,
     LandClaim,
     LandClaimed,
     LandLet,
     LandOpen,
     LandRent,
+    LandSplit,
     LandTransfer,
     Ok,
     Refused,
@@ -21,6 +24,7 @@ from protocol.messages import (
 from server.frames import TickFrame, encode
 from server.withheld import Withheld
 from tests.world.support import ADA, BEA, CAL, RULES, World, act, ids, join
+from world.grid import pack
 from world.state import LandRules
 from world.tick import Events
 
@@ -147,3 +151,34 @@ def test_whom_land_is_given_is_told_wherever_they_are_and_only_once_it_is_stored
     assert players == [BEA]
     assert isinstance(changed, LandChanged)
     assert (changed.parcel.owner_id, changed.parcel.given_to) == (ADA, BEA)
+
+
+def test_who_sees_one_part_of_divided_land_hears_of_both() -> None:
+    """They would go on to see the first over all of it. Guard: the cells of all parcels in _add_news."""
+    town = Told()
+    town.tick(town.world.do(act(ADA, LandClaim(*ids(), 0, 0, 64, 16))), 1)
+    events, frame = town.world.do(act(ADA, LandSplit(*ids(), 1, Cut.VERTICAL, 32))), TickFrame(0, 0)
+    town.withheld.take(town.world.state, events)
+    town.withheld.release(2, frame)
+    assert [cells for cells, _ in frame.casts] == [[pack(0, 0), pack(1, 0)]] * 2
+
+
+def test_whose_land_somebody_else_takes_or_declines_is_told_wherever_they_are() -> None:
+    """Guards: the seller and the owner in _others. They would go on to show land that is theirs no more, or a gift that waits."""
+    town = Told()
+    town.world.do(join(ADA, 900.0, 900.0))
+    town.tick(town.world.do(act(ADA, claim())), 1)
+    give, decline = LandTransfer(*ids(), 1, BEA), LandTransfer(*ids(), 1, ADA)
+    told = []
+    for who, request in (
+        (ADA, give),
+        (BEA, decline),
+        (ADA, LandTransfer(*ids(), 1, BEA)),
+        (BEA, LandBuy(*ids(), 1, 0)),
+    ):
+        events, frame = town.world.do(act(who, request)), TickFrame(0, 0)
+        town.withheld.take(town.world.state, events)
+        town.withheld.release(town.world.state.seq, frame)
+        news = [(codec.decode_server(message)[0], players) for message, players in frame.heard]
+        told.append([(one.parcel.owner_id, players) for one, players in news if isinstance(one, LandChanged)])
+    assert told == [[], [(ADA, [ADA])], [], [(BEA, [ADA])]]

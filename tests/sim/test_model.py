@@ -26,7 +26,7 @@ from protocol.messages import (
     Standing,
     TileEdit,
 )
-from tests.conftest import POOL_SIZE
+from tests.conftest import POOL_SIZE, TICK_HZ
 from tests.world.support import ADA, BEA, CAL, PEOPLE, RULES, World, act, ids
 from tools.simulate.clock import Process, Scheduler
 from tools.simulate.disk import Disk, ModelStore
@@ -113,7 +113,7 @@ def test_the_model_holds_the_same_rows(dsn: str) -> None:
     people = [Entrant(account_key(name), name, "user", 7, 1.0, 2.0) for name in PEOPLE.values()]
 
     async def write_all(store: Any) -> tuple[Any, ...]:
-        row = await store.open_world(SEED)
+        row = await store.open_world(SEED, TICK_HZ)
         entered = [
             (one.player_id, one.key, one.name, one.role)
             for one in await store.enter_players(row.epoch, people)
@@ -123,7 +123,7 @@ def test_the_model_holds_the_same_rows(dsn: str) -> None:
             await store.save(row.epoch, batch)
             seen.append(await looked_at(store, entries[: len(entries)]))
         again = await store.enter_players(row.epoch, people[:1])
-        later = await store.open_world(SEED)
+        later = await store.open_world(SEED, TICK_HZ)
         return entered, seen, (again[0].x, again[0].y), (later.epoch, later.tick, later.last_seq)
 
     async def real() -> tuple[Any, ...]:
@@ -170,7 +170,7 @@ def test_the_model_refuses_what_the_database_refuses(
     batch = Batch(1, entries=[entry(state, *changes)])
 
     async def attempt(store: Any) -> type[Exception] | None:
-        await store.open_world(SEED)
+        await store.open_world(SEED, TICK_HZ)
         try:
             await store.save(FIRST_EPOCH, batch)
         except StoreError as refusal:
@@ -194,8 +194,8 @@ def test_both_fence_who_lost_their_place_and_want_no_gap(dsn: str) -> None:
     first, second = entry(state), entry(state)
 
     async def attempt(store: Any) -> list[type[Exception]]:
-        await store.open_world(SEED)
-        epoch = (await store.open_world(SEED)).epoch
+        await store.open_world(SEED, TICK_HZ)
+        epoch = (await store.open_world(SEED, TICK_HZ)).epoch
         errors: list[type[Exception]] = []
         for writes in (
             store.save(FIRST_EPOCH, Batch(1, entries=[first])),

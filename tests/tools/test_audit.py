@@ -11,7 +11,7 @@ import pytest
 from persistence.embedded import DataDirectory, EmbeddedPostgres, running_dsn
 from persistence.migrations import migrate
 from persistence.store import Batch, Store
-from tests.conftest import POOL_SIZE, START_S
+from tests.conftest import POOL_SIZE, START_S, TICK_HZ
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA
 from tools import audit
@@ -29,7 +29,7 @@ async def store_history(dsn: str, entries: int = 3) -> None:
     for place in range(entries):
         told.do(ADA, claim(2 * place, 0))
     store = await Store.open(dsn, POOL_SIZE)
-    await store.save((await store.open_world(7)).epoch, Batch(1, entries=told.entries))
+    await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(1, entries=told.entries))
     await store.close()
 
 

@@ -140,3 +140,19 @@ def test_what_cannot_be_finished_is_taken_away_again(
     assert "no space left" in capsys.readouterr().err
     assert {path.name for path in there.iterdir()} == {"landworld.lock"}
     assert call("restore", str(file), "--data", str(there)) == 0
+
+
+def test_what_another_process_made_meanwhile_is_left_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was empty when it was looked at, and then a server began there. Guard: DirectoryError and NotEmpty in restore._run."""
+    file, there = tmp_path / "world.zip", data / "there"
+    asyncio.run(world(data / "source"))
+    assert call("backup", str(file), "--data", str(data / "source")) == 0
+    asyncio.run(world(there))
+    monkeypatch.setattr(restore, "_check_empty", lambda _: None)
+    with DataDirectory(there):
+        assert call("restore", str(file), "--data", str(there)) == 1
+    assert "in use by process" in capsys.readouterr().err
+    assert call("restore", str(file), "--data", str(there)) == 1
+    assert call("audit", "--data", str(there)) == 0

@@ -22,7 +22,7 @@ from protocol.messages import (
     LandTransfer,
     Standing,
 )
-from tests.conftest import POOL_SIZE
+from tests.conftest import POOL_SIZE, TICK_HZ
 from tests.persistence.support import Chronicle, build, claim
 from tests.tools.test_audit import execute
 from tests.world.support import ADA, BEA, CAL, ids
@@ -53,7 +53,7 @@ def history(dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
         told.set_aside(BEA, 500)
         told.do(BEA, LandAbandon(*ids(), 2))
         store = await Store.open(dsn, POOL_SIZE)
-        epoch = (await store.open_world(7)).epoch
+        epoch = (await store.open_world(7, TICK_HZ)).epoch
         await store.enter_players(
             epoch, [Entrant(account_key(name), name, "user", 1, 0.0, 0.0) for name in ("Ada", "Bea", "Cal")]
         )
@@ -112,7 +112,7 @@ def stored(dsn: str, told: Chronicle) -> None:
 
     async def make() -> None:
         store = await Store.open(dsn, POOL_SIZE)
-        epoch = (await store.open_world(7)).epoch
+        epoch = (await store.open_world(7, TICK_HZ)).epoch
         await store.enter_players(
             epoch, [Entrant(account_key(name), name, "user", 1, 0.0, 0.0) for name in ("Ada", "Bea", "Cal")]
         )
@@ -185,7 +185,7 @@ def test_what_is_agreed_and_allowed_on_a_parcel_is_shown_as_it_changes(
         told.do(CAL, LandLeave(*ids(), 1))
         told.happen()
         store = await Store.open(dsn, POOL_SIZE)
-        await store.save((await store.open_world(7)).epoch, Batch(1, entries=told.entries))
+        await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(1, entries=told.entries))
         await store.close()
 
     asyncio.run(make())
@@ -247,7 +247,7 @@ def test_prune_says_where_history_begins_and_so_does_show(
 def test_to_whom_land_is_given_is_shown_until_they_take_it(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guard: `given` in _facts, and the name that _learn looks up."""
+    """And is found under the giver's name. Guards: `given` in _facts; the name that _learn looks up; seller_id in receipts.FORMERLY."""
 
     async def make() -> None:
         told = Chronicle()
@@ -255,7 +255,7 @@ def test_to_whom_land_is_given_is_shown_until_they_take_it(
         told.do(ADA, LandTransfer(*ids(), 1, BEA))
         told.do(BEA, LandBuy(*ids(), 1, 0))
         store = await Store.open(dsn, POOL_SIZE)
-        epoch = (await store.open_world(7)).epoch
+        epoch = (await store.open_world(7, TICK_HZ)).epoch
         await store.enter_players(
             epoch, [Entrant(account_key(name), name, "user", 1, 0.0, 0.0) for name in ("Ada", "Bea")]
         )
@@ -267,3 +267,5 @@ def test_to_whom_land_is_given_is_shown_until_they_take_it(
     _, given, taken = shown(capsys)
     assert given.endswith("given to Bea, if they take it")
     assert taken.endswith("of Bea, 1 x 1 plots at plot (0, 0), not given away")
+    assert call("show", "--dsn", dsn, "--player", "Ada") == 0
+    assert len(shown(capsys)) == 3

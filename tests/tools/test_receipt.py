@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from protocol.messages import LandBuy, LandTransfer
 from server.receipts import Notary, concerns
 from tests.persistence.support import Chronicle, claim
-from tests.world.support import ADA, BEA, CAL
+from tests.world.support import ADA, BEA, CAL, ids
 from tools import receipt
 from world.entries import BEGINNING, Outcome, chained, read, write
 from world.parcels import Freed
@@ -159,3 +160,12 @@ def test_an_entry_concerns_who_lost_land_by_it(kind: str) -> None:
     told.do(ADA, claim(0, 0))
     entry = write(told.world.state, kind, Outcome(Settled(1, ADA, BEA), [Freed(1, 0, 0, 1, 1)]), None)
     assert [concerns(read(entry.record), who) for who in (ADA, BEA, CAL)] == [True, True, False]
+
+
+def test_a_gift_that_is_taken_concerns_who_gave_it() -> None:
+    """Guard: seller_id in receipts.FORMERLY. Nothing is posted, and the parcel names the new owner only."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    told.do(ADA, LandTransfer(*ids(), 1, BEA))
+    [taken] = told.do(BEA, LandBuy(*ids(), 1, 0))
+    assert [concerns(read(taken.record), who) for who in (ADA, BEA, CAL)] == [True, True, False]

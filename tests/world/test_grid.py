@@ -60,12 +60,6 @@ class Crowd:
         assert found == (inside if radius >= 0 else [])
         return list(found)
 
-    def nearest(self, x: float, y: float, count: int) -> list[int]:
-        found = self.grid.nearest(x, y, count, self.xs, self.ys, self.slots).tolist()
-        ranked = sorted(self.slots.tolist(), key=lambda slot: (self._square(slot, x, y), slot))
-        assert found == ranked[:count]
-        return list(found)
-
     def _square(self, slot: int, x: float, y: float) -> float:
         dx, dy = float(self.xs[slot]) - x, float(self.ys[slot]) - y
         return (
@@ -144,13 +138,6 @@ def test_a_circle_holds_who_is_at_most_its_radius_away(
     Crowd(apart).within(x, y, radius)
 
 
-@given(PLACES, coordinates(), coordinates(), st.integers(0, 50))
-def test_the_nearest_come_nearest_first(
-    places: list[tuple[float, float]], x: float, y: float, count: int
-) -> None:
-    Crowd(places).nearest(x, y, count)
-
-
 @settings(max_examples=60)
 @given(
     st.integers(0, 2**32), coordinates(128), coordinates(128), st.sampled_from((0.0, 1.0, 16.0, 32.0, 48.5))
@@ -161,8 +148,6 @@ def test_in_a_crowd_the_cells_give_the_same_answers(seed: int, x: float, y: floa
     crowd.rectangle(x - radius, y - radius, x + radius, y + radius)
     crowd.rectangle(x, y - radius, x + 32.0, y + radius)
     crowd.within(x, y, radius)
-    crowd.nearest(x, y, 7)
-    crowd.nearest(crowd.xs[1], crowd.ys[1], 200)
 
 
 @settings(max_examples=60)
@@ -221,20 +206,6 @@ def test_odd_circles(x: float, y: float, radius: float, count: int) -> None:
 def test_nobody_is_near_in_an_empty_grid() -> None:
     empty = Crowd([])
     assert empty.rectangle(-9.0, -9.0, 9.0, 9.0) == empty.within(0.0, 0.0, 9.0) == []
-    assert empty.nearest(0.0, 0.0, 3) == []
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "count"), [(math.nan, 0.0, 1), (0.0, math.inf, 1), (-math.inf, 0.0, 1), (0.0, 0.0, -1)]
-)
-def test_nearest_refuses_what_has_no_answer(x: float, y: float, count: int) -> None:
-    with pytest.raises(ValueError, match="nobody is near"):
-        Crowd([(0.0, 0.0)]).nearest(x, y, count)
-
-
-def test_those_at_one_distance_come_by_slot() -> None:
-    crowd = Crowd([(5.0, 0.0), (0.0, 5.0), (-5.0, 0.0), (0.0, -5.0), (0.0, 0.0)])
-    assert crowd.nearest(0.0, 0.0, 4) == [9, 1, 3, 5]
 
 
 # --- coming, going and crossing ---------------------------------------------------------------------------------------------------

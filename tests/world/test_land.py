@@ -13,6 +13,7 @@ from protocol.messages import (
     Cut,
     LandAbandon,
     LandAt,
+    LandBought,
     LandBuy,
     LandClaim,
     LandClaimResult,
@@ -137,7 +138,7 @@ TABLES: dict[str, list[Row]] = {
         (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
         (ADA, LandTransfer(*ids(), 1, 99), NO.NOT_FOUND),
         (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
-        (BEA, LandBuy(*ids(), 1, 0), held(1)),
+        (BEA, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
         (ADA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
         (CAL, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
         (BEA, LandDescribe(*ids(), 1, "Bea's", ""), held(1)),
@@ -158,7 +159,7 @@ TABLES: dict[str, list[Row]] = {
         (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
         (ADA, LandTransfer(*ids(), 1, CAL), held(1)),
         (BEA, LandBuy(*ids(), 1, 300), NO.CHANGED),
-        (CAL, LandBuy(*ids(), 1, 0), held(1)),
+        (CAL, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
         (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
     ],
     "a gift is declined by whom it is given to, and by nobody else": [
@@ -195,7 +196,7 @@ TABLES: dict[str, list[Row]] = {
         (BEA, LandBuy(*ids(), 1, 499), NO.CHANGED),
         (ADA, LandBuy(*ids(), 1, 500), NO.BAD_REQUEST),
         (BEA, LandOffer(*ids(), 1, 1), NO.NOT_OWNER),
-        (BEA, LandBuy(*ids(), 1, 500), held(1)),
+        (BEA, LandBuy(*ids(), 1, 500), LandBought(1, ADA)),
         (CAL, LandBuy(*ids(), 1, 500), NO.CHANGED),
         (BEA, LandOffer(*ids(), 1, 5_000), held(1)),
         (ADA, LandBuy(*ids(), 1, 5_000), NO.INSUFFICIENT_FUNDS),
@@ -258,7 +259,7 @@ def test_money_goes_from_the_treasury_over_wallets_to_the_house() -> None:
         [
             (ADA, claim(0, 0), got(1, 100)),
             (ADA, LandOffer(*ids(), 1, 300), held(1)),
-            (BEA, LandBuy(*ids(), 1, 300), held(1)),
+            (BEA, LandBuy(*ids(), 1, 300), LandBought(1, ADA)),
         ]
     )
     balances = world.state.ledger.balances
@@ -349,7 +350,7 @@ def test_who_is_given_a_parcel_finds_it_among_their_own_until_it_is_none(
     (gift,) = queries.land_mine(world.state, BEA, LandMine(1)).parcels
     assert (gift.owner_id, gift.given_to, gift.standing) == (ADA, BEA, Standing.NONE)
     assert (found_by(world, ADA), found_by(world, CAL)) == ([1], [])
-    run([(who, request_, held(1))], world)
+    run([(who, request_, LandBought(1, ADA) if isinstance(request_, LandBuy) else held(1))], world)
     assert (found_by(world, ADA), found_by(world, BEA)) == (adas, beas)
 
 

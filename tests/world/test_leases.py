@@ -14,6 +14,7 @@ from protocol.errors import Refusal
 from protocol.messages import (
     Cut,
     LandAbandon,
+    LandBought,
     LandBuy,
     LandDescribe,
     LandForSale,
@@ -167,7 +168,7 @@ TABLES: dict[str, list[Row | int]] = {
         (ADA, let(), OK),
         (ADA, LandTransfer(*ids(), 1, CAL), OK),
         (ADA, let(), NO.NOT_ALLOWED),
-        (CAL, LandBuy(*ids(), 1, 0), OK),
+        (CAL, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
         (BEA, rent(), NO.CHANGED),
     ],
     "a lease ends by itself, and only then": [
@@ -318,13 +319,13 @@ def test_what_is_put_back_in_one_tick_has_a_limit(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_recalled_world_knows_what_is_due() -> None:
-    """From the rows of the database alone. Guard: Dues.put in Parcels.put."""
+    """From the rows of the database alone. Guard: Dues.put of lease_dues in Parcels.put."""
     world = run(CLAIMED, (ADA, let(), OK), (BEA, rent(), OK))
     again = State(world.state.rules)
     row = msgspec.json.encode(world.state.parcels.by_id[1])
     apply(again, msgspec.json.decode(row, type=Parcel))
     last = world.state.tick + TICKS
-    assert (again.parcels.dues.first(last - 1), again.parcels.dues.first(last)) == (None, 1)
+    assert (again.parcels.first_due(last - 1), again.parcels.first_due(last)) == (None, 1)
 
 
 def test_the_same_commands_settle_the_same() -> None:
@@ -440,7 +441,7 @@ def test_no_money_is_made_or_lost_and_each_deposit_comes_back_once(steps: list[A
     balanced(state.ledger)
     assert (state.ledger.holds, state.ledger.balance(ESCROW)) == ({}, 0)
     assert sums.put_in == sums.got_back
-    assert len(state.parcels.dues) == 0
+    assert len(state.parcels.lease_dues) == 0
 
 
 def test_terms_are_told_in_their_two_largest_units() -> None:

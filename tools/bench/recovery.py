@@ -142,7 +142,7 @@ async def fill(data: Path, count: int, console: Console) -> float:
 
 async def _store(dsn: str, count: int, console: Console) -> None:
     store = await Store.open(dsn, 2)
-    world = await store.open_world(WorldConfig().seed)
+    world = await store.open_world(WorldConfig().seed, WorldConfig().tick_hz)
     entries, stored = history(count), 0
     while batch := list(islice(entries, BATCH)):
         await store.save(world.epoch, Batch(1, entries=batch))

@@ -129,7 +129,9 @@ async def _offer(connection: Connection, seq: int, _: int, parcel_id: int, price
 async def _buy(connection: Connection, seq: int, buyer: int, parcel_id: int, price: int) -> dict[str, Any]:
     parcel = _decode(await connection.fetchval(_LOCK_PARCEL, parcel_id), type=Parcel)
     await _pay(connection, seq, buyer, parcel.owner_id, price)
-    return await _change(connection, parcel_id, owner_id=buyer, price=None, seq=seq)
+    return await _change(connection, parcel_id, owner_id=buyer, price=None, seq=seq) | {
+        "seller_id": parcel.owner_id
+    }
 
 
 async def _abandon(connection: Connection, seq: int, _: int, parcel_id: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import asyncpg
 from persistence.embedded import DataDirectory, EmbeddedPostgres
 from tools.crash.host import READY_S, Host, kill, paused
 from tools.crash.oracle import Oracle
+from tools.crash.player import AGAIN_SHARE
 from tools.crash.proxy import Commit, proxy
 from tools.crash.trial import Trial, trial
 
@@ -35,7 +36,10 @@ LOOK_S = 0.1
 BLOCK_BYTES = 4_096
 UNAVAILABLE_MS_MAX = 2_000  # what is promised
 MOVED_MS_MAX = 500  # some ticks and a line; walking has nothing to do with the database
-SLACK_MS = 500  # on top of either, and of how late this process itself was woken
+AWAY_AGAIN_SHARE = (
+    0.3  # who asks nothing is refused nothing, and all that players may have open waits for the disk
+)
+TICK_MS = 50  # on top of either, and of how late this process itself was woken: an answer may come with the next tick
 
 
 @dataclass(slots=True)
@@ -50,7 +54,7 @@ class Outage:
 
     def judge(self, late_ms: float) -> Iterator[str]:
         """What was promised and is not so, on a machine that is so late with everything."""
-        slack_ms = SLACK_MS + late_ms
+        slack_ms = TICK_MS + late_ms
         if self.unavailable_ms is None:
             yield "nobody was told that the database is away"
         elif self.unavailable_ms > UNAVAILABLE_MS_MAX + slack_ms:
@@ -66,11 +70,14 @@ async def _watch(running: Trial, outage: Outage, seconds: float) -> None:
     for player in running.players:
         player.unavailable_s.clear()
         player.moved_gap_s = 0.0
+        player.again_share = AWAY_AGAIN_SHARE
     running.work()
     late_s = 0.0
     while (now_s := loop.time()) < began + seconds:
         await asyncio.sleep(LOOK_S)
         late_s = max(late_s, loop.time() - now_s - LOOK_S)
+    for player in running.players:
+        player.again_share = AGAIN_SHARE
     outage.moved_gap_ms = round(1_000 * max(player.waited_s(began) for player in running.players))
     refused_s = [at for player in running.players for at in player.unavailable_s]
     outage.unavailable_ms = round(1_000 * (min(refused_s) - began)) if refused_s else None

@@ -69,6 +69,7 @@ class Player:
         self.player_id = 0
         self.busy = False  # whether new things are asked
         self.moved_gap_s = 0.0  # the longest from a `move` to its `moved`
+        self.again_share = AGAIN_SHARE
         self.unavailable_s: list[float] = []  # when a request was refused as UNAVAILABLE
         self.open: dict[bytes, Asked] = {}  # not decided yet
         self.built = Known()
@@ -238,7 +239,7 @@ class Player:
         """What clients do that lost count: the same again, or something else under the same id."""
         if not self._answered:
             return
-        if self._random.random() < AGAIN_SHARE:
+        if self._random.random() < self.again_share:
             yield self._send(self._random.choice(self._answered))
         if self._random.random() < TWISTED_SHARE:
             asked = self._random.choice(self._answered)

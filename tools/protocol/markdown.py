@@ -489,9 +489,10 @@ gives the bare ground back. Keep the bare chunk, the edits, the version reached 
 
 {_records(records["tile_edit.edits"], "tile_edit.edits")}
 A `tile_edit` is done as a whole or not at all, and answered with `ok` only once it is stored for good: it then outlives any
-crash. Make a new random `action_id` for each. If no answer comes (the line broke, the server restarted), send the same again,
-over any connection: what was done before is not done twice and gets its first answer. The same `action_id` with
-other content is refused with `BAD_REQUEST`. While the database is away the answer is `UNAVAILABLE` with `retry_after_ms`.
+crash. Make a new random `action_id` for each. If no answer comes (the line broke, the server restarted, its database went away
+just then), send the same again, over any connection: what was done before is not done twice and gets its first answer. The
+same `action_id` with other content is refused with `BAD_REQUEST`. While the database is away the answer is `UNAVAILABLE` with
+`retry_after_ms`.
 
 ### Build
 

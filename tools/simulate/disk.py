@@ -250,9 +250,9 @@ class ModelStore:
         self._process = process
         self._written_s = 0.0  # when the last thing that was sent to be written will have been
 
-    async def open_world(self, seed: int) -> WorldRow:
-        """As Store has it; there is one seed."""
-        del seed
+    async def open_world(self, seed: int, tick_hz: int) -> WorldRow:
+        """As Store has it; there is one world."""
+        del seed, tick_hz
         row: WorldRow = await self._ask(lambda tables: tables.open(), writes=True)
         return row
 

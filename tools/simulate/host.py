@@ -195,7 +195,7 @@ class Host:
         inbox = Inbox(CONFIG.limits.inbox_commands_max, CONFIG.limits.joins_per_tick_max)
         ground = Ground(self._clock.random, inbox)
         try:
-            row = await store.open_world(SEED)
+            row = await store.open_world(SEED, TICK_HZ)
             works = self._put_together(store, row, inbox, ground)
             self._serve_ground(await recall_built(store, self.loop.enter, lambda _: None))
             await recall_land(store, self.loop.enter, lambda _: None)

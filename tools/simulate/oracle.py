@@ -182,7 +182,11 @@ class Oracle:
             )
 
     def _check_wait(self, host: Host, copy: Copy, until_s: float) -> None:
-        """A deed is done, a question answered, or either refused as UNAVAILABLE, soon after it was asked for."""
+        """A deed enters the tick, a question is answered, or either is refused as UNAVAILABLE, soon after it was asked for.
+
+        What entered is answered once it is stored, however long the disk is away: nobody could say whether it was done. Players that
+        wait too long ask again by its action_id.
+        """
         waited_s = until_s - copy.taken_s
         if waited_s > UNAVAILABLE_S_MAX + SLACK_S and not host.process.disturbed_since(copy.taken_s):
             self._trouble(

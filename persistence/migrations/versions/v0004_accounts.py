@@ -5,6 +5,8 @@ go with the account; the player's row stays, with nobody's name in it. `..._seal
 what an address is found by. A session's `generation` is that of its newest refresh token. `former_key` is the key of the guest that an
 account was before: tickets for that are worth nothing. A code's `code_hash` is of a secret too long to be guessed.
 `registrations` makes a registration happen once, as `answers` does for what the journal holds, and like it is for ever.
+
+And the world's tick_hz, which all its times are counted by; NULL until the first start since.
 """
 
 from alembic import op
@@ -13,6 +15,8 @@ revision = "0004"
 down_revision = "0003"
 
 _UP = """
+ALTER TABLE world ADD COLUMN tick_hz smallint;
+
 CREATE TABLE credentials (
     player_id bigint PRIMARY KEY,
     name_fold text NOT NULL UNIQUE,
@@ -61,7 +65,10 @@ CREATE TABLE registrations (
 );
 CREATE INDEX registrations_player ON registrations (player_id);
 """
-_DOWN = "DROP TABLE registrations; DROP TABLE codes; DROP TABLE sessions; DROP TABLE credentials;"
+_DOWN = """
+DROP TABLE registrations; DROP TABLE codes; DROP TABLE sessions; DROP TABLE credentials;
+ALTER TABLE world DROP COLUMN tick_hz;
+"""
 
 
 def upgrade() -> None:
