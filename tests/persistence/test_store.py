@@ -152,7 +152,7 @@ async def test_a_role_stays_until_a_token_names_another(dsn: str) -> None:
 async def test_a_token_gives_no_role_to_whoever_has_an_account_of_that_name(dsn: str, sql: Execute) -> None:
     """Guard: credentials in _ENTER_PLAYERS. A stranger may have registered the name before the operator thought of it."""
     store = await Store.open(dsn, POOL_SIZE)
-    epoch = (await store.open_world(SEED, 20)).epoch
+    epoch = (await store.open_world(SEED, TICK_HZ)).epoch
     (stranger,) = await store.enter_players(epoch, [_entrant("Root")])
     await sql(
         "INSERT INTO credentials (player_id, name_fold, password_hash) SELECT player_id, 'root', 'x' FROM players"

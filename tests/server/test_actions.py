@@ -294,7 +294,7 @@ async def test_who_waits_too_long_is_told_for_what(desk: Desk, monkeypatch: pyte
     with pytest.raises(Refusal, match="more to do than it can"):
         desk.ask(TileUndo(*ids()))
     desk.now_s = OVERDUE_S + 0.01
-    desk.actions._fill(Room(desk.state, 0, 0), desk.now_s)  # one for which there is no time left
+    desk.actions._fill(Room(desk.state, 0, 0, 0), desk.now_s)  # one for which there is no time left
     told = [answer.message for _, answer in desk.told if isinstance(answer, Refusal)]
     assert "more to do than it can" in told[0]
     assert all("database" in text for text in told[1:])
