@@ -34,7 +34,7 @@ from world.ledger import TREASURY, Ledger, Post
 from world.state import Answer, State
 
 SEEDS = range(120)
-RARE = (336, 853, 961)  # an edit that a crash undid, another one in its place, and somebody who saw the first
+RARE = (822, 1234)  # an edit that a crash undid, another one in its place, and somebody who saw the first
 ACTIONS = 40
 
 Remove = Callable[[pytest.MonkeyPatch], None]
