@@ -137,9 +137,11 @@ _SOME_EMAILS = """
 SELECT player_id, email_sealed AS email, email_hash FROM credentials WHERE email_sealed IS NOT NULL LIMIT $1
 """
 _REGISTERED = "SELECT content_digest FROM registrations WHERE action_id = $1"
+# Guests are called something, too, or who is named at the console would be another. A guest keeps their name when they register.
 _IS_TAKEN = """
 SELECT 1 FROM players WHERE key = $1 AND player_id <> $3
 UNION ALL SELECT 1 FROM credentials WHERE name_fold = $2 AND player_id <> $3
+UNION ALL SELECT 1 FROM players WHERE name_fold = $2 AND player_id <> $3 AND key LIKE 'guest:%' AND key IS DISTINCT FROM $4
 """
 _UPGRADE = """
 UPDATE players SET key = $2, name = $3, name_fold = $4, role = 'user', last_seen_at = now()
@@ -176,12 +178,12 @@ RETURNING sessions.player_id, name
 _END_REUSED = """
 UPDATE sessions SET ended_at = now() WHERE session_id = $1 AND generation > $2 AND ended_at IS NULL RETURNING player_id
 """
-# What was ended a moment ago counts again: the answer to that may be lost. One whose time is up may still be connected.
+# What was ended a moment ago is told again, for the answer may be lost, but not counted. One whose time is up may still be connected.
 _END = """
 UPDATE sessions SET ended_at = coalesce(ended_at, now())
 WHERE player_id = $1 AND (ended_at IS NULL OR ended_at > now() - interval '1 minute')
     AND ($2::uuid IS NULL OR session_id = $2) AND session_id IS DISTINCT FROM $3::uuid
-RETURNING session_id
+RETURNING session_id, ended_at = now() AS ends_now
 """
 _SESSIONS = """
 SELECT session_id, client, address_sealed AS address, (extract(epoch FROM created_at) * 1000)::bigint AS created_at_ms,
@@ -330,6 +332,19 @@ DELETE FROM sessions WHERE least(ended_at, expires_at) < now() - $1::float8 * in
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Sessions that are over now, and how many of them went on until now."""
+
+    ids: list[UUID]
+    now: int
+
+    @classmethod
+    def of(cls, rows: list[asyncpg.Record]) -> "Ended":
+        """By what _END returns."""
+        return cls(_ids(rows), sum(row["ends_now"] for row in rows))
+
+
 class AccountStore:
     """The accounts of a world. What is private is sealed by `sealer`."""
 
@@ -360,16 +375,18 @@ class AccountStore:
 
     # --- beginning ---
 
-    async def may_register(self, action_id: bytes, name: str, email: str) -> None:
+    async def may_register(self, action_id: bytes, name: str, email: str, former_key: str | None) -> None:
         """A look before the password is hashed. Raises as `register` does."""
         async with self._store.reading() as connection:
-            await self._check(connection, action_id, name, email)
+            await self._check(connection, action_id, name, email, former_key)
 
-    async def _check(self, connection: "type_connection", action_id: bytes, name: str, email: str) -> None:
+    async def _check(
+        self, connection: "type_connection", action_id: bytes, name: str, email: str, former_key: str | None
+    ) -> None:
         done = await connection.fetchval(_REGISTERED, action_id)
         if done is not None:
             raise DoneBefore if hmac.compare_digest(done, self._digest(name, email)) else AnotherAction
-        if await connection.fetchval(_IS_TAKEN, account_key(name), fold_name(name), NOBODY):
+        if await connection.fetchval(_IS_TAKEN, account_key(name), fold_name(name), NOBODY, former_key):
             raise NameTaken
 
     def _digest(self, name: str, email: str) -> bytes:
@@ -380,7 +397,7 @@ class AccountStore:
         """Makes an account with its first session. Raises NameTaken, DoneBefore, AnotherAction, NoGuest."""
         key, folded = account_key(new.name), fold_name(new.name)
         async with self._store.writing(self._epoch) as connection:
-            await self._check(connection, new.action_id, new.name, new.email)
+            await self._check(connection, new.action_id, new.name, new.email, new.former_key)
             if new.former_key is None:
                 place = new.look, new.x, new.y
                 player_id = await connection.fetchval(_NEW_PLAYER, key, new.name, folded, *place)
@@ -437,13 +454,11 @@ class AccountStore:
             player_id = await connection.fetchval(_END_REUSED, session_id, generation)
         return None if player_id is None else Refreshed(player_id, None)
 
-    async def end_sessions(
-        self, player_id: int, only: UUID | None = None, but: UUID | None = None
-    ) -> list[UUID]:
-        """Ends one session of a player, or all, or all `but` one; which ended."""
+    async def end_sessions(self, player_id: int, only: UUID | None = None, but: UUID | None = None) -> Ended:
+        """Ends one session of a player, or all, or all `but` one."""
         async with self._store.writing(self._epoch) as connection:
             rows = await connection.fetch(_END, player_id, only, but)
-        return _ids(rows)
+        return Ended.of(rows)
 
     async def sessions(self, player_id: int) -> list[SessionRow]:
         """Those that go on, the newest first."""
@@ -487,7 +502,7 @@ class AccountStore:
 
     async def set_password(
         self, player_id: int, password_hash: str, new_hash: str, keep: UUID | None
-    ) -> list[UUID] | None:
+    ) -> Ended | None:
         """Another password in place of the one with that hash, and the end of all sessions but one, and of codes for another.
 
         None: it is another by now.
@@ -497,7 +512,7 @@ class AccountStore:
                 return None
             await connection.execute(_END_RESETS, player_id)
             rows = await connection.fetch(_END, player_id, None, keep)
-        return _ids(rows)
+        return Ended.of(rows)
 
     # --- codes ---
 
@@ -638,7 +653,7 @@ class AccountStore:
         """Changes what is not None; None where there is no account. Raises NameTaken."""
         key, folded = (None, None) if name is None else (account_key(name), fold_name(name))
         async with self._store.writing(self._epoch) as connection:
-            if name is not None and await connection.fetchval(_IS_TAKEN, key, folded, player_id):
+            if name is not None and await connection.fetchval(_IS_TAKEN, key, folded, player_id, None):
                 raise NameTaken
             if not await connection.fetchval(_EDIT_ACCOUNT, player_id, folded, bio):
                 return None

@@ -208,7 +208,9 @@ class Accounts:
         """What goes wrong beside an answer is told to the log."""
         try:
             await work
-        except (Refusal, StoreError) as error:
+        except Refusal as refusal:  # nobody waits for it
+            log.debug("account_not_served", error=str(refusal))
+        except StoreError as error:
             log.warning("account_not_served", error=str(error))
 
     async def _serve(self, asker: Asker, request: Any, answer: Answer) -> None:
@@ -262,10 +264,11 @@ class Accounts:
             )
         name, email = self._checked_name(request.name), checked_email(request.email)
         password = check_password(request.password, name, email)
+        guest = asker.key if asker.player_id else None
         try:
             async with self._database:
-                await self._rows.may_register(request.action_id, name, email)
-            return await self._make(asker, request.action_id, name, email, password)
+                await self._rows.may_register(request.action_id, name, email, guest)
+            return await self._make(asker, request.action_id, name, email, password, guest)
         except DoneBefore:
             return await self._sign_in(asker, name, password)
         except AnotherAction:
@@ -275,9 +278,10 @@ class Accounts:
         except NoGuest:
             raise Refusal(RefusalCode.FORBIDDEN, "You are no guest any more; sign in again.") from None
 
-    async def _make(self, asker: Asker, action_id: bytes, name: str, email: str, password: str) -> Done:
+    async def _make(
+        self, asker: Asker, action_id: bytes, name: str, email: str, password: str, guest: str | None
+    ) -> Done:
         password_hash = await self.hasher.make(password, asker.network)
-        guest = asker.key if asker.player_id else None
         place = (0.0, 0.0) if guest else await self._place()
         look = look_of(account_key(name))
         new = Registration(action_id, name, email, password_hash, look, *place, guest)
@@ -285,6 +289,8 @@ class Accounts:
         async with self._database:
             account = await self._rows.register(new, session)
         self.sign_ins["registered"] += 1
+        if email:
+            self._begin(self._send_first_code(account), asker)
         signed_in = self._signed_in(account.player_id, account.name, session.session_id, 1)
         if guest is None:
             return Done(signed_in)
@@ -405,7 +411,7 @@ class Accounts:
     async def _end(self, asker: Asker, only: UUID | None = None, but: UUID | None = None) -> Done:
         async with self._database:
             ended = await self._rows.end_sessions(asker.player_id, only, but)
-        return Done(SessionsEnded(len(ended)), ended)
+        return Done(SessionsEnded(ended.now), ended.ids)
 
     async def _change_password(self, asker: Asker, request: AccountChangePassword) -> Done:
         current = _session_of(asker)
@@ -416,7 +422,7 @@ class Accounts:
             ended = await self._rows.set_password(account.player_id, account.password_hash, new_hash, current)
         if ended is None:
             raise _bad_credentials()
-        return Done(SessionsEnded(len(ended)), ended)
+        return Done(SessionsEnded(ended.now), ended.ids)
 
     async def _own(self, asker: Asker, password: str) -> Account:
         """The account of who asks, once they have given its password again. Raises Refusal."""
@@ -424,7 +430,12 @@ class Accounts:
             account = await self._rows.by_player(asker.player_id)
         if account is None:
             raise _no_account()
-        return await self._prove(asker, account.login, normal(password))
+        try:
+            return await self._prove(asker, account.login, normal(password))
+        except Refusal as refusal:
+            if refusal.code is RefusalCode.BAD_CREDENTIALS:
+                raise Refusal(refusal.code, "This is not your password; look at it again.") from None
+            raise
 
     # --- profiles --------------------------------------------------------------------------------------------------------------
 
@@ -504,6 +515,10 @@ class Accounts:
                 raise _mailed_just_now(wait_ms)
             if not await self._rows.set_email(account, email):
                 raise _bad_credentials()
+
+    async def _send_first_code(self, account: Account) -> None:
+        """Beside the answer, which is true without it."""
+        await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
 
     async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> int:
         """Mails a code, and returns 0, or returns the milliseconds to wait before."""

@@ -30,10 +30,20 @@ import jwt
 from persistence.keyring import Ring
 from persistence.store import account_key, fold_name
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
+from world.chat import is_plain
 
 ALGORITHM = "HS256"
 ISSUER = "landworld"
 DAY_S = 86_400
+ALIKE = {
+    "LATIN",
+    "GREEK",
+    "CYRILLIC",
+    "ARMENIAN",
+    "COPTIC",
+    "CHEROKEE",
+    "LISU",
+}  # as Unicode's names of characters begin
 GENERATION_MAX = 2**62
 FOLDED_CHARS_MAX = 2 * NAME_CHARS_MAX  # of a name as it is compared: a sharp s is two of them
 # Three parts of base64url without padding, the last exactly 32 bytes in the one way to write them: no two texts are the same token.
@@ -72,8 +82,14 @@ def check_name(name: str) -> str:
         len(fold_name(name)) > FOLDED_CHARS_MAX
     ):  # one sign may stand for eighteen, and the key in a ticket has them all
         raise ValueError("some of its signs stand for too many letters")
-    if name != name.strip() or not all(character.isprintable() for character in name):
-        raise ValueError("a name has no control characters, and no space before or after")
+    if not is_plain(name) or not all(character.isprintable() for character in name):
+        raise ValueError("a name has no signs that nobody sees, and one space between its words")
+    if not any(unicodedata.category(character)[0] in "LNS" for character in name):
+        raise ValueError("a name has a letter")
+    if name.startswith("#"):  # as player_ids are written at the console
+        raise ValueError("a name has no # in front")
+    if len({unicodedata.name(character, "").partition(" ")[0] for character in name} & ALIKE) > 1:
+        raise ValueError("a name has letters of one alphabet, for some of different ones look the same")
     return name
 
 

@@ -382,6 +382,9 @@ class Hub:
         if caller.ending or self._over_rate(caller, "account_requests", request.request_id):
             return
         registers = isinstance(request, AccountRegister)
+        if registers and (banned := self.moderation.bars(caller.player_id, caller.address, caller.role)):
+            self._answer(caller, request.request_id, banned)
+            return
         if registers and self._over_rate(caller, "registrations", request.request_id):
             return
 

@@ -199,7 +199,9 @@ def letters_in(outbox: Path) -> list[Path]:
 
 def checked_address(address: str) -> str:
     """An address as mail servers take it: ASCII, a domain of another alphabet in its IDNA form. Raises ValueError with a reason."""
-    local, _, domain = address.rpartition("@")
+    local, at, domain = address.rpartition("@")
+    if not at:
+        raise ValueError("an address looks like name@example.org")
     if not local.isascii() or not local.isprintable() or " " in local:
         raise ValueError(
             "the part of an address before the @ has Latin letters, digits and signs, and no spaces"

@@ -66,6 +66,7 @@ from server.config import ModerationConfig
 from server.proxies import counted_as
 from server.session import ROLES
 from server.tasks import end
+from world.chat import clean
 from world.commands import SetBlocked
 from world.state import State
 
@@ -76,6 +77,7 @@ ADDRESSES_KEPT_MAX = 16_384  # of those who were here last
 CHANGED_KEPT_MAX = 1_024  # players whose role or blocks changed last: a sign-in may have read what was before
 TOGETHER_MS = 60_000  # two who speak so shortly after one another at one place hear each other
 ABOVE_ALL = len(ROLES)  # the rank of the console
+WORDS_OF_PEOPLE = {"reason", "text", "note"}  # fields of requests
 PASSES_ADDRESS_BANS = (Role.MODERATOR, Role.ADMIN)
 ACTED = (
     "moderation_mute",
@@ -288,6 +290,10 @@ class Moderation:
         """Does it, or answers why not, once it is stored. Raises Refusal for what can be said at once."""
         if not self._flusher.available or len(self._queue) >= self._queue_max:
             raise unavailable()
+        for name in WORDS_OF_PEOPLE & set(getattr(request, "__struct_fields__", ())):
+            setattr(request, name, clean(getattr(request, name)))  # others read it, at a console, too
+        if getattr(request, "reason", "none needed") == "":
+            raise Refusal(RefusalCode.BAD_REQUEST, "Give a reason: whom it is done to is told.")
         self._queue.append(Asked(actor, rank, request, answer, self._loop.time()))
         self._work.set()
 

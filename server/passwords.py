@@ -34,6 +34,7 @@ from server.turns import Turns
 
 COMMON = Path(__file__).with_name("common_passwords.txt")
 DISTINCT_CHARS_MIN = 5
+GAME = "landworld"
 OWN_WORD_CHARS_MIN = 4  # a shorter name may stand in a password by chance
 BESIDE_OWN_WORD_MIN = 8  # characters that a password needs besides one's own name
 NICE = 10  # against the tick's 0: a tenth of the time where both want the same core
@@ -63,7 +64,8 @@ def check_password(password: str, name: str, email: str) -> str:
             f"A password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters; a few words in a row do well."
         )
     folded = password.casefold()
-    own = (fold_name(name), email.casefold(), email.casefold().partition("@")[0])
+    called = fold_name(name)
+    own = (called, called.replace(" ", ""), email.casefold(), email.casefold().partition("@")[0], GAME)
     if any(_is_mostly(folded, word) for word in own):
         raise _weak(
             "Your name or address is too easily guessed; take words that have nothing to do with you."

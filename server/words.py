@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from protocol.errors import Refusal, RefusalCode
+from world.chat import is_plain
 
 FILE_BYTES_MAX = 1_048_576
 WORDS_MAX = 5_000
@@ -72,6 +73,8 @@ FOREIGN = (
     "аa еe оo рp сc уy хx іi ѕs јj кk мm тt вb нh ԁd ԛq ԝw һh",  # noqa: RUF001 (which is what they are here for)
     "αa οo νv ρp τt υu κk ιi χx εe",  # noqa: RUF001
     "ıi øo łl đd ɡg ɑa",  # noqa: RUF001
+    "ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ʟl ᴍm ɴn ᴏo ᴘp ʀr ꜱs ᴛt ᴜu ᴠv ᴡw ʏy ᴢz",  # noqa: RUF001
+    "սu օo հh ոn ցg",  # noqa: RUF001
 )
 
 _PLAIN = str.maketrans({pair[0]: pair[1] for pair in " ".join(FOREIGN).split()})
@@ -99,6 +102,8 @@ def _fold(character: str) -> str:
         return " "
     if character in SIGNS:
         return character
+    if not is_plain(character):
+        return _DIVIDES
     base = unicodedata.normalize("NFKD", character).casefold().translate(_PLAIN)[:1]
     if ord(character) in _ACCENTS or not base:
         return _DIVIDES

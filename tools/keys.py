@@ -48,7 +48,7 @@ def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     signing.add_argument(
         "--now",
         action="store_true",
-        help="the keys before are worth nothing at once: all sign in again, guests come as new ones",
+        help="the keys before are worth nothing at once: all sign in again, guests come as new ones; who is connected stays",
     )
     signing.add_argument("--data", type=Path, help="another data directory than that of the settings")
     signing.set_defaults(run=run, work=_rotate_signing)

@@ -33,7 +33,6 @@ from protocol import codec
 from protocol.errors import RefusalCode
 from protocol.messages import SUBPROTOCOL, AccountLogin, AccountRegister, ClientMessage, Ok, Refused
 from server.config import load_config
-from tools.bench.live import BenchError, live_server
 
 PASSWORD = "nobody's horse is on this roof"  # noqa: S105 (of accounts that are there to be measured)
 WRONG = "everybody's horse is on this roof"
@@ -168,6 +167,8 @@ def run_accounts(args: argparse.Namespace) -> int:
 
 def run_compare(args: argparse.Namespace) -> int:
     """Times both kinds on a server of its own; answers the exit code."""
+    from tools.bench.live import BenchError, live_server  # the benches use what is here
+
     try:
         with live_server(UNLIMITED) as server:
             known_ms, unknown_ms = asyncio.run(_compare(server.url, args.pairs))

@@ -141,7 +141,7 @@ def _reports(result: dict[str, Any]) -> Iterator[str]:
             f"{Offence(one['offence']).name.lower()}, by {one['reporter_name']} (#{one['reporter_id']})"
         )
         if one["text"]:
-            yield f"    {one['text']}"
+            yield f'    says: "{one["text"]}"'
         for line in one["lines"]:
             channel = ChatChannel(line["channel"]).name.lower()
             yield f"    {_time(line['said_ms'])} {channel:7} {line['sender_name']}: {line['text']}"

@@ -22,6 +22,11 @@ from world.grid import around, pack
 from world.state import EVERYONE, Entry, State
 
 _JOINERS = "\u200c\u200d\ufe0f"  # wanted inside words and emoji, though they are format characters
+# Letters, signs and marks that nobody sees, beside format characters: Unicode's Default_Ignorable_Code_Point, and Braille's blank.
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, [*range(0xFE00, 0xFE0F), *range(0xE0100, 0xE01F0)]))
+)
 _MARKS = ("Mn", "Me")  # drawn over or under the character before
 UNREACHABLE = "They cannot be reached now; player_find says whether they can, so try again later."
 MARKS_MAX = 4  # on one character; no writing needs more
@@ -52,7 +57,14 @@ def _thinned(text: str) -> Iterator[str]:
 
 
 def _is_kept(character: str) -> bool:
+    if character in _UNSEEN:
+        return False
     return character.isspace() or character in _JOINERS or unicodedata.category(character)[0] != "C"
+
+
+def is_plain(text: str) -> bool:
+    """Whether nothing of a text is unseen, and a single space stands between its words."""
+    return clean(text) == text and not any(character in _JOINERS for character in text)
 
 
 def say(state: State, command: Say, slot: int, tick: int) -> tuple[Line, list[int] | None, int]:

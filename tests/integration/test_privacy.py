@@ -128,8 +128,7 @@ class Story:
         await player.send(Hello(PROTOCOL_VERSION, "tests", token))
         player.welcome = await player.wait(Welcome)
         self.private.add(player.welcome.resume)
-        await told(player, AccountVerifyEmail(1))
-        code = await self.code()
+        code = await self.code()  # which went out when they registered
         self.private.add(code)
         assert await refused(player, AccountVerifyEmail(2, "AAAA-AAAA-AAAA")) is RefusalCode.BAD_CREDENTIALS
         await told(player, AccountVerifyEmail(3, code))

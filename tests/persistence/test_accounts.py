@@ -16,13 +16,15 @@ from persistence.accounts import (
     AccountStore,
     AnotherAction,
     DoneBefore,
+    Ended,
+    NameTaken,
     Opening,
     Registration,
 )
 from persistence.keyring import Key, Ring
 from persistence.moderation import ADDRESS, Action, Actor, Change, ModerationStore, SanctionRow
 from persistence.sealing import Sealer
-from persistence.store import Batch, Store
+from persistence.store import Batch, Entrant, Store, guest_key
 from protocol.messages import ChatChannel, Evidence, LandLet, LandPermit, LandRent, Standing
 from tests.conftest import POOL_SIZE, Execute
 from tests.persistence.support import Chronicle, claim
@@ -137,6 +139,20 @@ async def test_an_account_sends_a_code_of_a_kind_once_a_minute_whatever_the_addr
     assert await books.rows.verify_email(ada.player_id, "LAST")
 
 
+async def test_nobody_takes_the_name_of_a_guest_and_the_guest_keeps_it(books: Books) -> None:
+    """Guard: guests in _IS_TAKEN. Who is named at the console would be another than the one who is called so in the world."""
+    guest = Entrant(guest_key(uuid4()), "Lark Grove 2715", None, 1, 0.0, 0.0)
+    (row,) = await books.store.enter_players(books.epoch, [guest])
+    with pytest.raises(NameTaken):
+        await books.register("lark grove 2715")
+    ada = await books.register("Ada")
+    with pytest.raises(NameTaken):
+        await books.rows.edit_profile(ada.player_id, guest.name, None, None)
+    await books.rows.may_register(uuid4().bytes, guest.name, "", guest.key)
+    new = Registration(uuid4().bytes, guest.name, "", "a hash", 1, 0.0, 0.0, guest.key)
+    assert (await books.rows.register(new, opening())).player_id == row.player_id
+
+
 # --- sessions ---------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +164,9 @@ async def test_a_session_whose_time_is_up_can_be_ended_and_is_told_once_the_worl
     over, other = opening(-0.01), opening(-0.01)
     for one in (over, other):
         assert await books.rows.open_session(ada.player_id, one, ada.password_hash, None) == []
-    assert await books.rows.end_sessions(ada.player_id, only=over.session_id) == [over.session_id]
+    assert await books.rows.end_sessions(ada.player_id, only=over.session_id) == Ended([over.session_id], 1)
+    again = await books.rows.end_sessions(ada.player_id, only=over.session_id)
+    assert again == Ended([over.session_id], 0)  # the answer may have been lost
     told = await books.rows.forget_ended()
     assert sorted(told) == sorted([over.session_id, other.session_id])
     assert sorted(await books.rows.forget_ended()) == sorted(told)  # again, for the answer may be lost

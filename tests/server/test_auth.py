@@ -134,11 +134,33 @@ def test_an_access_token_is_no_ticket() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "a ", " a", "a\x00b", "a\u202eb", "a\ud800", "tab\there", "a" * (NAME_CHARS_MAX + 1)]
+    "name",
+    [
+        *("", " ", "a ", " a", "a\x00b", "a\u202eb", "a\ud800", "tab\there", "a" * (NAME_CHARS_MAX + 1)),
+        *(
+            "Ada  Byron",
+            "Ada\ufe0f",
+            "Ada\u034f",
+            "Ada\u200d",
+            "\u3164",
+            "\u2800",
+            "\u115f",
+            "\u0301",
+            "a" + "\u0316" * 5,
+        ),
+        *("#8", "--", "Bel\u0430", "\u0391da"),
+    ],
 )
 def test_nobody_is_called_so(name: str) -> None:
     with pytest.raises(ValueError, match="a name has"):
         SIGNER.access(name, NOW_S, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["Ada", "Ада", "আদা", "艾达 7", "Ada 艾", "O'Neill-3", "🌳", "№ 5", "Ñandú", "Adaß"]
+)
+def test_people_may_be_called_so(name: str) -> None:
+    assert check_name(name) == name
 
 
 def test_names_are_kept_in_composed_form() -> None:

@@ -527,6 +527,18 @@ async def test_what_one_address_asks_of_accounts_is_counted_over_all_its_connect
     assert refusals(ask_from(town, AccountLogin(1, "Ann", "x"))) == []
 
 
+async def test_who_is_kept_out_makes_no_account_and_may_sign_in_to_be_told_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Guard: `bars` in Hub._account. A moderator at a banned address signs in, too; who may not come in is told so after the hello."""
+    town, accounts = registrar()
+    banned = Refusal(RefusalCode.BANNED, "Your address is banned.")
+    monkeypatch.setattr(town.hub.moderation, "bars", lambda *_: banned)
+    assert refusals(ask_from(town, AccountRegister(1, bytes(16), "Ann", "", "x"))) == [RefusalCode.BANNED]
+    assert refusals(ask_from(town, AccountLogin(1, "Ann", "x"))) == []
+    assert len(accounts.asked) == 1
+
+
 async def test_so_many_accounts_are_made_from_one_address_and_what_is_refused_costs_nothing() -> None:
     """Guards: `registrations` in Hub._account, and give_back there."""
     town, accounts = registrar(registrations_per_address={"per_s": 0.001, "burst": 2})

@@ -115,6 +115,25 @@ BAN = ModerationBan(1, bytes(16), ROGUE, BanScope.PLAYER, "cheating")
 JUDGE = Actor(ME, "Judge")
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("rude\n    2026-11-29 world  Bea: \x1b[31mhello\u202e", "rude 2026-11-29 world Bea: [31mhello"),
+        ("\u3164\n", ""),
+    ],
+)
+async def test_what_others_read_has_no_line_or_sign_that_deceives(reason: str, kept: str) -> None:
+    """Guards: clean and the refusal of nothing in Moderation.ask. At a console a line of the reporter's would look like evidence."""
+    peace = moderation(Rows())
+    request = ModerationKick(1, bytes(16), ROGUE, reason)
+    if kept:
+        peace.ask(JUDGE, lambda: ABOVE_ALL, request, lambda _: None)
+        assert request.reason == kept
+    else:
+        with pytest.raises(Refusal, match="Give a reason"):
+            peace.ask(JUDGE, lambda: ABOVE_ALL, request, lambda _: None)
+
+
 async def test_an_act_is_sent_until_its_outcome_is_known_and_then_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -21,6 +21,11 @@ FOUND = [
     "f-u_c*k",
     "fuuuuck",
     "fu\u200bck",
+    "f\ufe0fuck",
+    "f\u3164uck",
+    "f\u034fuck",
+    "ꜰᴜᴄᴋ",
+    "fսck",  # noqa: RUF001 (an Armenian letter)
     "motherfucker",
     "$h1t",
     "sh!t",

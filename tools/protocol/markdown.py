@@ -282,8 +282,8 @@ def _codes(protocol: Mapping[str, Any]) -> str:
 Three kinds of trouble are never mixed. A *refusal* is a normal answer: nothing changed, the connection lives on. A
 *close* ends a connection that broke the protocol or has no place any more; the WebSocket close frame carries the code and
 a reason. Where there is more to say than that, the server sends [`closing`](#closing) before: when it stops
-({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), when you do not read ({CloseCode.TOO_SLOW}), and
-when a moderator sends you away ({CloseCode.BANNED}, {CloseCode.KICKED}).
+({CloseCode.GOING_AWAY}), when you signed in elsewhere ({CloseCode.REPLACED}), when you do not read ({CloseCode.TOO_SLOW}),
+when your session has ended ({CloseCode.REVOKED}), and when a moderator sends you away ({CloseCode.BANNED}, {CloseCode.KICKED}).
 All other closes are the close frame alone.
 """
     tables = [
