@@ -28,8 +28,8 @@ const byId = (id) => document.getElementById(id);
 
 export class Estate {
   /**
-   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y); and of the account
-   * signedIn(signedIn, registered), leave(farewell), changed(profile).
+   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
+   * one of the panels opens; and of the account signedIn(signedIn, registered), leave(farewell), changed(profile).
    */
   constructor(connection, tokens, scene, on) {
     this.connection = connection;
@@ -198,6 +198,7 @@ export class Estate {
     this.opened = name;
     for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));
     document.body.classList.toggle("working", name !== null);
+    if (name !== null) this.on.opened();
     if (name === "land") this.landPanel.open();
     else if (name === "build") this.builder.open();
     else if (name === "wallet") this.wallet.open();
