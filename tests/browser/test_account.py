@@ -18,11 +18,13 @@ from protocol.errors import RefusalCode
 from protocol.messages import AccountRefresh, Refused
 from tests.browser.conftest import OUTPUT, Visit, Visitor
 from tests.browser.test_land import WIDE, begin_claim, drag, outside, safe
+from tests.browser.test_people import hears, moderate, open_card
 from tests.harness import POLL_S, Client, ServerProcess, serving
 
 PASSWORD = "seven horses on a roof"
 OTHER = "a boat full of lanterns"
 WRONG = "not what it is at all"
+BIO = "I keep <b>bees</b>."
 IDS = itertools.count(1)
 # Cheap hashes, and no limit but the lock: how dear a hash is, test_passwords.py looks at.
 SETTINGS = {
@@ -355,18 +357,28 @@ def test_a_world_without_guests_asks_to_sign_in_before_it_is_entered(visit: Visi
 
 
 def test_name_look_and_words_are_changed_and_others_see_them(country: ServerProcess, visit: Visit) -> None:
+    """Guard: People.about, which puts nothing in as HTML."""
     iris, juno = come(visit, country), come(visit, country)
     register(iris, fresh("Iris"))
     matter(iris, "Profile")
     name = fresh("Iris")
     iris.page.locator(".choices label[title='Curls']").click()
-    fill(iris.page, "profile", bio="I keep bees.", name=name)
+    fill(iris.page, "profile", bio=BIO, name=name)
     iris.page.wait_for_selector("#sign-out")
     juno.until("w.entities.some((one) => one.name === a)", name)
     assert iris.get("w.me.name") == name
-    assert "I keep bees." in iris.page.inner_text("#panel")
+    assert BIO in iris.page.inner_text("#panel")
     OUTPUT.mkdir(exist_ok=True)
     iris.page.screenshot(path=OUTPUT / "browser-account.png")
+
+    moderate(country, "role", name, "moderator", "--reason", "keeps the peace")
+    iris.page.click("#panel-close")
+    iris.say("good morning")
+    hears(juno, "good morning")
+    open_card(juno, iris)
+    juno.page.locator("#bio", has_text=BIO).wait_for()
+    assert juno.page.inner_text("#panel .badge") == "Moderator"
+    assert juno.page.is_visible("#panel .self canvas")
 
 
 def test_password_copy_and_deletion(country: ServerProcess, visit: Visit) -> None:

@@ -65,7 +65,7 @@ def test_a_press_on_a_name_blocks_and_unblocks(town: ServerProcess, visit: Visit
 
 
 def test_a_press_on_a_figure_reports_with_what_was_said(town: ServerProcess, visit: Visit) -> None:
-    """Guard: World.personAt."""
+    """Guards: World.personAt, People.reports, QUIET in actions.js."""
     ada, pest = visit(town, viewport=DESK).enter(), visit(town, viewport=DESK).enter()
     pest.say("you fool of a hat")
     hears(ada, "you fool of a hat")
@@ -81,6 +81,14 @@ def test_a_press_on_a_figure_reports_with_what_was_said(town: ServerProcess, vis
     ada.page.fill("[name=text]", "they shout at me")
     ada.page.click("#send-report")
     ada.page.locator("#toasts p", has_text=re.compile("one line of talk")).wait_for()
+    ada.page.locator("#report:not([open]) #report-title", has_text=re.compile("^Reported$")).wait_for()
+    ada.page.click("#report-title")
+    assert ada.page.input_value("[name=text]") == ""
+    ada.page.locator("#panel-body").evaluate("body => body.scrollTo(0, body.scrollHeight)")
+    ada.page.click("#block")
+    ada.page.locator("#block", has_text="Unblock").wait_for()
+    ada.page.wait_for_function("document.getElementById('panel-body').scrollTop === 0")
+    assert ada.page.is_hidden("#deeds")  # which is about land and money
     shown = moderate(town, "reports")
     assert "they shout at me" in shown
     assert "you fool of a hat" in shown

@@ -73,6 +73,7 @@ export class Estate {
         on.write(person);
       },
       silence: on.silence,
+      figureOf: (look, height) => scene.figureOf(look, height),
     });
     this.account = new Account(this.panel, tokens, {
       ask: (name, fields) => connection.request(name, fields),
@@ -146,7 +147,7 @@ export class Estate {
   /** A refusal is shown for as long as its words are. */
   showState({ sending, refused }) {
     clearTimeout(this.forget);
-    if (refused) this.forget = setTimeout(() => this.showState({ sending: this.actions.waiting.size, refused: false }), REFUSED_MS);
+    if (refused) this.forget = setTimeout(() => this.showState({ sending: this.actions.sending, refused: false }), REFUSED_MS);
     const state = byId("deeds");
     const [mood, words] = sending > 0 ? ["waiting", "Sending…"] : refused ? ["bad", "Refused"] : ["good", "Safe"];
     state.hidden = false;
