@@ -339,6 +339,32 @@ def test_an_address_is_confirmed_and_a_forgotten_password_set_anew_by_a_code(
     sign_in(gwen, name, OTHER)
 
 
+def test_who_signs_up_with_an_address_is_told_of_the_code_and_finds_where_to_give_it(
+    country: ServerProcess, visit: Visit
+) -> None:
+    """Guard: signedIn in main.js, Account.drawEmail."""
+    hal = come(visit, country)
+    email = f"{secrets.token_hex(4)}@example.org"
+    open_account(hal)
+    fill(hal.page, "register", username=fresh("Hal"), email=email, new_password=PASSWORD)
+    told = f"A code went to {email}; give it under Account, E-mail."
+    hal.page.locator("#toasts p", has_text=told).wait_for()
+    matter(hal, "E-mail")
+    assert "not confirmed" in hal.page.inner_text("#email-now")
+    hal.page.wait_for_selector("#confirm-code")
+
+
+def test_how_many_devices_are_signed_out_is_said_right(country: ServerProcess, visit: Visit) -> None:
+    said = visit(country).page.evaluate(
+        "async () => { const { endedText } = await import('/account.js'); return [0, 1, 3].map(endedText); }"
+    )
+    assert said == [
+        "No device had to be signed out.",
+        "One device is signed out.",
+        "3 devices are signed out.",
+    ]
+
+
 def test_a_world_without_guests_asks_to_sign_in_before_it_is_entered(visit: Visit) -> None:
     """Guard: OUTSIDE in connection.js; all is asked before the hello."""
     with serving(None, {**SETTINGS, "SERVER__GUESTS_ALLOWED": "false"}) as server:

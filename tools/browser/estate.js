@@ -29,7 +29,7 @@ const byId = (id) => document.getElementById(id);
 export class Estate {
   /**
    * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
-   * one of the panels opens; and of the account signedIn(signedIn, registered), leave(farewell), changed(profile).
+   * one of the panels opens; and of the account signedIn(signedIn, email), leave(farewell), changed(profile).
    */
   constructor(connection, tokens, scene, on) {
     this.connection = connection;

@@ -178,9 +178,12 @@ export async function start() {
     changed: (profile) => called(profile),
   });
 
-  /** Signed in, at the gate or in the world; a guest who registered there is who they were, and plays on. */
-  function signedIn(one, registered) {
-    const upgraded = registered && connection.state === "playing" && one.player_id === world.me;
+  /**
+   * Signed in, at the gate or in the world; a guest who registered there is who they were, and plays on. `email` is that of an account
+   * that was made just now, empty without one; null: it was there before.
+   */
+  function signedIn(one, email) {
+    const upgraded = email !== null && connection.state === "playing" && one.player_id === world.me;
     tokens.keep(one, upgraded);
     if (upgraded) {
       estate.account.enter({ id: one.player_id, name: one.name, role: Role.USER });
@@ -191,6 +194,7 @@ export async function start() {
       gate.close();
       connection.again();
     }
+    if (email) hud.toast(`A code went to ${email}; give it under Account, E-mail.`);
   }
 
   /** Somebody, or I myself, has this name and look now. */
