@@ -18,11 +18,13 @@ from protocol.errors import RefusalCode
 from protocol.messages import AccountRefresh, Refused
 from tests.browser.conftest import OUTPUT, Visit, Visitor
 from tests.browser.test_land import WIDE, begin_claim, drag, outside, safe
+from tests.browser.test_people import hears, moderate, open_card
 from tests.harness import POLL_S, Client, ServerProcess, serving
 
 PASSWORD = "seven horses on a roof"
 OTHER = "a boat full of lanterns"
 WRONG = "not what it is at all"
+BIO = "I keep <b>bees</b>."
 IDS = itertools.count(1)
 # Cheap hashes, and no limit but the lock: how dear a hash is, test_passwords.py looks at.
 SETTINGS = {
@@ -337,6 +339,32 @@ def test_an_address_is_confirmed_and_a_forgotten_password_set_anew_by_a_code(
     sign_in(gwen, name, OTHER)
 
 
+def test_who_signs_up_with_an_address_is_told_of_the_code_and_finds_where_to_give_it(
+    country: ServerProcess, visit: Visit
+) -> None:
+    """Guard: signedIn in main.js, Account.drawEmail."""
+    hal = come(visit, country)
+    email = f"{secrets.token_hex(4)}@example.org"
+    open_account(hal)
+    fill(hal.page, "register", username=fresh("Hal"), email=email, new_password=PASSWORD)
+    told = f"A code went to {email}; give it under Account, E-mail."
+    hal.page.locator("#toasts p", has_text=told).wait_for()
+    matter(hal, "E-mail")
+    assert "not confirmed" in hal.page.inner_text("#email-now")
+    hal.page.wait_for_selector("#confirm-code")
+
+
+def test_how_many_devices_are_signed_out_is_said_right(country: ServerProcess, visit: Visit) -> None:
+    said = visit(country).page.evaluate(
+        "async () => { const { endedText } = await import('/account.js'); return [0, 1, 3].map(endedText); }"
+    )
+    assert said == [
+        "No device had to be signed out.",
+        "One device is signed out.",
+        "3 devices are signed out.",
+    ]
+
+
 def test_a_world_without_guests_asks_to_sign_in_before_it_is_entered(visit: Visit) -> None:
     """Guard: OUTSIDE in connection.js; all is asked before the hello."""
     with serving(None, {**SETTINGS, "SERVER__GUESTS_ALLOWED": "false"}) as server:
@@ -355,18 +383,28 @@ def test_a_world_without_guests_asks_to_sign_in_before_it_is_entered(visit: Visi
 
 
 def test_name_look_and_words_are_changed_and_others_see_them(country: ServerProcess, visit: Visit) -> None:
+    """Guard: People.about, which puts nothing in as HTML."""
     iris, juno = come(visit, country), come(visit, country)
     register(iris, fresh("Iris"))
     matter(iris, "Profile")
     name = fresh("Iris")
     iris.page.locator(".choices label[title='Curls']").click()
-    fill(iris.page, "profile", bio="I keep bees.", name=name)
+    fill(iris.page, "profile", bio=BIO, name=name)
     iris.page.wait_for_selector("#sign-out")
     juno.until("w.entities.some((one) => one.name === a)", name)
     assert iris.get("w.me.name") == name
-    assert "I keep bees." in iris.page.inner_text("#panel")
+    assert BIO in iris.page.inner_text("#panel")
     OUTPUT.mkdir(exist_ok=True)
     iris.page.screenshot(path=OUTPUT / "browser-account.png")
+
+    moderate(country, "role", name, "moderator", "--reason", "keeps the peace")
+    iris.page.click("#panel-close")
+    iris.say("good morning")
+    hears(juno, "good morning")
+    open_card(juno, iris)
+    juno.page.locator("#bio", has_text=BIO).wait_for()
+    assert juno.page.inner_text("#panel .badge") == "Moderator"
+    assert juno.page.is_visible("#panel .self canvas")
 
 
 def test_password_copy_and_deletion(country: ServerProcess, visit: Visit) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser.conftest import SPAWN_TILES, Visit, Visitor
+from tests.browser.test_pictures import PHONE
 from tests.harness import ServerProcess, serving
 
 
@@ -31,14 +32,20 @@ def hears(visitor: Visitor, text: str) -> None:
     visitor.until("w.chat.some((lines) => lines.some((line) => line.text === a))", text)
 
 
+def open_card(visitor: Visitor, other: Visitor) -> None:
+    """By a press on the name of somebody who said something."""
+    name = other.get("w.me.name")
+    visitor.page.keyboard.press("Enter")  # the talk lets clicks through until it is open
+    visitor.page.locator("#log button", has_text=name).last.click()
+    visitor.page.locator("#panel-title", has_text=name).wait_for()
+
+
 def test_a_press_on_a_name_blocks_and_unblocks(town: ServerProcess, visit: Visit) -> None:
     """Guards: People.block and Chat.silence; the server does the rest."""
     ada, pest = visit(town, viewport=DESK).enter(), visit(town, viewport=DESK).enter()
     pest.say("buy my hats")
     hears(ada, "buy my hats")
-    ada.page.keyboard.press("Enter")  # the talk lets clicks through until it is open
-    ada.page.locator("#log button", has_text=pest.get("w.me.name")).last.click()
-    ada.page.locator("#panel-title", has_text=pest.get("w.me.name")).wait_for()
+    open_card(ada, pest)
     ada.page.click("#block")
     ada.until("w.blocked.includes(a)", pest.get("w.me.id"))
     assert not ada.get("w.chat[0].some((line) => line.text === 'buy my hats')")
@@ -58,7 +65,7 @@ def test_a_press_on_a_name_blocks_and_unblocks(town: ServerProcess, visit: Visit
 
 
 def test_a_press_on_a_figure_reports_with_what_was_said(town: ServerProcess, visit: Visit) -> None:
-    """Guard: World.personAt."""
+    """Guards: World.personAt, People.reports, QUIET in actions.js."""
     ada, pest = visit(town, viewport=DESK).enter(), visit(town, viewport=DESK).enter()
     pest.say("you fool of a hat")
     hears(ada, "you fool of a hat")
@@ -74,6 +81,14 @@ def test_a_press_on_a_figure_reports_with_what_was_said(town: ServerProcess, vis
     ada.page.fill("[name=text]", "they shout at me")
     ada.page.click("#send-report")
     ada.page.locator("#toasts p", has_text=re.compile("one line of talk")).wait_for()
+    ada.page.locator("#report:not([open]) #report-title", has_text=re.compile("^Reported$")).wait_for()
+    ada.page.click("#report-title")
+    assert ada.page.input_value("[name=text]") == ""
+    ada.page.locator("#panel-body").evaluate("body => body.scrollTo(0, body.scrollHeight)")
+    ada.page.click("#block")
+    ada.page.locator("#block", has_text="Unblock").wait_for()
+    ada.page.wait_for_function("document.getElementById('panel-body').scrollTop === 0")
+    assert ada.page.is_hidden("#deeds")  # which is about land and money
     shown = moderate(town, "reports")
     assert "they shout at me" in shown
     assert "you fool of a hat" in shown
@@ -100,12 +115,27 @@ def test_who_is_muted_reads_why_and_until_when_and_speaks_again_after(
     hears(loud, "thank you")
 
 
+def test_a_panel_that_is_opened_puts_the_welcome_card_away(town: ServerProcess, visit: Visit) -> None:
+    """Guard: on.opened in Estate.open; on a phone the card would lie over the panel and its close button."""
+    ada = visit(town, **PHONE)
+    ada.page.wait_for_selector("#welcome", state="visible")
+    ada.page.tap("#land-button")
+    ada.page.wait_for_selector("#claim")
+    assert ada.page.is_hidden("#welcome")
+    ada.page.tap("#panel-close")
+    ada.page.wait_for_selector("#panel", state="hidden")
+
+
 def test_who_is_banned_reads_why_and_is_not_let_in_again(town: ServerProcess, visit: Visit) -> None:
-    """Guard: BANNED in Connection.turnedAway; without it the page would count down a day and knock again."""
+    """Guards: BANNED in Connection.turnedAway; without it the page would count down a day and knock again. OVER in main.js."""
     rogue = visit(town, viewport=DESK).enter()
+    rogue.page.click("#land-button")
+    rogue.page.wait_for_selector("#claim")
     moderate(town, "ban", f"#{rogue.get('w.me.id')}", "--minutes", "1440", "--reason", "cheating")
     rogue.until("w.state === 'closed'")
     assert "cheating" in rogue.page.inner_text("#veil-words")
+    rogue.page.keyboard.press("p")
+    assert rogue.page.is_hidden("#panel")
     rogue.page.click("#again")
     rogue.page.wait_for_load_state()
     rogue.until("w.state === 'refused'")

@@ -16,7 +16,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Account {
   /**
-   * `on`: ask(name, fields), toast(text), signedIn(signedIn, registered), leave(farewell) before one goes, figureOf(look, height),
+   * `on`: ask(name, fields), toast(text), signedIn(signedIn, email), leave(farewell) before one goes, figureOf(look, height),
    * changed(profile). `tokens` tell whether there is an account.
    */
   constructor(panel, tokens, on) {
@@ -118,9 +118,9 @@ export class Account {
     const { email, email_verified } = this.profile;
     const open = email !== "" && !email_verified;
     this.show("E-mail", "email", [
-      h("p", { class: "words", id: "email-now" }, email || "No address", h("small", {}, email ? (email_verified ? "confirmed: a forgotten password can be set anew by it" : "not confirmed yet") : "without one a forgotten password cannot be set anew")),
-      open ? button("Send me a code", () => this.sendCode(), { id: "send-code", class: "plain" }) : null,
+      h("p", { class: "words", id: "email-now" }, email || "No address", h("small", {}, email ? (email_verified ? "confirmed: a forgotten password can be set anew by it" : "not confirmed: give the code from the e-mail") : "without one a forgotten password cannot be set anew")),
       open ? this.codeForm() : null,
+      open ? button("Send me another code", () => this.sendCode(), { id: "send-code", class: "turn" }) : null,
       h("h3", {}, email ? "Another address" : "Your address"),
       asking({
         id: "email",
@@ -171,7 +171,7 @@ export class Account {
         about: { ...PASSWORD_TROUBLES("current-password"), [RefusalCode.WEAK_PASSWORD]: "new-password" },
         send: async (values) => {
           const { ended } = await this.on.ask("account_change_password", { password: values["current-password"], new_password: values["new-password"] });
-          this.on.toast(`The password is changed.${ended > 0 ? ` ${devicesText(ended)} signed out.` : ""}`);
+          this.on.toast(`The password is changed.${ended > 0 ? ` ${endedText(ended)}` : ""}`);
           this.home();
         },
       }),
@@ -205,7 +205,7 @@ export class Account {
 
   async revoke(which) {
     const done = await this.question("account_revoke", which);
-    if (done) this.on.toast(`${devicesText(done.ended)} signed out.`);
+    if (done) this.on.toast(endedText(done.ended));
     await this.devices();
   }
 
@@ -272,7 +272,11 @@ export class Account {
 
 const emailWords = ({ email, email_verified }) => (email === "" ? "none" : email_verified ? email : `${email}, not confirmed`);
 
-const devicesText = (count) => (count === 1 ? "One device is" : `${count} devices are`);
+/** How many devices a request has signed out; where they had gone already it is none. */
+export function endedText(count) {
+  if (count === 0) return "No device had to be signed out.";
+  return count === 1 ? "One device is signed out." : `${count} devices are signed out.`;
+}
 
 const dayText = (ms) => new Date(ms).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
 

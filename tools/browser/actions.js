@@ -6,10 +6,11 @@
 import { LineLost } from "./connection.js";
 import { LIMITS, RefusalCode } from "./protocol.js";
 
+const QUIET = new Set(["player_report", "player_block", "player_unblock"]); // about people: whether they are done, their card says
 const PATIENCE_MAX = 5; // attempts of one action that the server finds too early
 
 export class Actions {
-  /** `on.changed({ sending, refused })`: how many wait for their answer, and whether the last answer was no. */
+  /** `on.changed({ sending, refused })`: how many wait for their answer, and whether the last answer was no; of land and money. */
   constructor(connection, on) {
     this.connection = connection;
     this.on = on;
@@ -24,7 +25,7 @@ export class Actions {
     return new Promise((resolve, reject) => {
       const action = { name, fields: { action_id, ...fields }, resolve, reject, attempts: 0 };
       this.waiting.add(action);
-      this.tell(false);
+      this.tell(action, false);
       this.send(action);
     });
   }
@@ -53,11 +54,16 @@ export class Actions {
 
   settle(action, end, refused) {
     if (!this.waiting.delete(action)) return;
-    this.tell(refused);
+    this.tell(action, refused);
     end();
   }
 
-  tell(refused) {
-    this.on.changed({ sending: this.waiting.size, refused });
+  /** How many of those that are told of wait for their answer. */
+  get sending() {
+    return [...this.waiting].filter(({ name }) => !QUIET.has(name)).length;
+  }
+
+  tell({ name }, refused) {
+    if (!QUIET.has(name)) this.on.changed({ sending: this.sending, refused });
   }
 }

@@ -28,8 +28,8 @@ const byId = (id) => document.getElementById(id);
 
 export class Estate {
   /**
-   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y); and of the account
-   * signedIn(signedIn, registered), leave(farewell), changed(profile).
+   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
+   * one of the panels opens; and of the account signedIn(signedIn, email), leave(farewell), changed(profile).
    */
   constructor(connection, tokens, scene, on) {
     this.connection = connection;
@@ -73,6 +73,7 @@ export class Estate {
         on.write(person);
       },
       silence: on.silence,
+      figureOf: (look, height) => scene.figureOf(look, height),
     });
     this.account = new Account(this.panel, tokens, {
       ask: (name, fields) => connection.request(name, fields),
@@ -146,7 +147,7 @@ export class Estate {
   /** A refusal is shown for as long as its words are. */
   showState({ sending, refused }) {
     clearTimeout(this.forget);
-    if (refused) this.forget = setTimeout(() => this.showState({ sending: this.actions.waiting.size, refused: false }), REFUSED_MS);
+    if (refused) this.forget = setTimeout(() => this.showState({ sending: this.actions.sending, refused: false }), REFUSED_MS);
     const state = byId("deeds");
     const [mood, words] = sending > 0 ? ["waiting", "Sending…"] : refused ? ["bad", "Refused"] : ["good", "Safe"];
     state.hidden = false;
@@ -198,6 +199,7 @@ export class Estate {
     this.opened = name;
     for (const one of Object.values(BUTTONS)) byId(`${one}-button`).setAttribute("aria-pressed", String(one === name));
     document.body.classList.toggle("working", name !== null);
+    if (name !== null) this.on.opened();
     if (name === "land") this.landPanel.open();
     else if (name === "build") this.builder.open();
     else if (name === "wallet") this.wallet.open();

@@ -16,7 +16,7 @@ const REUSED = [
 const STAYS_FREE = new Set(["toasts", "failure"]);
 
 export class Gate {
-  /** `on`: ask(name, fields), signedIn(signedIn, registered), asGuest(). */
+  /** `on`: ask(name, fields), signedIn(signedIn, email), asGuest(). */
   constructor(on) {
     this.on = on;
     this.panel = new Panel("gate", {});

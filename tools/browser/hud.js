@@ -90,8 +90,9 @@ export class Hud {
     if (this.entered) this.greet();
   }
 
+  /** Who has opened a panel already needs no card over it. */
   greet() {
-    byId("welcome").hidden = !this.first;
+    byId("welcome").hidden = !this.first || document.body.classList.contains("working");
     this.first = false;
   }
 
@@ -108,6 +109,7 @@ export class Hud {
   }
 
   hideWelcome() {
+    if (!this.welcoming) return;
     byId("welcome").hidden = true;
     byId("map").focus();
   }

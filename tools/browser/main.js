@@ -35,6 +35,7 @@ const ENTRANCE_MS = 4000; // after so long ground under one's feet is enough to 
 const CLIENT_RETRY_MS = 1000; // between two questions for where the game socket is
 const CLIENT_RETRY_JITTER_MS = 400;
 const WELCOMED = "landworld welcomed";
+const OVER = new Set(["outside", "refused", "replaced", "closed"]); // the gate or the veil stands there until a person decides
 const VIEW_KEYS = { Equal: 1.15, NumpadAdd: 1.15, Minus: 1 / 1.15, NumpadSubtract: 1 / 1.15 };
 
 const byId = (id) => document.getElementById(id);
@@ -100,8 +101,10 @@ export async function start() {
   const connection = new Connection(url, tokens, {
     state(state, why, waitMs, code) {
       hud.state(state, why, waitMs);
-      if (state !== "outside") return;
+      if (!OVER.has(state)) return;
       estate.open(null);
+      hud.hideWelcome();
+      if (state !== "outside") return;
       gate.open(why, code, farewell);
       farewell = null;
     },
@@ -167,6 +170,7 @@ export async function start() {
     here: () => ({ x: prediction.x, y: prediction.y }),
     ahead: () => ({ x: Math.floor(prediction.x + Math.cos(heading)), y: Math.floor(prediction.y + Math.sin(heading)) }),
     builtAt: (x, y) => chunks.builtAt(x + 0.5, y + 0.5),
+    opened: () => hud.hideWelcome(),
     write: (person) => chat.turnTo(person),
     silence: (id) => chat.silence(id),
     signedIn,
@@ -174,9 +178,12 @@ export async function start() {
     changed: (profile) => called(profile),
   });
 
-  /** Signed in, at the gate or in the world; a guest who registered there is who they were, and plays on. */
-  function signedIn(one, registered) {
-    const upgraded = registered && connection.state === "playing" && one.player_id === world.me;
+  /**
+   * Signed in, at the gate or in the world; a guest who registered there is who they were, and plays on. `email` is that of an account
+   * that was made just now, empty without one; null: it was there before.
+   */
+  function signedIn(one, email) {
+    const upgraded = email !== null && connection.state === "playing" && one.player_id === world.me;
     tokens.keep(one, upgraded);
     if (upgraded) {
       estate.account.enter({ id: one.player_id, name: one.name, role: Role.USER });
@@ -187,6 +194,7 @@ export async function start() {
       gate.close();
       connection.again();
     }
+    if (email) hud.toast(`A code went to ${email}; give it under Account, E-mail.`);
   }
 
   /** Somebody, or I myself, has this name and look now. */
@@ -212,7 +220,7 @@ export async function start() {
   });
   const input = new Input(byId("map"), byId("stick"), {
     tap(px, py) {
-      if (hud.welcoming) hud.hideWelcome();
+      hud.hideWelcome();
       if (estate.tap(px, py)) return;
       const { x, y } = scene.toWorld(px, py);
       const person = world.personAt(x, y);
@@ -234,7 +242,7 @@ export async function start() {
 
   /** Whether a key was meant for something. */
   function key(event) {
-    if (connection.state === "outside") return true; // they belong to the gate
+    if (OVER.has(connection.state)) return true; // they belong to what stands there
     const onButton = event.target instanceof HTMLElement && event.target.closest("button, summary");
     if (onButton && (event.code === "Enter" || event.code === "Space")) return true;
     if (!hud.welcoming && estate.key(event)) return true;
@@ -244,6 +252,7 @@ export async function start() {
       if (hud.welcoming) hud.hideWelcome();
       else chat.open(event.key === "/" ? "/" : "");
     } else if (event.code === "Escape") {
+      byId("map").focus();
       hud.hideWelcome();
     } else if (event.code === "F3") {
       event.preventDefault();

@@ -26,7 +26,11 @@ export class Panel {
     this.title.textContent = title;
     this.body.replaceChildren(...nodes.filter((node) => node !== null));
     if (drafts) this.restore(drafts);
-    else this.body.scrollTop = 0;
+    else this.toTop();
+  }
+
+  toTop() {
+    this.body.scrollTop = 0;
   }
 
   /** Puts a person with a keyboard to the first field or button. On a phone it would cover half of the screen with one. */
@@ -42,6 +46,7 @@ export class Panel {
 
   close() {
     this.name = this.key = null;
+    if (this.root.contains(document.activeElement)) document.activeElement.blur(); // at once: the next key is for the map
     this.root.hidden = true;
     this.body.replaceChildren();
   }

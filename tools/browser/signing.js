@@ -11,8 +11,8 @@ const PASSWORD_HINT = `${LIMITS.password_chars_min} characters or more; a few wo
 
 export class Signing {
   /**
-   * `on`: ask(name, fields); signedIn(signedIn, registered); guest() the name of the guest that one is, or null; foot() what stands
-   * below everything, or null.
+   * `on`: ask(name, fields); signedIn(signedIn, email), where `email` is that of an account that was made just now, else null; guest()
+   * the name of the guest that one is, or null; foot() what stands below everything, or null.
    */
   constructor(panel, on) {
     this.panel = panel;
@@ -28,7 +28,7 @@ export class Signing {
       entries: [nameEntry("Name"), passwordEntry("Password", "current-password")],
       words: "Sign in",
       about: PASSWORD_TROUBLES("current-password"),
-      send: async (values) => this.on.signedIn(await this.on.ask("account_login", { name: values.username, password: values["current-password"] }), false),
+      send: async (values) => this.on.signedIn(await this.on.ask("account_login", { name: values.username, password: values["current-password"] }), null),
     });
     this.show(title, "sign-in", [
       words ? h("p", { class: "soft", id: "signing-words" }, words) : null,
@@ -68,7 +68,7 @@ export class Signing {
     try {
       const signedIn = await this.on.ask("account_register", { action_id: this.sent.action_id, ...fields });
       this.sent = null;
-      this.on.signedIn(signedIn, true);
+      this.on.signedIn(signedIn, fields.email);
     } catch (refusal) {
       throw refusal instanceof LineLost ? new LineLost(UNSURE) : refusal;
     }
