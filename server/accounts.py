@@ -74,7 +74,7 @@ from server.mail import checked_address
 from server.passwords import Hasher, check_password, normal
 from server.tasks import Broken, end, supervise
 from server.words import Words
-from world.chat import clean
+from world.text import clean
 from world.tick import ANOTHER_ACTION
 
 DATABASE_MAX = 2  # requests that use the database at once, of `persistence.pool_size`

@@ -30,7 +30,7 @@ import jwt
 from persistence.keyring import Ring
 from persistence.store import account_key, fold_name
 from protocol.messages import NAME_CHARS_MAX, TOKEN_CHARS_MAX, Role
-from world.chat import is_plain
+from world.text import is_plain
 
 ALGORITHM = "HS256"
 ISSUER = "landworld"

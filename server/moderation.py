@@ -66,9 +66,9 @@ from server.config import ModerationConfig
 from server.proxies import counted_as
 from server.session import ROLES
 from server.tasks import end
-from world.chat import clean
 from world.commands import SetBlocked
 from world.state import State
+from world.text import clean
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from protocol.errors import Refusal, RefusalCode
-from world.chat import is_plain
+from world.text import is_plain
 
 FILE_BYTES_MAX = 1_048_576
 WORDS_MAX = 5_000

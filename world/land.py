@@ -41,7 +41,6 @@ from protocol.messages import (
     Standing,
 )
 from world.building import anything_stands, cleared, kinds_on
-from world.chat import clean
 from world.commands import Act
 from world.entries import Outcome
 from world.ledger import HOUSE, TREASURY, in_words
@@ -58,6 +57,7 @@ from world.open_land import (
 )
 from world.parcels import Parcel, Permit, Rectangle, freed, plots_in
 from world.state import LandRules, State
+from world.text import clean
 from world.tiles import BUILD_WALK
 
 PERMITS_MAX = 64  # on one parcel

@@ -221,6 +221,9 @@ class Elsewhere:
     def forget_guests(self, days: float, here: Iterable[int]) -> None:
         self.forgot.append((days, sorted(here)))
 
+    def pace(self, share: float) -> None:
+        """A tick is over."""
+
     def get(self, _: int, ready: Any) -> bool:
         ready(b"\x82\x00")
         return True

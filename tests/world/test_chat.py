@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Said
 from tests.world.support import RULES, World, join, plain
-from world.chat import MARKS_MAX, clean
 from world.commands import AnyCommand, Detach, Join, Leave, Line, Recall, Say, SetBlocked, steer
 from world.state import Rules
+from world.text import MARKS_MAX, clean
 from world.tick import Events
 
 RADIUS = RULES.chat_radius
