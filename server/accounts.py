@@ -20,7 +20,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -96,6 +96,7 @@ Send = Callable[
 ]  # a letter: to whom, subject, text. Raises Refusal where too much waits
 Page = tuple[str, list[dict[str, Any]]]  # of an export: the name of a part, and rows of it
 Place = Callable[[], Awaitable[tuple[float, float]]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Accounts:
             raise Refusal(RefusalCode.RATE_LIMITED, text, RETRY_AFTER_MS)
         self._begin(self._serve(asker, request, answer), asker)
 
-    def _begin(self, work: Coroutine[Any, Any, None], asker: Asker) -> None:
+    def _begin(self, work: Coroutine[Any, Any, object], asker: Asker) -> None:
         """Work that is counted as one request of theirs while it goes on."""
         self._askers[asker.network] += 1
         task = asyncio.create_task(self._quietly(work), name="an account's request")
@@ -204,7 +205,7 @@ class Accounts:
         if not self._askers[network]:
             del self._askers[network]
 
-    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _quietly(self, work: Coroutine[Any, Any, object]) -> None:
         """What goes wrong beside an answer is told to the log."""
         try:
             await work
@@ -290,7 +291,7 @@ class Accounts:
             account = await self._rows.register(new, session)
         self.sign_ins["registered"] += 1
         if email:
-            self._begin(self._send_first_code(account), asker)
+            self._begin(self._send_verify_code(account), asker)  # the answer is true without it
         signed_in = self._signed_in(account.player_id, account.name, session.session_id, 1)
         if guest is None:
             return Done(signed_in)
@@ -317,23 +318,33 @@ class Accounts:
 
     async def _prove(self, asker: Asker, name: str, password: str) -> Account:
         """The account of that name and password. Raises Refusal. Who is not there costs as much as who is."""
-        folded = self.tried_as(fold_name(name))
-        self.lockouts.begin(folded, asker.network, self._loop.time())
-        try:
+
+        async def look() -> Account | None:
             async with self._database:
                 account = await self._rows.by_name(name)
-            right = await self.hasher.check(
-                None if account is None else account.password_hash, password, asker.network
-            )
-        except BaseException:
-            self.lockouts.dropped(folded, asker.network)
-            raise
-        if not right or account is None:
-            self.lockouts.failed(folded, self._loop.time())
+            stored = None if account is None else account.password_hash
+            return account if await self.hasher.check(stored, password, asker.network) else None
+
+        account = await self._try(asker, fold_name(name), look)
+        if account is None:
             self.sign_ins["wrong"] += 1
             raise _bad_credentials()
-        self.lockouts.succeeded(folded, asker.network)
         return account
+
+    async def _try(self, asker: Asker, name: str, look: Callable[[], Awaitable[T | None]]) -> T | None:
+        """What a look finds by what was given for a name, None where that is wrong. The try counts before the look. Raises Refusal."""
+        tried = self.tried_as(name)
+        self.lockouts.begin(tried, asker.network, self._loop.time())
+        try:
+            found = await look()
+        except BaseException:  # also where it is given up
+            self.lockouts.dropped(tried, asker.network)
+            raise
+        if found is None:
+            self.lockouts.failed(tried, self._loop.time())
+        else:
+            self.lockouts.succeeded(tried, asker.network)
+        return found
 
     async def _refresh(self, asker: Asker, request: AccountRefresh) -> Done:
         try:
@@ -500,7 +511,7 @@ class Accounts:
         if account is None:
             raise _no_account()
         if account.email and not account.email_verified:
-            wait_ms = await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+            wait_ms = await self._send_verify_code(account)
             if wait_ms:
                 raise _mailed_just_now(wait_ms)
         return Done(Granted())
@@ -516,9 +527,9 @@ class Accounts:
             if not await self._rows.set_email(account, email):
                 raise _bad_credentials()
 
-    async def _send_first_code(self, account: Account) -> None:
-        """Beside the answer, which is true without it."""
-        await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
+    async def _send_verify_code(self, account: Account) -> int:
+        """As `_send_code`."""
+        return await self._send_code(account, VERIFY, "Your address", _VERIFY_TEXT)
 
     async def _send_code(self, account: Account, purpose: str, subject: str, text: str) -> int:
         """Mails a code, and returns 0, or returns the milliseconds to wait before."""
@@ -546,18 +557,14 @@ class Accounts:
         email = checked_email(request.email)
         password = check_password(request.new_password or "", "", email)
         code = _given_code(request.code)
-        tried = self.tried_as(_mail_key(email))
-        self.lockouts.begin(tried, asker.network, self._loop.time())
-        try:
+
+        async def look() -> int | None:
             async with self._database:
-                player_id = await self._rows.whose_code(email, code)
-        except BaseException:
-            self.lockouts.dropped(tried, asker.network)
-            raise
+                return await self._rows.whose_code(email, code)
+
+        player_id = await self._try(asker, _mail_key(email), look)
         if player_id is None:
-            self.lockouts.failed(tried, self._loop.time())
             raise _wrong_code()
-        self.lockouts.succeeded(tried, asker.network)
         async with self._database:
             account = await self._rows.by_player(player_id)
         if account is None:

@@ -290,9 +290,9 @@ class Moderation:
         """Does it, or answers why not, once it is stored. Raises Refusal for what can be said at once."""
         if not self._flusher.available or len(self._queue) >= self._queue_max:
             raise unavailable()
-        for name in WORDS_OF_PEOPLE & set(getattr(request, "__struct_fields__", ())):
+        for name in WORDS_OF_PEOPLE.intersection(request.__struct_fields__):
             setattr(request, name, clean(getattr(request, name)))  # others read it, at a console, too
-        if getattr(request, "reason", "none needed") == "":
+        if not getattr(request, "reason", True):
             raise Refusal(RefusalCode.BAD_REQUEST, "Give a reason: whom it is done to is told.")
         self._queue.append(Asked(actor, rank, request, answer, self._loop.time()))
         self._work.set()
