@@ -50,7 +50,7 @@ function amend(notes, name, change) {
   reading.onsuccess = () => {
     note = change(reading.result);
     if (note === undefined) store.delete(name);
-    else store.put(note, name);
+    else if (note !== reading.result) store.put(note, name);
   };
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(note);
