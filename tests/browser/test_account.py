@@ -254,6 +254,32 @@ def test_two_windows_do_not_burn_each_others_token(country: ServerProcess, visit
     dora.until("w.state === 'playing' && w.account.signed_in")
 
 
+LAGS = """
+() => {
+  const { getItem } = Storage.prototype;
+  const before = new Map(Object.entries(localStorage));
+  Storage.prototype.getItem = function (key) { return before.get(key) ?? getItem.call(this, key); };
+}
+"""
+
+
+def test_a_window_whose_storage_lags_behind_the_lock_does_not_use_a_token_again(
+    country: ServerProcess, visit: Visit
+) -> None:
+    """Guard: Tokens.newest; what another window stored may come later than the lock."""
+    finn = come(visit, country)
+    register(finn, fresh("Finn"))
+    other = finn.new_page()
+    other.wait_for_function("window.landworld?.state === 'playing'")
+    make_stale(finn.page)
+    other.wait_for_function(f"JSON.parse(localStorage.getItem({SESSION})).refresh_ms === 0")
+    other.evaluate(LAGS)
+    finn.page.evaluate(REFRESH, country.url)
+    first = finn.page.evaluate("window.refreshed")
+    other.evaluate(REFRESH, country.url)
+    assert other.evaluate("window.refreshed") == first == stored(finn)["access_token"]
+
+
 def test_a_token_is_refreshed_while_one_plays_and_on_coming_back(
     country: ServerProcess, visit: Visit
 ) -> None:

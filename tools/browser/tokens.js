@@ -5,11 +5,12 @@
 //
 // An access token is good for an hour or so, and is refreshed when most of that is gone: before a hello, and while one plays. A refresh
 // token is good once, and the server takes a second use for theft and ends the session. So windows do it one at a time (lock.js), and
-// whoever is next looks first whether it is done. A guest's ticket stays while one is signed in; only of the guest who got an account
-// it is worth nothing any more.
+// whoever is next looks first whether it is done: in a note (notes.js), for what another window stored in localStorage may come later
+// than the lock. A guest's ticket stays while one is signed in; only of the guest who got an account it is worth nothing any more.
 
 import { LineLost } from "./connection.js";
 import { exclusively } from "./lock.js";
+import { amend } from "./notes.js";
 import { RefusalCode } from "./protocol.js";
 
 const USED_SHARE = 0.8; // of an access token's life
@@ -92,6 +93,7 @@ export class Tokens {
   forget() {
     clearTimeout(this.timer);
     localStorage.removeItem(this.sessionKey);
+    this.note(undefined);
   }
 
   put({ access_token, refresh_token, expires_in_ms }, began_ms) {
@@ -109,19 +111,34 @@ export class Tokens {
   /** The session, its access token good for a while yet; null when another window has signed out. */
   fresh(ask) {
     return exclusively(this.sessionKey, async () => {
-      const { session } = this;
+      const session = await this.newest();
       this.isNew = false;
       if (session === null || session.refresh_ms > Date.now()) return session;
       try {
         const signedIn = await ask("account_refresh", { refresh_token: session.refresh_token });
         this.isNew = true;
-        return this.put(signedIn, session.began_ms);
+        return await this.note(this.put(signedIn, session.began_ms));
       } catch (refusal) {
         if (ENDS.has(refusal.code)) this.forget();
         else if (session.expires_ms > Date.now() && !(refusal instanceof LineLost)) return session; // it will do for now
         throw refusal;
       }
     });
+  }
+
+  /** The session as whoever had the lock before left it. */
+  async newest() {
+    const { session } = this;
+    let noted;
+    await amend(this.sessionKey, (note) => (noted = note)).catch(noNotes);
+    const isNewer = session !== null && noted?.began_ms === session.began_ms && noted.expires_ms > session.expires_ms;
+    return isNewer ? this.store(noted) : session;
+  }
+
+  /** Notes the session, or that there is none, for whoever has the lock next; gives it. */
+  async note(session) {
+    await amend(this.sessionKey, () => session).catch(noNotes);
+    return session;
   }
 
   /** Refreshes in time, for as long as one plays. */
@@ -142,3 +159,6 @@ export class Tokens {
     }
   }
 }
+
+/** A browser that keeps none has localStorage alone. */
+const noNotes = () => undefined;
