@@ -1,14 +1,17 @@
-"""Durable requests on their way into the tick.
+"""Durable requests on their way into the world.
 
     ask      a request comes; it waits in one bounded queue
     look up  was it done before? who is meant? - one statement for all that wait. Is there land? - survey.py
-    admit    once a tick: as many as fit into the journal with their worst case, and into the tick by what they cost, as `Act` commands
+    admit    after each tick: as many as fit into the journal with their worst case, and into the time until the next by what they cost
 
 Those of one player are done in the order they came, and wait for nobody else's: whoever asks for what takes long, in the ground's
-thread or in the tick, is passed over until it is known, or until the next tick. Nothing overtakes what only waits for room.
+thread or in the world, is passed over until it is known, or until the next time. Nothing overtakes what only waits for room.
+
+What they cost is known for one machine (costs.py). How much slower this one is, or busier, is learned from how long those that were
+admitted took; half of the time until the next tick is theirs, for those who walk come first and sockets and database want the rest.
 
 What was done before is answered with its first answer. What waits longer than OVERDUE_S is refused as UNAVAILABLE and was not done, and
-so is whatever comes while the journal's oldest entry is that old: then the database is away. What has entered the tick is never refused
+so is whatever comes while the journal's oldest entry is that old: then the database is away. What was admitted is never refused
 here: its answer waits for the disk (withheld.py).
 """
 
@@ -43,7 +46,7 @@ from server.costs import Costs, plots_of
 from server.survey import Survey
 from server.tasks import end
 from server.words import Words
-from world.commands import Act, AnyDurable, Settle
+from world.commands import Act, AnyAct, AnyDurable, Settle
 from world.sizes import ENTRY_BYTES_MAX, Sizes
 from world.state import State
 from world.tick import ANOTHER_ACTION
@@ -55,9 +58,11 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
-TICK_US_MAX = 25_000  # of a tick of 50 ms, for all actions (costs.py): some 600 plain ones
-TICK_US_MIN = 2_500  # where the machine is slower than the one of costs.py, or has more to do
-LATE_SHARE = 0.9  # of a tick's time that one took: the next has a tenth less for actions; else a hundredth of the most again
+TICK_US_MAX = 25_000  # for all actions between two ticks, by costs.py: some 600 plain ones
+TICK_US_MIN = 2_500  # where there is no time left at all
+LEFT_SHARE = 0.5  # of the time until the next tick
+SLOWNESS_MAX = 8.0  # how long actions take here, times what costs.py says
+FADING = 0.95  # what was learned of that counts so much when more is
 PLAYER_US_MAX = 5_000  # of that, for the actions of one player; their first may take more
 SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
 
@@ -79,16 +84,16 @@ class Waiting:
 
 
 class Room:
-    """What there is room for in one tick: entries and bytes in the journal, and time, in all and for each player."""
+    """What there is room for between two ticks: entries and bytes in the journal, and time, in all and for each player."""
 
     def __init__(self, state: State, entries: int, size: int, us_max: float) -> None:
-        self.acts: list[Act | Settle] = []
+        self.acts: list[AnyAct] = []
+        self.spent_us = 0
         self._entries = entries
         self._bytes = size
         self._us_max = us_max
         self._costs, self._sizes = Costs(state), Sizes(state)
         self._cost_us = 0  # of the action whose turn was asked for last
-        self._spent_us = 0
         self._spent_us_of: dict[int, int] = {}  # by player_id
 
     def settle(self, entries_max: int) -> None:
@@ -100,7 +105,7 @@ class Room:
             self._bytes -= entries * ENTRY_BYTES_MAX
 
     def is_turn_of(self, act: Act) -> bool:
-        """Whether its player has time left in this tick. To be asked before `take`."""
+        """Whether its player has time left. To be asked before `take`."""
         self._cost_us = self._costs.of(act.request, act.player_id)
         spent_us = self._spent_us_of.get(act.player_id, 0)
         return not spent_us or spent_us + self._cost_us <= PLAYER_US_MAX
@@ -108,7 +113,7 @@ class Room:
     def take(self, act: Act) -> bool:
         """Takes what fits; False where it does not."""
         cost_us = self._cost_us
-        if self._spent_us and self._spent_us + cost_us > self._us_max:
+        if self.spent_us and self.spent_us + cost_us > self._us_max:
             return False
         if self._entries <= 0 or self._bytes < (worst := self._sizes.worst(act.request)):
             return False
@@ -117,7 +122,7 @@ class Room:
         self._costs.take(act.request)
         self._entries -= 1
         self._bytes -= worst
-        self._spent_us += cost_us
+        self.spent_us += cost_us
         self._spent_us_of[act.player_id] = self._spent_us_of.get(act.player_id, 0) + cost_us
         return True
 
@@ -137,7 +142,7 @@ class Actions:
         self.books = Books()
         self.repeated_total = 0  # requests that had been done before
         self.admitted_total = 0
-        self._us_max: float = TICK_US_MAX
+        self._expected_us = self._took_us = 0.0  # of those that were admitted, the last ones most
         self._store = store
         self._journal = journal
         self._survey = survey
@@ -155,12 +160,14 @@ class Actions:
         """Requests that have not entered the tick."""
         return len(self._queue)
 
-    def pace(self, share: float) -> None:
-        """After a tick: what part of its time it took. People who walk come first, so what is left is for actions."""
-        if share > LATE_SHARE:
-            self._us_max = max(TICK_US_MIN, self._us_max * 0.9)
-        else:
-            self._us_max = min(TICK_US_MAX, self._us_max + TICK_US_MAX / 100)
+    def took(self, seconds: float) -> None:
+        """How long those took that were admitted last."""
+        self._took_us = self._took_us * FADING + seconds * 1_000_000
+
+    @property
+    def slowness(self) -> float:
+        """How long actions take here, times what costs.py says."""
+        return min(max(1.0, self._took_us / max(1.0, self._expected_us)), SLOWNESS_MAX)
 
     @property
     def available(self) -> bool:
@@ -220,17 +227,19 @@ class Actions:
         rectangle = plots_of(land, self._state.rules.land.parcel_plots_max)
         return self._survey.ask(player_id, rectangle, answer, wanted)
 
-    def admit(self) -> list[Act | Settle]:
-        """What enters this tick: what is due by itself, and then what players ask for."""
+    def admit(self, left_s: float) -> list[AnyAct]:
+        """What is done before the next tick, which is due in so many seconds: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
-        room = Room(self._state, *self._journal.room(now_s), self._us_max)
-        if not self.books.closed and self._state.parcels.first_due(self._state.tick + 1) is not None:
+        us_max = min(max(TICK_US_MIN, left_s * 1_000_000 * LEFT_SHARE / self.slowness), TICK_US_MAX)
+        room = Room(self._state, *self._journal.room(now_s), us_max)
+        if not self.books.closed and self._state.parcels.first_due(self._state.tick) is not None:
             room.settle(SETTLE_ENTRIES_MAX)
         passed = self._fill(room, now_s)
         self._queue.extendleft(reversed(passed))
         while self._unknown and self._unknown[0].answered:  # as old as the queue's, so these are its first
             self._unknown.popleft()
         self.admitted_total += sum(type(act) is Act for act in room.acts)
+        self._expected_us = self._expected_us * FADING + room.spent_us
         return room.acts
 
     def _fill(self, room: Room, now_s: float) -> list[Waiting]:

@@ -55,8 +55,8 @@ class TickFrame(msgspec.Struct, array_like=True, gc=False):
     durable_seq: int = 0  # the journal is stored up to here
 
 
-def encode(state: State, events: Events, step: int) -> TickFrame:
-    """The events of a tick as bytes for the clients."""
+def encode(state: State, events: Events, edits: list[Edited], step: int) -> TickFrame:
+    """The events of a tick, and what was built since the last, as bytes for the clients."""
     frame = TickFrame(
         events.tick,
         step,
@@ -77,7 +77,7 @@ def encode(state: State, events: Events, step: int) -> TickFrame:
         frame.answers.append((player_id, session, answered(request_id, 0, answer)))
     for heard in events.heard:
         _spread(state, heard, frame)
-    for edited in events.edited:
+    for edited in edits:
         frame.edits.append((edited.key, edited.edits))
         frame.casts.append(([edited.key], _chunk_edits(edited)))
     return frame

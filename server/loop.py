@@ -1,8 +1,10 @@
 """The tick: twenty times a second, at deadlines counted from the start, never from the end of the last tick.
 
-    drain the inbox -> step -> encode -> publish -> hand over what is to be saved
+    tick   drain the inbox -> step -> encode -> publish -> hand over what is to be saved
+    acts   then, as far as there is time until the next: admit -> act -> hand over to the journal and to what is withheld
 
-All of it happens in one callback without an `await`, so nothing can come between reading the world and changing it. A late tick is
+Each is one callback without an `await`, so nothing can come between reading the world and changing it. What is durable waits for the
+disk anyway, so those who walk do not wait for it: they have been told of their tick before it is done. A late tick is
 followed by the next at once; the loop does not skip ticks, for world time is counted in them, but it forgives a long pause (a machine
 asleep, a debugger) instead of racing after it.
 
@@ -12,7 +14,7 @@ quiet ones bring it down.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,9 +34,9 @@ from server.interest import STEP_LAST
 from server.recorder import Recorder
 from server.tasks import Broken
 from server.telemetry import Counts
-from world.commands import AnyCommand, Inbox
+from world.commands import AnyAct, AnyCommand, Inbox
 from world.state import State
-from world.tick import Events, step
+from world.tick import Edited, Events, act, step
 
 FORGIVE_S = 1.0  # further behind than this, the deadlines begin anew
 
@@ -122,7 +124,9 @@ class Loop:
         self.overload = Overload(hub.config.interest, state.rules.tick_hz)
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
+        self._acting: asyncio.Handle | None = None
         self._deadline_s = 0.0
+        self._edited: list[Edited] = []  # since the last tick
         self._occupied = np.empty(0, np.int64)  # cells somebody stood in when this second began
         self._saved_x = np.empty(0)
         self._saved_y = np.empty(0)
@@ -143,10 +147,14 @@ class Loop:
 
     def stop(self) -> None:
         """No tick comes after this; what is in memory is handed to the flusher."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self._cancel()
         self._save_positions(everyone=True)
+
+    def _cancel(self) -> None:
+        for handle in (self._handle, self._acting):
+            if handle is not None:
+                handle.cancel()
+        self._handle = self._acting = None
 
     def _on_time(self) -> None:
         began = self._loop.time()
@@ -163,21 +171,51 @@ class Loop:
             return
         self._deadline_s += self._tick_s
         self._handle = self._loop.call_at(self._deadline_s, self._on_time)
+        self._acting = self._loop.call_soon(self._on_ticked)
+
+    def _on_ticked(self) -> None:
+        try:
+            self._act(max(0.0, self._deadline_s - self._loop.time()))
+        except Exception as error:  # noqa: BLE001 (as in _on_time)
+            self._cancel()
+            self._on_broken("acts", error)
+
+    def _act(self, left_s: float) -> None:
+        began_s = self._clocks.work_s()
+        actions = self._hub.actions
+        acts = actions.admit(left_s)
+        if acts:
+            self._do(acts)
+        actions.books.look(self.state.ledger, self.state.tick)
+        spent_s = self._clocks.work_s() - began_s
+        actions.took(spent_s)
+        self._counts.acts.observe(spent_s)
+
+    def _do(self, acts: list[AnyAct]) -> None:
+        if self._recorder is not None:
+            self._recorder.act(acts)
+        acted = act(self.state, acts)
+        self._count_refused(reply.result for reply in acted.replies)
+        self._edited += acted.edited
+        self._hub.withheld.take(self.state, acted)
+        if acted.entries:
+            self._journal.put(acted.entries, self._loop.time())
+            # No entry is stored ahead of the world's clock.
+            self._flusher.put_positions(self.state.tick, (), (), ())
 
     def _tick(self, late_s: float) -> None:
         now_s = self._clocks.work_s
         marks = [now_s()]
         tick = self.state.tick + 1
-        commands = [*self._inbox.drain(), *self._hub.actions.admit()]
+        commands = self._inbox.drain()
         if self._recorder is not None:
             self._recorder.write(tick, commands)
         events = step(self.state, commands, tick)
-        self._hub.actions.books.look(self.state.ledger, tick)
-        self._count_refusals(events)
+        self._count_refused(answer for _, _, answer, _ in events.answers)
         marks.append(now_s())
-        tick_frame = encode(self.state, events, self.overload.step)
-        self._journal.put(events.entries, self._loop.time())
-        self._hub.withheld.take(self.state, events)
+        edits, self._edited = self._edited, []
+        tick_frame = encode(self.state, events, edits, self.overload.step)
+        self._hub.withheld.deny(self.state, events.denied)
         self._hub.questions.look()
         self._hub.withheld.release(self._journal.durable_seq, tick_frame)
         marks.append(now_s())
@@ -188,9 +226,9 @@ class Loop:
         marks.append(now_s())
         self._measure(marks, late_s)
 
-    def _count_refusals(self, events: Events) -> None:
+    def _count_refused(self, answers: Iterable[object]) -> None:
         """What a rule refused; the connections count what they refuse themselves."""
-        for answer in (*(one[2] for one in events.answers), *(reply.result for reply in events.replies)):
+        for answer in answers:
             if isinstance(answer, Refusal):
                 self._counts.refused[answer.code.name] += 1
 
@@ -227,9 +265,6 @@ class Loop:
                     line.text,
                 )
             )
-        if events.entries:
-            # No entry is stored ahead of the world's clock.
-            self._flusher.put_positions(events.tick, (), (), ())
         if events.left:
             player_ids, xs, ys = zip(*events.left, strict=True)
             self._flusher.put_positions(events.tick, player_ids, xs, ys)
@@ -258,7 +293,6 @@ class Loop:
         counts.overruns += spent_s > self._tick_s
         for phase, (start, end) in zip(counts.phase_s, pairwise(marks), strict=True):
             counts.phase_s[phase] += end - start
-        self._hub.actions.pace(spent_s / self._tick_s)
         share = max(spent_s, late_s) / self._tick_s
         self.garbage.after(self.state.tick, share)
         if self.overload.observe(max(share, self._hub.share())):

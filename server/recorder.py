@@ -1,7 +1,7 @@
 """Writes every command down, so that a run can be played again: `landworld replay FILE`.
 
-    header   {format, rules, tick}                one MessagePack map
-    then     [tick, commands, digest or nil]      one MessagePack array for each tick that had commands or a digest
+    header   {format, rules, tick}                     one MessagePack map
+    then     [tick, acts, digest or nil, commands]     one MessagePack array for each tick that had any of it
 
 all through one gzip stream at its fastest level. The digest of the state stands after every DIGEST_TICKS-th tick; whoever plays the
 file compares. Ticks without a row had no commands. Before each part stands its length (u32, little-endian).
@@ -25,11 +25,11 @@ from typing import Any, BinaryIO, cast
 import msgspec
 import structlog
 
-from world.commands import AnyCommand
+from world.commands import AnyAct, AnyCommand
 from world.digest import digest
 from world.state import Rules, State
 
-FORMAT = 5  # 2: RecallTiles has versions; 3: Steers; 4: Act, and what a start recalls of land and money; 5: who is not heard
+FORMAT = 6  # 2: RecallTiles has versions; 3: Steers; 4: Act, and what a start recalls of land and money; 5: who is not heard; 6: acts
 DIGEST_TICKS = 100
 BLOCK_BYTES = 65_536
 BLOCKS_WAITING_MAX = 256
@@ -48,15 +48,16 @@ class Header(msgspec.Struct):
 
 
 class Row(msgspec.Struct, array_like=True):
-    """The commands applied at the beginning of `tick`, and, now and then, the digest of the state before them."""
+    """What was done at the end of the tick before `tick`, now and then the digest of the state then, and the commands of `tick`."""
 
     tick: int
-    commands: list[AnyCommand]
+    acts: list[AnyAct]
     digest: str | None
+    commands: list[AnyCommand]
 
 
 class Recorder:
-    """Records the commands of a world from its first tick on. `write` never waits.
+    """Records the commands of a world from its first tick on. `act` and `write` never wait.
 
     An older recording is never written over: where there is a FILE already, this one becomes FILE.2, FILE.3 and so on (`path`).
     """
@@ -64,6 +65,7 @@ class Recorder:
     def __init__(self, path: Path, state: State) -> None:
         """Begins a file. Raises OSError when it cannot be written."""
         self._state = state
+        self._acts: list[AnyAct] = []  # since the last row
         self._encoder = msgspec.msgpack.Encoder()
         self._block = bytearray()
         self._blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # bounded in _hand_over
@@ -74,17 +76,25 @@ class Recorder:
         self._thread.start()
         self._put(Header(FORMAT, asdict(state.rules), state.tick))
 
+    def act(self, acts: list[AnyAct]) -> None:
+        """Records what is about to be done at the end of a tick."""
+        self._acts = acts
+
     def write(self, tick: int, commands: list[AnyCommand]) -> None:
         """Records what is about to be applied at `tick`."""
         due = tick % DIGEST_TICKS == 0
-        if self._recording and (commands or due):
-            self._put(Row(tick, commands, digest(self._state) if due else None))
+        if self._recording and (self._acts or commands or due):
+            self._put_row(tick, commands, due)
             if due:
                 self._hand_over()
 
+    def _put_row(self, tick: int, commands: list[AnyCommand], due: bool) -> None:
+        acts, self._acts = self._acts, []
+        self._put(Row(tick, acts, digest(self._state) if due else None, commands))
+
     def close(self, seconds_max: float) -> None:
         """Writes the last digest and ends the file; gives up on a disk that takes longer than `seconds_max`."""
-        self._put(Row(self._state.tick + 1, [], digest(self._state)))
+        self._put_row(self._state.tick + 1, [], due=True)
         self._hand_over()
         self._blocks.put(None)
         self._thread.join(seconds_max)

@@ -58,7 +58,12 @@ TICK_BUCKETS_S = tuple(
         1000,
     )
 )
-PHASES = ("commands_and_rules", "encode", "publish", "ground_and_saving")
+PHASES = (
+    "commands_and_rules",
+    "encode",
+    "publish",
+    "ground_and_saving",
+)  # of the tick; after it come the acts
 
 
 class Histogram:
@@ -89,6 +94,7 @@ class Counts:
     def __init__(self) -> None:
         self.tick = Histogram(TICK_BUCKETS_S)
         self.lateness = Histogram(TICK_BUCKETS_S)
+        self.acts = Histogram(TICK_BUCKETS_S)
         self.phase_s = dict.fromkeys(PHASES, 0.0)
         self.overruns = 0
         self.refused: Counter[str] = Counter()  # by refusal code
@@ -130,6 +136,10 @@ class Telemetry(Collector):
         )
         yield counts.lateness.family(
             "landworld_tick_late_seconds", "How long after its deadline a tick began."
+        )
+        yield counts.acts.family(
+            "landworld_acts_seconds",
+            "What the durable actions between two ticks took, from admission to what is to be told of them.",
         )
         yield _labelled(
             "landworld_tick_phase_seconds",

@@ -5,7 +5,7 @@ dies before, nobody ever heard of it.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from world.parcels import Freed, Parcel
 from world.queries import seen
 from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED, Settled
 from world.state import State
-from world.tick import Events
+from world.tick import Acted
 
 CLAIM = name_of(LandClaim)
 
@@ -93,21 +93,20 @@ class Withheld:
         self.at(seq).asked.append(later)
         return later
 
-    def take(self, state: State, events: Events) -> None:
-        """What a tick has to tell later."""
-        for entry in events.entries:
+    def take(self, state: State, acted: Acted) -> None:
+        """What is to be told of durable actions."""
+        for entry in acted.entries:
             _add_news(state, entry, self.at(entry.seq))
-        for player_id, parcel_id in events.denied:
-            self._deny(state, player_id, parcel_id)
-        for reply in events.replies:
+        for reply in acted.replies:
             message = answered(reply.request_id, reply.seq, reply.result)
             self.answer(reply.seq, reply.player_id, reply.session, message)
 
-    def _deny(self, state: State, player_id: int, parcel_id: int) -> None:
-        """The newest counts; of the same parcel the one that waits already, which is told sooner."""
-        known = self._denied.get(player_id)
-        if known is None or known.parcel_id != parcel_id:
-            self._denied[player_id] = Denial(state.seq, parcel_id, entry_denied(state, parcel_id))
+    def deny(self, state: State, denied: Iterable[tuple[int, int]]) -> None:
+        """Who was stopped at which parcel. The newest counts; of the same parcel the one that waits already, which is told sooner."""
+        for player_id, parcel_id in denied:
+            known = self._denied.get(player_id)
+            if known is None or known.parcel_id != parcel_id:
+                self._denied[player_id] = Denial(state.seq, parcel_id, entry_denied(state, parcel_id))
 
     def release(self, durable_seq: int, frame: TickFrame) -> None:
         """Adds to a tick's frame all that may be told now."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from server.recorder import read, rules_of
 from world.digest import digest
 from world.state import State
-from world.tick import step
+from world.tick import act, step
 
 
 def add_parser(sub: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,14 +64,15 @@ def play(path: Path) -> dict[str, int | float | str | None]:
     for row in rows:
         while state.tick < row.tick - 1:
             step(state, [], state.tick + 1)
+        act(state, row.acts)
         if row.digest is not None:
             digests += 1
             if digest(state) == row.digest:
                 equal += 1
             elif differs is None:
                 differs = state.tick
+        commands += len(row.acts) + len(row.commands)
         if row.commands:
-            commands += len(row.commands)
             step(state, row.commands, row.tick)
     return {
         "tick": state.tick,

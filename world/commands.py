@@ -222,15 +222,14 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     LoadChunk,
     UnloadChunk,
     Recall,
-    Act,
     RecallTiles,
     RecallBooks,
     RecallParcels,
-    Settle,
     Become,
     Depart,
     SetBlocked,
 ]
+AnyAct = Union[Act, Settle]  # noqa: UP007 (also read at run time)
 
 
 def steer(player_id: int, seq: int, dx: float, dy: float) -> Steers:

@@ -1,7 +1,8 @@
 """One tick: commands in, events out.
 
-`step` is the only thing that changes the world. It is deterministic: no clock, no chance, no waiting. What came of it is an `Events`,
-plain data that says what changed; who is told, and in which bytes, is not decided here.
+`step` moves the world on to a tick; `act`, after it, does what is durable. Nothing else changes the world. Both are deterministic: no
+clock, no chance, no waiting. What came of them, `Events` and `Acted`, is plain data that says what changed; who is told, and in which
+bytes, is not decided here.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from world import building, chat, entries, eviction, land, leases, movement, set
 from world.commands import (
     STEER,
     Act,
+    AnyAct,
     AnyCommand,
     Become,
     Depart,
@@ -114,12 +116,9 @@ class Events:
     answers: list[tuple[int, int, Any, int]] = field(
         default_factory=list
     )  # player_id, request_id, a result or a Refusal, session
-    entries: list[Entry] = field(default_factory=list)  # to be stored
-    replies: list[Reply] = field(default_factory=list)  # to be given once that is done
     denied: list[tuple[int, int]] = field(default_factory=list)  # player_id, the parcel that stopped them
     rejected_chunks: list[tuple[int, int]] = field(default_factory=list)  # no room for the ground of (cx, cy)
     unloaded_chunks: list[tuple[int, int]] = field(default_factory=list)
-    edited: list[Edited] = field(default_factory=list)
     touched: Keys = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # cells that changed, ascending, each once
@@ -131,6 +130,26 @@ class Events:
     )  # of the touched cells, cell after cell
     ends: Ints = field(default_factory=lambda: np.empty(0, np.int32))  # where each cell's records end
     moving: int = 0  # players with an intent
+
+
+@dataclass(slots=True)
+class Acted:
+    """What came of the durable actions of one tick."""
+
+    entries: list[Entry] = field(default_factory=list)  # to be stored
+    replies: list[Reply] = field(default_factory=list)  # to be given once that is done
+    edited: list[Edited] = field(default_factory=list)  # seen at once
+
+
+def act(state: State, acts: list[AnyAct]) -> Acted:
+    """Does what is durable, in order, at the end of the tick that the world is at."""
+    acted = Acted()
+    for command in acts:
+        if isinstance(command, Act):
+            _act(state, command, acted)
+        else:
+            _settle(state, command, acted)
+    return acted
 
 
 def step(state: State, commands: list[AnyCommand], tick: int) -> Events:
@@ -308,7 +327,7 @@ def _recall(state: State, command: Recall, *_: Any) -> None:
         state.talk.add(line)
 
 
-def _act(state: State, command: Act, events: Events, *_: Any) -> None:
+def _act(state: State, command: Act, acted: Acted) -> None:
     """Done once: asked again, the first answer is given again."""
     request = command.request
     slot = state.players.slot_of.get(command.player_id)
@@ -319,35 +338,35 @@ def _act(state: State, command: Act, events: Events, *_: Any) -> None:
         known = state.answers.get(command.action_id)
         if known is None:
             outcome = RULES[type(request)](state, command, request)
-            _enter(state, KINDS[type(request)], outcome, command, events)
+            _enter(state, KINDS[type(request)], outcome, command, acted)
             known = state.answers[command.action_id]
         elif (known.player_id, known.content) != (command.player_id, command.content):
             raise Refusal(RefusalCode.BAD_REQUEST, ANOTHER_ACTION)
         seq, answer = known.seq, known.result
     except Refusal as refusal:
         seq, answer = state.seq, refusal
-    events.replies.append(Reply(seq, command.player_id, request.request_id, command.session, answer))
+    acted.replies.append(Reply(seq, command.player_id, request.request_id, command.session, answer))
 
 
-def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, events: Events) -> None:
+def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, acted: Acted) -> None:
     """An entry of the journal. What is built is seen at once; all else is told when it is stored."""
     if command is not None and type(command.request) in building.RULES:
         building.remember(state, command, outcome.changes)
     for change in outcome.changes:
         if isinstance(change, Built):
             key = pack(change.cx, change.cy)
-            events.edited.append(Edited(key, entries.version_of(state, key), change.version, change.edits))
-    events.entries.append(entries.write(state, kind, outcome, command))
+            acted.edited.append(Edited(key, entries.version_of(state, key), change.version, change.edits))
+    acted.entries.append(entries.write(state, kind, outcome, command))
 
 
-def _settle(state: State, command: Settle, events: Events, *_: Any) -> None:
+def _settle(state: State, command: Settle, acted: Acted) -> None:
     """What is due by itself, as far as the journal has room and as long as it does not take too much of the tick."""
     tiles = 0
     for _entry in range(command.entries_max):
         due = settlement.next_due(state)
         if due is None:
             return
-        _enter(state, *due, None, events)
+        _enter(state, *due, None, acted)
         tiles += sum(len(change.edits) for change in due[1].changes if isinstance(change, Built))
         if tiles >= SETTLE_TILES_MAX * CHUNK_EDIT.itemsize:
             return
@@ -382,11 +401,9 @@ _APPLY: dict[type, Apply] = {
     LoadChunk: _load_chunk,
     UnloadChunk: _unload_chunk,
     Recall: _recall,
-    Act: _act,
     RecallTiles: _recall_tiles,
     RecallBooks: _recall_books,
     RecallParcels: _recall_parcels,
-    Settle: _settle,
     Become: _become,
     Depart: _depart,
     SetBlocked: _set_blocked,

@@ -44,14 +44,14 @@ from server.receipts import Notary
 from server.seam import Premises
 from server.telemetry import Counts
 from tests.sight import Cells, forget, take_in
-from world.commands import AnyCommand, Inbox
+from world.commands import AnyAct, AnyCommand, Inbox
 from world.entries import BEGINNING, Entry, read
 from world.grid import around, pack
 from world.ledger import Post
 from world.parcels import Rectangle
 from world.state import LandRules, Rules
 from world.state import State as World
-from world.tick import step
+from world.tick import act, step
 
 
 class FakeTransport:
@@ -337,6 +337,9 @@ def peace(state: World, wall_ms: Callable[[], int] = lambda: 1_000_000) -> Moder
     return Moderation(nothing, flusher, state, ModerationConfig(), 8, wall_ms)
 
 
+LEFT_S = 0.04  # until the next tick
+
+
 class House:
     """Everything between the socket and the database, driven by hand. While it is `stalled`, nothing becomes durable."""
 
@@ -364,16 +367,21 @@ class House:
         self.now_s = 1.0
         self.hub.now_s = self.gate.now_s = lambda: self.now_s  # type: ignore[method-assign]
         self.hub._world_talk.at_s = self.now_s
-        self.commands: list[AnyCommand] = []
+        self.acts: list[AnyAct] = []  # to be done besides what is asked for
+        self.commands: list[AnyAct | AnyCommand] = []
 
     def tick(self) -> None:
-        """One tick, as server/loop.py does it, before which the database answers and after which it has stored everything."""
+        """What ends a tick and then the next, as server/loop.py has it. Before it the database answers, and stores all in between."""
         self._look_up()
-        self.commands = [*self.inbox.drain(), *self.actions.admit()]
-        events = step(self.world, self.commands, self.world.tick + 1)
-        tick_frame = encode(self.world, events, 0)
-        self.journal.put(events.entries, self.now_s)
-        self.hub.withheld.take(self.world, events)
+        acts, self.acts = [*self.acts, *self.actions.admit(LEFT_S)], []
+        acted = act(self.world, acts)
+        self.journal.put(acted.entries, self.now_s)
+        self.hub.withheld.take(self.world, acted)
+        commands = self.inbox.drain()
+        self.commands = [*acts, *commands]
+        events = step(self.world, commands, self.world.tick + 1)
+        tick_frame = encode(self.world, events, acted.edited, 0)
+        self.hub.withheld.deny(self.world, events.denied)
         self.questions.look()
         if not self.stalled:
             self._flush()

@@ -31,8 +31,17 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
-from server.actions import LOOK_UP_MAX, OVERDUE_S, Actions, Room, content_of
-from server.costs import FLAT_US
+from server.actions import (
+    LOOK_UP_MAX,
+    OVERDUE_S,
+    SLOWNESS_MAX,
+    TICK_US_MAX,
+    TICK_US_MIN,
+    Actions,
+    Room,
+    content_of,
+)
+from server.costs import FLAT_US, PLAIN_US
 from server.survey import Survey
 from tests.server.support import LAND, Stored, Thread, until
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
@@ -41,9 +50,10 @@ from world.entries import Entry
 from world.sizes import WORST_BYTES, WORST_BYTES_OTHERWISE
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.terrain import Ground
-from world.tick import Events, step
+from world.tick import Acted, act, step
 
 QUEUE_MAX = 8
+TICK_S = 0.05
 WORLD_EDGE = 2**20
 
 
@@ -83,7 +93,7 @@ class Desk:
         self.thread = Thread()
         survey = Survey(terrain, self.thread)
         self.actions = Actions(stored, self.journal, survey, self.state, QUEUE_MAX)
-        self.now_s = 0.0
+        self.now_s, self.left_s = 0.0, TICK_S
         self.actions.now_s = lambda: self.now_s  # type: ignore[method-assign]
         self.told: list[tuple[int, Ok | Refusal]] = []  # request_id, what was answered before the tick
 
@@ -102,13 +112,14 @@ class Desk:
 
     def admitted(self) -> list[Act]:
         """What players asked for that enters."""
-        return [act for act in self.actions.admit() if isinstance(act, Act)]
+        return [act for act in self.actions.admit(self.left_s) if isinstance(act, Act)]
 
-    def tick(self) -> Events:
-        """What may enters the world; nothing is stored yet."""
-        events = step(self.state, [*self.actions.admit()], self.state.tick + 1)
-        self.journal.put(events.entries, self.now_s)
-        return events
+    def tick(self) -> Acted:
+        """A tick, at whose end what may is done; nothing is stored yet."""
+        step(self.state, [], self.state.tick + 1)
+        acted = act(self.state, self.actions.admit(self.left_s))
+        self.journal.put(acted.entries, self.now_s)
+        return acted
 
     def flush(self) -> None:
         self.stored.take(self.journal.next_batch(len(self.journal)))
@@ -208,25 +219,31 @@ async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
     assert 600 <= len(desk.admitted()) <= 650
 
 
-async def test_where_ticks_come_late_fewer_actions_enter_until_they_do_not(desk: Desk) -> None:
-    """Guards: LATE_SHARE and TICK_US_MIN in Actions.pace."""
+async def test_half_of_the_time_until_the_next_tick_is_for_actions_as_long_as_they_take_here(
+    desk: Desk,
+) -> None:
+    """Guards: LEFT_SHARE, TICK_US_MIN and slowness in Actions.admit, SLOWNESS_MAX in slowness."""
     desk.actions._queue_max = 4_000
 
-    async def entering(late: int, in_time: int) -> int:
-        for share, ticks in ((0.95, late), (0.5, in_time)):
-            for _ in range(ticks):
-                desk.actions.pace(share)
-        for player_id in range(1_000, 2_000):
-            desk.ask(TileEdit(*ids(), pack([(0, 0, 1)], TILE_EDIT)), by=player_id)
-        await desk.looked_up()
-        entered = len(desk.admitted())
-        desk.actions._queue.clear()
+    async def entering(left_s: float, us_each: int, times: int = 1) -> int:
+        entered = 0
+        for _ in range(times):
+            for player_id in range(1_000, 2_000):
+                desk.ask(TileEdit(*ids(), pack([(0, 0, 1)], TILE_EDIT)), by=player_id)
+            await desk.looked_up()
+            desk.left_s = left_s
+            entered = len(desk.admitted())
+            desk.actions.took(entered * us_each / 1_000_000)
+            desk.actions._queue.clear()
         return entered
 
-    assert 300 < await entering(late=6, in_time=0) < 360
-    assert 55 < await entering(late=100, in_time=0) < 65
-    assert 180 < await entering(late=0, in_time=20) < 200
-    assert await entering(late=0, in_time=100) >= 600
+    assert await entering(0.05, us_each=PLAIN_US) == TICK_US_MAX // PLAIN_US
+    assert await entering(0.04, us_each=PLAIN_US) == 20_000 // PLAIN_US
+    assert await entering(0.0, us_each=PLAIN_US) == TICK_US_MIN // PLAIN_US
+    assert await entering(0.05, us_each=10) == TICK_US_MAX // PLAIN_US
+    assert 300 < await entering(0.05, us_each=2 * PLAIN_US, times=80) < 340
+    assert await entering(0.05, us_each=20 * PLAIN_US, times=80) < 1.1 * TICK_US_MAX / PLAIN_US / SLOWNESS_MAX
+    assert await entering(0.05, us_each=PLAIN_US, times=80) > 600
 
 
 async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,12 +542,12 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
     desk.ask(*market, named)
     await desk.looked_up()
     desk.state.parcels.lease_dues.put(1, 0)
-    admitted = desk.actions.admit()
+    admitted = desk.actions.admit(TICK_S)
     assert [act.request for act in admitted if isinstance(act, Act)] == [named]
     assert len(admitted) == 1
     assert desk.refused() == [(one.request_id, RefusalCode.UNAVAILABLE) for one in market]
     desk.actions.books.closed = ""
-    assert isinstance(desk.actions.admit()[0], Settle)
+    assert isinstance(desk.actions.admit(TICK_S)[0], Settle)
 
 
 async def test_what_was_done_before_the_market_closed_is_answered_as_it_was(desk: Desk) -> None:

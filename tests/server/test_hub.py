@@ -125,7 +125,7 @@ class Town:
     def tick(self) -> None:
         self.commands = self.inbox.drain()
         events = step(self.world, self.commands, self.world.tick + 1)
-        self.hub.publish(encode(self.world, events, 0))
+        self.hub.publish(encode(self.world, events, [], 0))
 
     def player(self, side: int) -> tuple[Connection, PausingTransport]:
         connection, transport = self.sides[side].connect(HANDSHAKE)

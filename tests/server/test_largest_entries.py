@@ -47,6 +47,7 @@ from world.open_land import PLOTS_EDGE
 from world.parcels import Parcel, Permit, Terms
 from world.sizes import ENTRY_BYTES_MAX, WORST_BYTES, WORST_BYTES_OTHERWISE, Sizes
 from world.state import LandRules, Rules, State
+from world.tick import act as do
 from world.tick import step
 from world.tiles import Build
 
@@ -83,7 +84,8 @@ def largest_undo(state: State) -> AnyDurable:
     edit = largest_edit(state)
     assert isinstance(edit, TileEdit)
     edit.action_id = ALREADY
-    step(state, [Join(ME, NAME, Role.ADMIN, 0, 0.5, 0.5), act(edit)], state.tick + 1)
+    step(state, [Join(ME, NAME, Role.ADMIN, 0, 0.5, 0.5)], state.tick + 1)
+    do(state, [act(edit)])
     return TileUndo(1, ACTION)
 
 
@@ -107,7 +109,7 @@ def largest_leave(state: State) -> AnyDurable:
     """The tenant has written as much as the owner, and let in as many."""
     rent = largest_rent(state)
     rent.action_id = ALREADY
-    step(state, [act(rent)], state.tick + 1)
+    do(state, [act(rent)])
     full = parcel(FIRST, EDGE + 1, PLOTS_MAX)
     rented = state.parcels.by_id[FIRST]
     assert rented.lease is not None
@@ -185,9 +187,7 @@ def test_the_largest_entry_of_each_request_fits_into_what_is_counted_for_it(kind
     state.ledger.balances[TREASURY] = -(10**18)
     request = LARGEST[kind](state)
     room = Sizes(state).worst(request)
-    events = step(state, [act(request)], state.tick + 1)
-    assert events.answers == []
-    (entry,) = events.entries
+    (entry,) = do(state, [act(request)]).entries
     size = len(entry.record)
     assert size <= room <= WORST_BYTES.get(kind, WORST_BYTES_OTHERWISE), f"{size} bytes"
 
@@ -209,6 +209,6 @@ def test_each_name_and_text_of_a_parcel_is_bounded_after_it_was_cleaned() -> Non
     put(state, WHOLE)
     grows = "\N{HEBREW LETTER SHIN WITH DAGESH AND SHIN DOT}"
     for name, description in ((PARCEL_NAME_CHARS_MAX * grows, ""), ("", DESCRIPTION_CHARS_MAX * grows)):
-        events = step(state, [act(LandDescribe(1, ACTION, FIRST, name, description))], state.tick + 1)
-        assert events.entries == []
-        assert [type(reply.result) for reply in events.replies] == [Refusal]
+        acted = do(state, [act(LandDescribe(1, ACTION, FIRST, name, description))])
+        assert acted.entries == []
+        assert [type(reply.result) for reply in acted.replies] == [Refusal]

@@ -38,26 +38,26 @@ async def test_places_are_handed_over_once_a_second_at_any_tick_rate(tick_hz: in
 
 
 async def test_what_a_rule_refused_is_counted() -> None:
-    """Guard: Loop._count_refusals."""
+    """Guard: Loop._count_refused, of what is said and of what is done."""
     handed: Any = SimpleNamespace(put_positions=lambda *_: None, follow=lambda *_: None)
     nothing: Any = None
     house, counts = House(), Counts()
     loop = Loop(house.world, house.inbox, house.hub, handed, handed, house.journal, None, counts, nothing)
     house.inbox.put_always([join(1), Say(1, 1, ChatChannel.DIRECT, "is anybody there?", 99)])
-    house.inbox.put_always([act(ADA, LandAbandon(*ids(), 7))])
     loop._tick(0.0)
+    loop._do([act(ADA, LandAbandon(*ids(), 7))])
     assert counts.refused == {"NOT_FOUND": 2}
 
 
 async def test_a_tick_hands_its_entries_to_the_journal_and_tells_of_them_when_they_are_stored() -> None:
-    """Guard: Loop._tick."""
+    """Guards: Loop._do and Loop._tick."""
     told: list[TickFrame] = []
     handed: Any = SimpleNamespace(put_positions=lambda *_: None, follow=lambda *_: None)
     nothing: Any = None
     house = House()
     house.hub.spread = told.append
     loop = Loop(house.world, house.inbox, house.hub, handed, handed, house.journal, None, Counts(), nothing)
-    house.inbox.put_always([act(ADA, LandClaim(*ids(), 0, 0, 16, 16))])
+    loop._do([act(ADA, LandClaim(*ids(), 0, 0, 16, 16))])
     loop._tick(0.0)
     assert [entry.seq for entry in house.journal.next_batch(9)] == [1]
     loop._tick(0.0)
@@ -103,6 +103,7 @@ async def test_what_is_due_in_the_first_tick_is_done_on_books_that_were_looked_a
     loop.enter([RecallParcels([Parcel(1, ADA, "Ada", 0, 0, 1, 1, lease=LET)], 1)])
     loop.start()
     loop._tick(0.0)
+    loop._act(0.04)
     loop.stop()
     assert house.actions.books.closed == trouble
     assert [entry.kind for entry in house.journal.next_batch(9)] == ([] if trouble else ["lease_ended"])

@@ -87,7 +87,7 @@ class Counter:
     def unstored_entry(self) -> None:
         """Something is done that the disk does not have."""
         self.house.stalled = True
-        self.house.inbox.put_always([act(ADA, LandClaim(*ids(), 0, 0, 16, 16))])
+        self.house.acts = [act(ADA, LandClaim(*ids(), 0, 0, 16, 16))]
         self.house.tick()
         assert self.house.journal.durable_seq < self.house.world.seq
 

@@ -20,6 +20,7 @@ from tests.server import recordings
 from tests.world.support import RULES, join, plain
 from world.commands import (
     Act,
+    AnyAct,
     AnyCommand,
     Become,
     Depart,
@@ -57,17 +58,21 @@ EVERY_COMMAND: list[AnyCommand] = [
     LoadChunk(-32768, 32767, bytes(range(256)) * 4),
     UnloadChunk(-1, 0),
     Recall([Line(ChatChannel.NEARBY, 1, "a", "b", 2**62, 0.5, -0.5, None)]),
-    Act(7, "নদী", Role.USER, 2**40, LandClaim(1, bytes(16), -16, 0, 16, 16), b"what", None, 1),
-    Act(7, "a", Role.ADMIN, 0, LandDescribe(2**32 - 1, bytes(range(16)), 1, "", "নদী"), b"", "b", 0),
     RecallTiles([(-3, 4, 7, b"\x00\x01\x02"), (0, 0, 1, b"")]),
     RecallBooks(2**62, bytes(range(32)), [(-1, -(10**15)), (7, 10**15)], [Hold(3, 7, 5, "bid")]),
     RecallParcels(
         [Parcel(1, 7, "a", -1, 2, 3, 4, "n", "d", False, True, 9, (Permit(8, "b", Standing.BUILDER),), 5)],
         2**32 - 1,
     ),
-    Settle(16),
     Become(1, "Ann", Role.USER, 7),
     Depart(1, "someone who left"),
+]
+
+
+EVERY_ACT: list[AnyAct] = [
+    Act(7, "নদী", Role.USER, 2**40, LandClaim(1, bytes(16), -16, 0, 16, 16), b"what", None, 1),
+    Act(7, "a", Role.ADMIN, 0, LandDescribe(2**32 - 1, bytes(range(16)), 1, "", "নদী"), b"", "b", 0),
+    Settle(16),
 ]
 
 
@@ -77,11 +82,13 @@ def test_every_command_is_read_as_it_was_written(tmp_path: Path) -> None:
     recorder = Recorder(path, state)
     recorder.write(1, EVERY_COMMAND)
     state.tick = 1
+    recorder.act(EVERY_ACT)
     recorder.close(CLOSE_S)
     header, rows = read(path)
     assert (header.format, rules_of(header), header.tick) == (FORMAT, RULES, 0)
-    assert list(rows) == [Row(1, EVERY_COMMAND, None), Row(2, [], digest(state))]
+    assert list(rows) == [Row(1, [], None, EVERY_COMMAND), Row(2, EVERY_ACT, digest(state), [])]
     assert {type(command) for command in EVERY_COMMAND} == set(get_args(AnyCommand))
+    assert {type(one) for one in EVERY_ACT} == set(get_args(AnyAct))
 
 
 def test_quiet_ticks_take_no_room_but_for_the_digest_before_every_hundredth(tmp_path: Path) -> None:
@@ -93,9 +100,9 @@ def test_quiet_ticks_take_no_room_but_for_the_digest_before_every_hundredth(tmp_
         recorder.write(tick, commands)
         step(state, commands, tick)
         if commands or tick % DIGEST_TICKS == 0:
-            expected.append(Row(tick, commands, before if tick % DIGEST_TICKS == 0 else None))
+            expected.append(Row(tick, [], before if tick % DIGEST_TICKS == 0 else None, commands))
     recorder.close(CLOSE_S)
-    assert recordings.rows_of(path) == [*expected, Row(state.tick + 1, [], digest(state))]
+    assert recordings.rows_of(path) == [*expected, Row(state.tick + 1, [], digest(state), [])]
     assert [row.tick for row in expected] == [1, DIGEST_TICKS, 2 * DIGEST_TICKS]
 
 
@@ -184,7 +191,7 @@ def test_rules_that_are_none_are_refused(tmp_path: Path, rules: dict[str, Any]) 
 def test_rows_out_of_their_order_are_damage(tmp_path: Path, ticks: list[int]) -> None:
     """A gap would have whoever plays the file wait for a long time."""
     path = tmp_path / "recording"
-    rows = [Row(tick, [], None) for tick in ticks]
+    rows = [Row(tick, [], None, []) for tick in ticks]
     recordings.write(path, {"format": FORMAT, "rules": asdict(RULES), "tick": 0}, rows)
     with pytest.raises(ValueError, match=f"a row of tick {ticks[-1]} follows"):
         recordings.rows_of(path)

@@ -23,10 +23,9 @@ from protocol.messages import (
 )
 from server.frames import TickFrame, encode
 from server.withheld import Withheld
-from tests.world.support import ADA, BEA, CAL, RULES, World, act, ids, join
+from tests.world.support import ADA, BEA, CAL, RULES, Done, World, act, ids, join
 from world.grid import pack
 from world.state import LandRules
-from world.tick import Events
 
 
 class Told:
@@ -36,10 +35,11 @@ class Told:
         self.world = World(rules=replace(RULES, land=LandRules(starting_grant=1_000)))
         self.withheld = Withheld()
 
-    def tick(self, events: Events, durable_seq: int) -> list[Any]:
+    def tick(self, events: Done, durable_seq: int) -> list[Any]:
         """The messages of one tick's frame about land."""
-        frame = encode(self.world.state, events, 0)
-        self.withheld.take(self.world.state, events)
+        frame = encode(self.world.state, events, events.edited, 0)
+        self.withheld.deny(self.world.state, events.denied)
+        self.withheld.take(self.world.state, events.acted)
         return self.told(durable_seq, frame)
 
     def told(self, durable_seq: int, frame: TickFrame | None = None) -> list[Any]:
@@ -141,8 +141,8 @@ def test_whom_land_is_given_is_told_wherever_they_are_and_only_once_it_is_stored
     town.tick(town.world.do(act(ADA, claim())), 0)
     town.told(1)
     events = town.world.do(act(ADA, LandTransfer(*ids(), 1, BEA)))
-    frame = encode(town.world.state, events, 0)
-    town.withheld.take(town.world.state, events)
+    frame = encode(town.world.state, events, events.edited, 0)
+    town.withheld.take(town.world.state, events.acted)
     town.withheld.release(1, frame)
     assert frame.heard == []
     town.withheld.release(2, frame)
@@ -158,7 +158,7 @@ def test_who_sees_one_part_of_divided_land_hears_of_both() -> None:
     town = Told()
     town.tick(town.world.do(act(ADA, LandClaim(*ids(), 0, 0, 64, 16))), 1)
     events, frame = town.world.do(act(ADA, LandSplit(*ids(), 1, Cut.VERTICAL, 32))), TickFrame(0, 0)
-    town.withheld.take(town.world.state, events)
+    town.withheld.take(town.world.state, events.acted)
     town.withheld.release(2, frame)
     assert [cells for cells, _ in frame.casts] == [[pack(0, 0), pack(1, 0)]] * 2
 
@@ -177,7 +177,7 @@ def test_whose_land_somebody_else_takes_or_declines_is_told_wherever_they_are() 
         (BEA, LandBuy(*ids(), 1, 0)),
     ):
         events, frame = town.world.do(act(who, request)), TickFrame(0, 0)
-        town.withheld.take(town.world.state, events)
+        town.withheld.take(town.world.state, events.acted)
         town.withheld.release(town.world.state.seq, frame)
         news = [(codec.decode_server(message)[0], players) for message, players in frame.heard]
         told.append([(one.parcel.owner_id, players) for one, players in news if isinstance(one, LandChanged)])

@@ -30,7 +30,7 @@ from tests.conftest import POOL_SIZE, TICK_HZ
 from tests.world.support import ADA, BEA, CAL, PEOPLE, RULES, World, act, ids
 from tools.simulate.clock import Process, Scheduler
 from tools.simulate.disk import Disk, ModelStore
-from world.commands import AnyCommand, Settle
+from world.commands import AnyAct, Settle
 from world.entries import Change, Entry, Outcome, write
 from world.ledger import HOUSE, Hold, Post
 from world.parcels import Parcel
@@ -76,8 +76,8 @@ def history() -> list[Entry]:
     land = LandRules(starting_grant=100_000, plot_price=100, lease_term_ms_min=50, upkeep_per_plot=1)
     world, entries = World(rules=replace(RULES, land=land)), list[Entry]()
 
-    def do(*commands: AnyCommand) -> None:
-        entries.extend(world.do(*commands).entries)
+    def do(*acts: AnyAct) -> None:
+        entries.extend(world.do(*acts).entries)
 
     do(act(ADA, LandClaim(*ids(), 0, 0, 64, 32)), act(BEA, LandClaim(*ids(), 160, 0, 16, 16)))
     do(act(ADA, LandSplit(*ids(), 1, Cut.VERTICAL, 32)))

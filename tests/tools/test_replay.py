@@ -79,7 +79,7 @@ def test_a_changed_command_is_noticed_at_the_next_digest(path: Path, change: str
     elif change == "another order":
         commands[-2:] = commands[-1], commands[-2]
     else:
-        rows.insert(index + 1, Row(rows[index].tick + 1, [commands.pop()], None))
+        rows.insert(index + 1, Row(rows[index].tick + 1, [], None, [commands.pop()]))
     recordings.write(path, HEADER, rows)
     outcome = play(path)
     assert outcome["first_difference_tick"] == 2 * DIGEST_TICKS - 1
@@ -139,7 +139,7 @@ def test_what_cannot_be_played_is_told_without_a_traceback(
     data[len(data) // 2 : len(data) // 2 + 9] = b"\xff" * 9
     path.write_bytes(data)
     assert replay(path) == 2
-    recordings.write(path, HEADER, [Row(1, [LoadChunk(0, 0, b"too short")], None)])
+    recordings.write(path, HEADER, [Row(1, [], None, [LoadChunk(0, 0, b"too short")])])
     assert replay(path) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 4

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 
 import msgspec
 import numpy as np
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import WORLD_TILES_MAX, LandPermit, LandTransfer, Result, Role
 from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
-from world.commands import Act, AnyCommand, AnyDurable, Join, LoadChunk
+from world.commands import Act, AnyAct, AnyCommand, AnyDurable, Join, LoadChunk, Settle
+from world.entries import Entry
 from world.grid import unpack
 from world.ledger import Ledger
 from world.state import Rules, State
-from world.tick import Events, step
+from world.tick import Acted, Edited, Events, Reply, step
+from world.tick import act as do_durable
 
 RULES = Rules(
     tick_hz=20,
@@ -53,8 +56,30 @@ def join(player_id: int, x: float = 0.5, y: float = 0.5, look: int = 0) -> Join:
     return Join(player_id, f"p{player_id}", Role.GUEST, look, x, y)
 
 
+@dataclass(slots=True)
+class Done(Events):
+    """What came of a tick and of what was done at its end."""
+
+    acted: Acted = field(default_factory=Acted)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Of the journal."""
+        return self.acted.entries
+
+    @property
+    def replies(self) -> list[Reply]:
+        """To those who asked."""
+        return self.acted.replies
+
+    @property
+    def edited(self) -> list[Edited]:
+        """What was built."""
+        return self.acted.edited
+
+
 class World:
-    """A state and its clock: `do` applies commands in the next tick."""
+    """A state and its clock: `do` applies commands in the next tick, and does what is durable at its end."""
 
     def __init__(self, *commands: AnyCommand, rules: Rules = RULES) -> None:
         self.state = State(rules)
@@ -64,9 +89,13 @@ class World:
         if commands:
             self.do(*commands)
 
-    def do(self, *commands: AnyCommand) -> Events:
+    def do(self, *commands: AnyCommand | AnyAct) -> Done:
         """One tick."""
-        return step(self.state, list(commands), self.state.tick + 1)
+        moves = [one for one in commands if not isinstance(one, Act | Settle)]
+        acts = [one for one in commands if isinstance(one, Act | Settle)]
+        events = step(self.state, moves, self.state.tick + 1)
+        seen = {one.name: getattr(events, one.name) for one in fields(events)}
+        return Done(**seen, acted=do_durable(self.state, acts))
 
     def place(self, player_id: int) -> tuple[float, float]:
         """Where somebody is."""
@@ -148,7 +177,7 @@ def content_of(request: AnyDurable) -> bytes:
     return msgspec.msgpack.encode((type(request).__name__, msgspec.structs.astuple(request)[2:]))
 
 
-def outcome(events: Events) -> Result | RefusalCode:
+def outcome(events: Done) -> Result | RefusalCode:
     """What a tick with one action answered."""
     (reply,) = events.replies
     return reply.result.code if isinstance(reply.result, Refusal) else reply.result

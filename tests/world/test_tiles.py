@@ -1,5 +1,7 @@
 """What is built: surfaces and their versions, and what they do to those who walk."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from protocol.edits import CHUNK_EDIT, TILE_EDIT, pack, unpack
 from protocol.messages import WORLD_TILES_MAX, Role, TileEdit, TilesEdited
 from tests.world.support import ADA, OPEN, STRIDE, World, act, ground, ids, join, outcome, plain
-from world.commands import Act, AnyCommand, LoadChunk, RecallTiles, UnloadChunk, steer
+from world.commands import Act, AnyAct, AnyCommand, LoadChunk, RecallTiles, UnloadChunk, steer
 from world.digest import digest
 from world.grid import pack as key_of
 from world.tick import Edited
@@ -123,7 +125,7 @@ def test_of_a_tile_named_twice_the_last_counts() -> None:
     assert (walk(world, 0, 0), walk(world, 1, 0)) == (100, 0)
 
 
-BEFORE_OR_AFTER: list[tuple[str, list[AnyCommand]]] = [
+BEFORE_OR_AFTER: list[tuple[str, list[AnyCommand | AnyAct]]] = [
     ("on loaded ground", [*plain(0), edit((5, 6, Build.WALL))]),
     ("before it is loaded", [edit((5, 6, Build.WALL)), *plain(0)]),
     ("and unloaded and loaded again", [*plain(0), edit((5, 6, Build.WALL)), UnloadChunk(0, 0), *plain(0)]),
@@ -139,11 +141,10 @@ BEFORE_OR_AFTER: list[tuple[str, list[AnyCommand]]] = [
 @pytest.mark.parametrize(
     "commands", [row[1] for row in BEFORE_OR_AFTER], ids=[row[0] for row in BEFORE_OR_AFTER]
 )
-@pytest.mark.parametrize("apart", [False, True], ids=["in one tick", "a tick each"])
-def test_the_same_is_built_whenever_the_ground_comes(commands: list[AnyCommand], apart: bool) -> None:
+def test_the_same_is_built_whenever_the_ground_comes(commands: list[AnyCommand | AnyAct]) -> None:
     world = World()
-    for part in [[one] for one in commands] if apart else [commands]:
-        world.do(*part)
+    for one in commands:
+        world.do(one)
     expected = np.full((32, 32), 100)
     expected[6, 5] = 0
     assert np.array_equal(world.state.chunks.walk[world.state.chunks.slot_of[HOME]], expected)
@@ -153,7 +154,8 @@ def test_the_same_is_built_whenever_the_ground_comes(commands: list[AnyCommand],
 
 def test_a_slot_used_again_by_another_chunk_has_nothing_of_the_first() -> None:
     world = World(*plain(0))
-    world.do(edit((0, 0, Build.WALL)), UnloadChunk(0, 0), LoadChunk(7, 7, OPEN))
+    world.do(edit((0, 0, Build.WALL)))
+    world.do(UnloadChunk(0, 0), LoadChunk(7, 7, OPEN))
     assert walk(world, 0, 0, key_of(7, 7)) == 100
 
 
@@ -213,7 +215,7 @@ def test_a_world_recalled_has_the_versions_and_what_stands_and_brings_old_holder
 def test_the_digest_keeps_no_hash_of_what_has_changed_since() -> None:
     """Guard: Chunks drops a chunk's hashes with each change; a digest from nothing is the measure."""
     world = World()
-    steps: list[list[AnyCommand]] = [
+    steps: list[Sequence[AnyCommand | AnyAct]] = [
         plain(0),
         [edit((5, 6, Build.WALL))],
         [RecallTiles([(0, 0, 9, pack([(7, Build.HEDGE)], CHUNK_EDIT))])],
