@@ -33,12 +33,13 @@ from server.hub import Hub
 from server.interest import STEP_LAST
 from server.recorder import Recorder
 from server.tasks import Broken
-from server.telemetry import Counts
+from server.telemetry import PHASES, Counts
 from world.commands import AnyAct, AnyCommand, Inbox
 from world.state import State
 from world.tick import Edited, Events, act, step
 
 FORGIVE_S = 1.0  # further behind than this, the deadlines begin anew
+PUBLISHED = 1 + PHASES.index("publish")  # the mark behind it
 
 log = structlog.get_logger()
 
@@ -290,6 +291,7 @@ class Loop:
         spent_s = marks[-1] - marks[0]
         counts.tick.observe(spent_s)
         counts.lateness.observe(late_s)
+        counts.told.observe(late_s + marks[PUBLISHED] - marks[0])
         counts.overruns += spent_s > self._tick_s
         for phase, (start, end) in zip(counts.phase_s, pairwise(marks), strict=True):
             counts.phase_s[phase] += end - start

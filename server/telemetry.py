@@ -58,12 +58,8 @@ TICK_BUCKETS_S = tuple(
         1000,
     )
 )
-PHASES = (
-    "commands_and_rules",
-    "encode",
-    "publish",
-    "ground_and_saving",
-)  # of the tick; after it come the acts
+# Of the tick; after it come the acts.
+PHASES = ("commands_and_rules", "encode", "publish", "ground_and_saving")
 
 
 class Histogram:
@@ -94,6 +90,7 @@ class Counts:
     def __init__(self) -> None:
         self.tick = Histogram(TICK_BUCKETS_S)
         self.lateness = Histogram(TICK_BUCKETS_S)
+        self.told = Histogram(TICK_BUCKETS_S)
         self.acts = Histogram(TICK_BUCKETS_S)
         self.phase_s = dict.fromkeys(PHASES, 0.0)
         self.overruns = 0
@@ -136,6 +133,10 @@ class Telemetry(Collector):
         )
         yield counts.lateness.family(
             "landworld_tick_late_seconds", "How long after its deadline a tick began."
+        )
+        yield counts.told.family(
+            "landworld_tick_told_seconds",
+            "How long after its deadline a tick was told: what came late, and what was done until it was published.",
         )
         yield counts.acts.family(
             "landworld_acts_seconds",

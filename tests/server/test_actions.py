@@ -243,7 +243,7 @@ async def test_half_of_the_time_until_the_next_tick_is_for_actions_as_long_as_th
     assert await entering(0.05, us_each=10) == TICK_US_MAX // PLAIN_US
     assert 300 < await entering(0.05, us_each=2 * PLAIN_US, times=80) < 340
     assert await entering(0.05, us_each=20 * PLAIN_US, times=80) < 1.1 * TICK_US_MAX / PLAIN_US / SLOWNESS_MAX
-    assert await entering(0.05, us_each=PLAIN_US, times=80) > 600
+    assert await entering(0.05, us_each=PLAIN_US, times=120) > 600
 
 
 async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,8 @@ def world_of(*rows: Row, where: tuple[float, float] = (13.5, 8.5)) -> World:
 def test_who_may_not_be_in_a_parcel_that_closes_is_put_beside_it_and_snapshots_tell() -> None:
     """Guards: entering and `passes` in _unwelcome; the cells in _evict."""
     world = world_of((ADA, LandPermit(*ids(), 1, CAL, Standing.VISITOR), OK), where=(0.5, 13.5))
-    events = world.do(act(ADA, close()))
+    world.do(act(ADA, close()))
+    events = world.do()
     assert world.place(BEA) == (-0.5, 13.5)
     assert {world.place(who) for who in (ADA, CAL, MOD)} == {(0.5, 13.5)}
     assert told(events)[-1, 0] == {BEA: (-0.5, 13.5)}
@@ -47,8 +48,8 @@ def test_who_may_not_be_in_a_parcel_that_closes_is_put_beside_it_and_snapshots_t
 
 def test_who_is_put_out_walks_on_from_there_in_the_same_tick() -> None:
     world = world_of()
-    world.do(steer(BEA, 1, 1.0, 0.0))
     world.do(act(ADA, close()))
+    world.do(steer(BEA, 1, 1.0, 0.0))
     assert world.place(BEA)[0] == pytest.approx(16.7)
 
 
@@ -57,6 +58,7 @@ def test_a_permit_taken_back_and_a_lost_line_save_nobody() -> None:
     assert world.place(BEA) == (13.5, 8.5)
     world.do(Detach(BEA))
     world.do(act(ADA, LandPermit(*ids(), 1, BEA, Standing.NONE)))
+    world.do()
     assert world.place(BEA) == (16.5, 8.5)
 
 
@@ -65,12 +67,13 @@ def test_the_owner_is_put_out_when_a_closed_parcel_is_let_and_the_tenant_when_th
     world.do(join(CAL + 1))  # time passes for the others, who are outside
     assert (world.place(ADA), world.place(BEA)) == ((13.5, 8.5), (16.5, 8.5))
     run([(BEA, LandRent(*ids(), 1, 100), OK)], world)
-    assert world.place(ADA) == (16.5, 8.5)
     world.do(steer(BEA, 1, -1.0, 0.0))
+    assert world.place(ADA) == (16.5, 8.5)
     wait(world, 9)
     world.do(steer(BEA, 2, 0.0, 0.0))
     assert world.place(BEA)[0] < 15.0
     assert wait(world, 20) == ["lease_ended"]
+    world.do()
     assert world.place(BEA) == (16.5, 8.5)
 
 
@@ -83,11 +86,13 @@ def test_one_is_put_where_one_can_stand_on_open_land_or_a_way() -> None:
         act(ADA, build(*((15 - x, -1, Build.WALL) for x in range(16)), (13, 16, Build.HEDGE)), Role.ADMIN)
     )
     world.do(act(ADA, close()))
+    world.do()
     assert world.place(CAL) == (12.5, 16.5)  # to the north is a wall, to the south a hedge, to the east Bea's
     world.do(act(ADA, close(enter=True)))
     run([(ADA, LandEase(*ids(), 1, 0, 0, 16, 16), OK)], world)
     world.do(join(7, 13.25, 8.5))
     world.do(act(ADA, close()))
+    world.do()
     assert world.place(7) == (13.25, 8.5)
 
 

@@ -45,7 +45,8 @@ FLOOR_S = 10
 ROOM = 64  # connections beside the bots'
 SETTLE_S = 5.0  # from the last welcome to the measured time: the ground is made, the ladder at rest
 
-TICK, STEP, VIEWERS = "landworld_tick_seconds", "landworld_ladder_step", "landworld_viewers"
+TICK, TOLD = "landworld_tick_seconds", "landworld_tick_told_seconds"
+STEP, VIEWERS = "landworld_ladder_step", "landworld_viewers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ A real server with its embedded PostgreSQL, and bots over real sockets (homestea
 The server has core 0, the load and PostgreSQL core 1; the peer takes the server's place on core 0 while that has nothing to do. With
 `--database-core 0` PostgreSQL shares the server's core. Every stage tells which share of a core each of them used, and what one action
 cost each: a load that is full measures itself.
+
+Durable actions are done between the ticks, so a tick alone would not show what they cost those who walk. What does is how long after
+its deadline a tick is told; the same is promised of both.
 """
 
 import argparse
@@ -59,7 +62,9 @@ PROMISES = (
     Target("ack p99 at half of it, ms", "ack_ms_p99", most=250),
     Target("actions/s, 1,000 walking", "actions_per_s_crowded", least=5_000),
     Target("tick p99 then, ms", "tick_ms_p99", most=50),
+    Target("and told after its deadline, p99, ms", "told_ms_p99", most=50),
     Target("tick p99 at 500/s, times without", "tick_ratio_some", most=1.1),
+    Target("told p99 at 500/s, times without", "told_ratio_some", most=1.1),
     Target("errors", "errors", most=0),
     Target("lost lines", "lost", most=0),
 )
@@ -260,16 +265,22 @@ class Course:
             raise BenchError("stopped before the end")
         (most,), (half,), (crowded,) = by_name["most"], by_name["half"], by_name["crowded"]
         single_per_s = self.single["actions"] / self.single["seconds"]
-        still, some = (sum(one["tick_ms_p99"] for one in by_name[name]) for name in ("still", "some"))
+
+        def ratio(key: str) -> float:
+            still, some = (sum(float(one[key]) for one in by_name[name]) for name in ("still", "some"))
+            return round(some / still, 3)
+
         return {
             "actions_per_s": most["actions_per_s"],
             "ack_ms_p50": half["ack_ms_p50"],
             "ack_ms_p99": half["ack_ms_p99"],
             "tick_ms_p99": crowded["tick_ms_p99"],
+            "told_ms_p99": crowded["told_ms_p99"],
             "ratio_to_single_transactions": round(most["actions_per_s"] / single_per_s, 2),
             "single_transactions_per_s": round(single_per_s, 1),
             "actions_per_s_crowded": crowded["actions_per_s"],
-            "tick_ratio_some": round(some / still, 3),
+            "tick_ratio_some": ratio("tick_ms_p99"),
+            "told_ratio_some": ratio("told_ms_p99"),
             "database_core": self.setting.database_core,
             "stages": self.stages,
         }
@@ -313,7 +324,7 @@ def _in_words(stage: dict[str, Any]) -> str:
     each = [stage[f"{who}_us_per_action"] for who in ("server", "database", "load")]
     return (
         f"{stage['stage']:8} {stage['actions_per_s']:8,.0f} actions/s, ack p50 {stage['ack_ms_p50']} p99 {stage['ack_ms_p99']} ms, "
-        f"tick p99 {stage['tick_ms_p99']} ms; of a core: {shares}; us an action: {each}"
+        f"tick p99 {stage['tick_ms_p99']} ms, told {stage['told_ms_p99']} ms; of a core: {shares}; us an action: {each}"
     )
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -93,7 +94,7 @@ class Outside:
 
     on_open: "Callable[[Host], None]"
     on_recovered: "Callable[[Host], None]"
-    on_tick: "Callable[[Host], None]"
+    on_done: "Callable[[Host, list[Entry]], None]"
     on_down: "Callable[[Host, AnyDown], None]"
     on_frame: "Callable[[Host, TickFrame], None]"
     on_gone: "Callable[[Host], None]"
@@ -102,22 +103,17 @@ class Outside:
 
 
 class Watched(Journal):
-    """A journal that tells what was put there, however long it is kept."""
+    """A journal that tells what is put there."""
 
-    def __init__(self, last_seq: int, limits: Limits) -> None:
+    def __init__(self, last_seq: int, limits: Limits, on_put: Callable[[list[Entry]], None]) -> None:
         super().__init__(last_seq, limits.entries_max, limits.bytes_max)
-        self._taken: list[Entry] = []
+        self._on_put = on_put
 
     def put(self, entries: Iterable[Entry], now_s: float) -> None:
         """As Journal has it."""
         new = list(entries)
-        self._taken += new
         super().put(new, now_s)
-
-    def taken(self) -> list[Entry]:
-        """What was put here since the last look."""
-        taken, self._taken = self._taken, []
-        return taken
+        self._on_put(new)
 
 
 class _Elsewhere(Garbage):
@@ -142,6 +138,7 @@ class Host:
         self.number = number
         self.process = clock.process(f"server {number}")
         self.open = self.fenced = self.stopped_well = False
+        self._begins_anew = False  # what serves the ground
         self.epoch = 0
         self.built_id = clock.random.randbytes(8).hex()
         self._clock = clock
@@ -164,9 +161,8 @@ class Host:
             answer(self.ground)
 
     def new_connection_side(self) -> None:
-        """As a gateway that begins anew: it knows what is built from the world as it is now."""
-        surfaces = [(key, one.version, one.edited()) for key, one in self.state.chunks.surfaces.items()]
-        self._serve_ground(surfaces)
+        """As a gateway that begins anew: with the next tick it is told what is built, as server/gateways.py tells it."""
+        self._begins_anew = True
 
     def _serve_ground(self, surfaces: Surfaces) -> None:
         self.ground = Served(0, 0, lambda _: None)  # nobody looks at the ground itself
@@ -215,7 +211,7 @@ class Host:
     ) -> list[Callable[[], list[asyncio.Task[None]]]]:
         """The parts of a server; returned is what begins their work."""
         self.epoch = row.epoch
-        self.journal = journal = Watched(row.last_seq, self._limits)
+        self.journal = journal = Watched(row.last_seq, self._limits, partial(self._outside.on_done, self))
         self.flusher = Flusher(store, journal, row.epoch, self._on_fenced, FLUSH_MS, CHAT_DAYS)
         self.state = state = State(RULES)
         state.tick = row.tick
@@ -250,9 +246,13 @@ class Host:
         ]
 
     def _spread(self, frame: TickFrame) -> None:
-        for key, edits in frame.edits:
-            self.ground.build(key, edits)
-        self._outside.on_tick(self)
+        if self._begins_anew:
+            self._begins_anew = False
+            built = self.state.chunks.surfaces
+            self._serve_ground([(key, one.version, one.edited()) for key, one in built.items()])
+        else:
+            for key, edits in frame.edits:
+                self.ground.build(key, edits)
         self._outside.on_frame(self, frame)
 
     async def _stop(self) -> None:

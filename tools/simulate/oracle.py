@@ -2,7 +2,8 @@
 
     committed    each commit: one epoch, nothing rewritten, entries sound in themselves (fold.py), done once and asked for by somebody
     told         nothing of land or money before it is durable; an answer is what stands in the journal
-    built        edits follow each other, are all that is stored, and make of each client's chunks what the server has
+    built        edits follow each other, are told with the next tick, are all that is stored, and make of each client's chunks
+                 what the server has
     recovered    a new server's memory is the fold of the durable journal
     led          memory is never further ahead of the disk than its limits
     ended        what the disk holds is the fold of its journal; what was refused was not done; everything was answered
@@ -51,7 +52,7 @@ from tools.simulate.disk import Disk, JournalRow, Tables
 from tools.simulate.fold import Fold, Page, Surface
 from tools.simulate.host import GRANT, NOTARY, RULES, TICK_HZ, Host, Limits
 from tools.simulate.player import Copy, Deed, Player
-from world.entries import Built, Change
+from world.entries import Built, Change, Entry
 from world.grid import unpack as cell_of
 from world.ledger import in_words
 from world.parcels import Freed, Parcel
@@ -90,7 +91,12 @@ class Oracle:
         self._ended: set[int] = set()
         self._settled: set[tuple[type, int]] = set()  # what happened by itself, as it is told of
         self._surfaces: dict[int, dict[Place, Surface]] = {}  # by server: as it was read, and told since
-        self._edits: set[tuple[int, Place, int, bytes]] = set()  # told: epoch, chunk, version, records
+        self._edits: set[tuple[int, Place, int, bytes]] = (
+            set()
+        )  # done by servers: epoch, chunk, version, records
+        self._untold: dict[
+            int, set[tuple[int, Place, int, bytes]]
+        ] = {}  # by server, of these: since its last tick
         self._ahead: dict[
             int, dict[int, tuple[float, int]]
         ] = {}  # by server: seq -> when written there, bytes
@@ -134,7 +140,7 @@ class Oracle:
                 self._ended.add(parcel_id)
             case Built(cx, cy, version, edits):
                 if (row.epoch, (cx, cy), version, edits) not in self._edits:
-                    self._trouble(f"entry {row.seq} builds in {(cx, cy)} what nobody was told of")
+                    self._trouble(f"entry {row.seq} builds in {(cx, cy)} what no server of its epoch did")
 
     def _check_asked_for(self, seq: int) -> None:
         record = self.fold.records[seq - 1]
@@ -231,7 +237,7 @@ class Oracle:
         if edits.from_version != version:
             self._trouble(f"edits of {place} are told from version {edits.from_version}, not {version}")
         surfaces[place] = edits.version, {**kinds, **dict(unpack(edits.edits, CHUNK_EDIT).tolist())}
-        self._edits.add((host.epoch, place, edits.version, edits.edits))
+        self._untold.get(host.number, set()).discard((host.epoch, place, edits.version, edits.edits))
         return self._shown(host, place, brought=False)
 
     def brought(self, host: Host, place: Place) -> Shown | None:
@@ -276,26 +282,37 @@ class Oracle:
 
     # --- in memory ---
 
-    def led(self, host: Host) -> None:
-        """After each tick: how far memory is ahead of the disk; the books balance."""
-        if host.hub.actions.books.closed:
-            self._trouble(f"{host.process.name} closes the market: {host.hub.actions.books.closed}")
+    def led(self, host: Host, entries: list[Entry]) -> None:
+        """A server did something: how far its memory is ahead of the disk."""
         now_s, durable = host.process.time(), self.durable
         ahead = self._ahead.setdefault(host.number, {})
         for seq in [one for one in ahead if one <= durable]:
             del ahead[seq]
         waits_s = now_s - min((written_s for written_s, _ in ahead.values()), default=now_s)
-        new = host.journal.taken()
-        if new and waits_s > JOURNAL_AGE_S + SLACK_S and not host.process.disturbed_since(now_s - waits_s):
+        if waits_s > JOURNAL_AGE_S + SLACK_S and not host.process.disturbed_since(now_s - waits_s):
             self._trouble(f"{host.process.name} writes on while an entry waits for {waits_s:.2f} s")
-        for entry in new:
+        for entry in entries:
             ahead[entry.seq] = now_s, len(entry.record)
             self._entered_s[host.number, entry.seq] = now_s
+            edits = {
+                (host.epoch, (change.cx, change.cy), change.version, change.edits)
+                for change in entry.changes
+                if isinstance(change, Built)
+            }
+            self._edits |= edits
+            self._untold.setdefault(host.number, set()).update(edits)
         if host.epoch != self._disk.tables.epoch:
             return  # what it has in memory will never count
         count, size = host.state.seq - durable, sum(size for _, size in ahead.values())
         if count > self._limits.entries_max or size > self._limits.bytes_max:
             self._trouble(f"{host.process.name} is {count} entries and {size} bytes ahead of the disk")
+
+    def ticked(self, host: Host) -> None:
+        """All of a tick's frame is told: its books balance, and what was built before is known."""
+        if host.hub.actions.books.closed:
+            self._trouble(f"{host.process.name} closes the market: {host.hub.actions.books.closed}")
+        if host.number in self._surfaces and self._untold.get(host.number):
+            self._trouble(f"{host.process.name} tells nobody what was built: {self._untold[host.number]}")
 
     def recovered(self, host: Host) -> None:
         """When a new server has read all, unless another has taken over meanwhile."""

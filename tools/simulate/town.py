@@ -123,7 +123,7 @@ class Town:
         self._outside = Outside(
             on_open=lambda host: self.note(f"{host.process.name} opens with epoch {host.epoch}"),
             on_recovered=self.oracle.recovered,
-            on_tick=self.oracle.led,
+            on_done=self.oracle.led,
             on_down=self._down,
             on_frame=self._frame,
             on_gone=self._gone,
@@ -397,6 +397,7 @@ class Town:
         for keys, message in frame.casts:
             places = list(map(unpack, keys))
             self._spread(host, message, [one for one in everybody if _sees(one, places)], [])
+        self.oracle.ticked(host)
 
     def _welcome(self, connection: Connection, arrival: Arrival) -> None:
         connection.playing = True
