@@ -8,7 +8,8 @@ Those of one player are done in the order they came, and wait for nobody else's:
 thread or in the world, is passed over until it is known, or until the next time. Nothing overtakes what only waits for room.
 
 What they cost is known for one machine (costs.py). How much slower this one is, or busier, is learned from how long those that were
-admitted took; half of the time until the next tick is theirs, for those who walk come first and sockets and database want the rest.
+admitted took. Which share of the time until the next tick is theirs is learned, too, for sockets and database want the rest: when a
+tick comes late it is less, and as long as they want more than they get and ticks come in time, more. Those who walk come first.
 
 What was done before is answered with its first answer. What waits longer than OVERDUE_S is refused as UNAVAILABLE and was not done, and
 so is whatever comes while the journal's oldest entry is that old: then the database is away. What was admitted is never refused
@@ -58,9 +59,11 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
-TICK_US_MAX = 25_000  # for all actions between two ticks, by costs.py: some 600 plain ones
+TICK_US_MAX = 40_000  # for all actions between two ticks, by costs.py: a thousand plain ones
 TICK_US_MIN = 2_500  # where there is no time left at all
-LEFT_SHARE = 0.5  # of the time until the next tick
+SHARE_MIN, SHARE, SHARE_MAX = 0.25, 0.5, 0.8  # of the time until the next tick; the second to begin with
+SHARE_MORE, SHARE_LESS = 0.005, 0.9  # added after a tick in time, multiplied with after a late one
+LATE_S = 0.004  # a tick that begins later is late
 SLOWNESS_MAX = 8.0  # how long actions take here, times what costs.py says
 FADING = 0.95  # what was learned of that counts so much when more is
 PLAYER_US_MAX = 5_000  # of that, for the actions of one player; their first may take more
@@ -89,6 +92,7 @@ class Room:
     def __init__(self, state: State, entries: int, size: int, us_max: float) -> None:
         self.acts: list[AnyAct] = []
         self.spent_us = 0
+        self.lacked_time = False
         self._entries = entries
         self._bytes = size
         self._us_max = us_max
@@ -114,6 +118,7 @@ class Room:
         """Takes what fits; False where it does not."""
         cost_us = self._cost_us
         if self.spent_us and self.spent_us + cost_us > self._us_max:
+            self.lacked_time = True
             return False
         if self._entries <= 0 or self._bytes < (worst := self._sizes.worst(act.request)):
             return False
@@ -143,6 +148,8 @@ class Actions:
         self.repeated_total = 0  # requests that had been done before
         self.admitted_total = 0
         self._expected_us = self._took_us = 0.0  # of those that were admitted, the last ones most
+        self._share = SHARE
+        self._lacked_time = False  # the last time
         self._store = store
         self._journal = journal
         self._survey = survey
@@ -163,6 +170,13 @@ class Actions:
     def took(self, seconds: float) -> None:
         """How long those took that were admitted last."""
         self._took_us = self._took_us * FADING + seconds * 1_000_000
+
+    def ticked(self, late_s: float) -> None:
+        """How long after its deadline the next tick began."""
+        if late_s > LATE_S:
+            self._share = max(SHARE_MIN, self._share * SHARE_LESS)
+        elif self._lacked_time:
+            self._share = min(SHARE_MAX, self._share + SHARE_MORE)
 
     @property
     def slowness(self) -> float:
@@ -230,11 +244,12 @@ class Actions:
     def admit(self, left_s: float) -> list[AnyAct]:
         """What is done before the next tick, which is due in so many seconds: what is due by itself, and then what players ask for."""
         now_s = self.now_s()
-        us_max = min(max(TICK_US_MIN, left_s * 1_000_000 * LEFT_SHARE / self.slowness), TICK_US_MAX)
+        us_max = min(max(TICK_US_MIN, left_s * 1_000_000 * self._share / self.slowness), TICK_US_MAX)
         room = Room(self._state, *self._journal.room(now_s), us_max)
         if not self.books.closed and self._state.parcels.first_due(self._state.tick) is not None:
             room.settle(SETTLE_ENTRIES_MAX)
         passed = self._fill(room, now_s)
+        self._lacked_time = room.lacked_time
         self._queue.extendleft(reversed(passed))
         while self._unknown and self._unknown[0].answered:  # as old as the queue's, so these are its first
             self._unknown.popleft()

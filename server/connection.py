@@ -13,7 +13,7 @@ Every trouble ends in one of three ways, see `data_received`:
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -63,6 +63,12 @@ CLOSE_WAIT_S = 2.0  # for the client's close frame; then the line is cut
 AT_ONCE = struct.pack("ii", 1, 0)  # struct linger, see socket(7): the socket is reset
 NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NAMES = {message: name_of(message) for message in CLIENT_MESSAGES}
+# What a request goes to the simulation side in; all others in Asking.
+_ENVELOPES: dict[type, type[Any]] = {  # a test holds each list to what its envelope takes
+    **dict.fromkeys(ACCOUNT_MESSAGES, Accounting),
+    **dict.fromkeys(MODERATION_MESSAGES, Moderating),
+    **dict.fromkeys(DURABLE_MESSAGES, Acting),
+}
 
 
 class Connection(asyncio.Protocol):
@@ -378,15 +384,10 @@ class Connection(asyncio.Protocol):
             case Hello():
                 self.session.joining()
                 self._gate.up(SignIn(number, message))
-            case _ if isinstance(message, ACCOUNT_MESSAGES):
-                self.owed += 1
-                self._gate.up(Accounting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
-            case _ if isinstance(message, MODERATION_MESSAGES):
-                self._gate.up(Moderating(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
-            case _ if isinstance(message, DURABLE_MESSAGES):
-                self._gate.up(Acting(number, message))  # type: ignore[arg-type]  # a test holds the two lists together
             case _:
-                self._gate.up(Asking(number, message))  # type: ignore[arg-type]  # likewise
+                envelope = _ENVELOPES.get(type(message), Asking)
+                self.owed += envelope is Accounting
+                self._gate.up(envelope(number, message))
 
     def _get_chunk(self, request: ChunkGet) -> None:
         cx, cy = unpack(self._gate.interest.cell_of(self.session.player_id))

@@ -292,6 +292,7 @@ class Loop:
         counts.tick.observe(spent_s)
         counts.lateness.observe(late_s)
         counts.told.observe(late_s + marks[PUBLISHED] - marks[0])
+        self._hub.actions.ticked(late_s)
         counts.overruns += spent_s > self._tick_s
         for phase, (start, end) in zip(counts.phase_s, pairwise(marks), strict=True):
             counts.phase_s[phase] += end - start

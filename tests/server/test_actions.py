@@ -32,8 +32,12 @@ from protocol.messages import (
     TileUndo,
 )
 from server.actions import (
+    LATE_S,
     LOOK_UP_MAX,
     OVERDUE_S,
+    SHARE,
+    SHARE_MAX,
+    SHARE_MIN,
     SLOWNESS_MAX,
     TICK_US_MAX,
     TICK_US_MIN,
@@ -219,31 +223,52 @@ async def test_there_is_room_for_six_hundred_plain_actions(desk: Desk) -> None:
     assert 600 <= len(desk.admitted()) <= 650
 
 
-async def test_half_of_the_time_until_the_next_tick_is_for_actions_as_long_as_they_take_here(
+async def entering(desk: Desk, left_s: float, us_each: int = PLAIN_US, times: int = 1) -> int:
+    """How many of a thousand enter between two ticks, at the last of so many, when each takes so long."""
+    desk.actions._queue_max = 4_000
+    entered = 0
+    for _ in range(times):
+        for player_id in range(1_000, 2_500):
+            desk.ask(TileEdit(*ids(), pack([(0, 0, 1)], TILE_EDIT)), by=player_id)
+        await desk.looked_up()
+        desk.left_s = left_s
+        entered = len(desk.admitted())
+        desk.actions.took(entered * us_each / 1_000_000)
+        desk.actions._queue.clear()
+    return entered
+
+
+async def test_a_share_of_the_time_until_the_next_tick_is_for_actions_as_long_as_they_take_here(
     desk: Desk,
 ) -> None:
-    """Guards: LEFT_SHARE, TICK_US_MIN and slowness in Actions.admit, SLOWNESS_MAX in slowness."""
-    desk.actions._queue_max = 4_000
+    """Guards: the share, TICK_US_MIN, TICK_US_MAX and slowness in Actions.admit, SLOWNESS_MAX in slowness."""
+    assert await entering(desk, 0.05) == 25_000 // PLAIN_US
+    assert await entering(desk, 0.04) == 20_000 // PLAIN_US
+    assert await entering(desk, 1.0) == TICK_US_MAX // PLAIN_US
+    assert await entering(desk, 0.0) == TICK_US_MIN // PLAIN_US
+    assert await entering(desk, 0.05, us_each=10) == 25_000 // PLAIN_US
+    assert 300 < await entering(desk, 0.05, us_each=2 * PLAIN_US, times=80) < 340
+    assert (
+        await entering(desk, 0.05, us_each=20 * PLAIN_US, times=80) < 1.1 * 25_000 / PLAIN_US / SLOWNESS_MAX
+    )
+    assert await entering(desk, 0.05, times=120) > 600
 
-    async def entering(left_s: float, us_each: int, times: int = 1) -> int:
-        entered = 0
-        for _ in range(times):
-            for player_id in range(1_000, 2_000):
-                desk.ask(TileEdit(*ids(), pack([(0, 0, 1)], TILE_EDIT)), by=player_id)
-            await desk.looked_up()
-            desk.left_s = left_s
-            entered = len(desk.admitted())
-            desk.actions.took(entered * us_each / 1_000_000)
-            desk.actions._queue.clear()
-        return entered
 
-    assert await entering(0.05, us_each=PLAIN_US) == TICK_US_MAX // PLAIN_US
-    assert await entering(0.04, us_each=PLAIN_US) == 20_000 // PLAIN_US
-    assert await entering(0.0, us_each=PLAIN_US) == TICK_US_MIN // PLAIN_US
-    assert await entering(0.05, us_each=10) == TICK_US_MAX // PLAIN_US
-    assert 300 < await entering(0.05, us_each=2 * PLAIN_US, times=80) < 340
-    assert await entering(0.05, us_each=20 * PLAIN_US, times=80) < 1.1 * TICK_US_MAX / PLAIN_US / SLOWNESS_MAX
-    assert await entering(0.05, us_each=PLAIN_US, times=120) > 600
+async def test_they_get_more_of_it_while_ticks_come_in_time_and_less_when_one_is_late(desk: Desk) -> None:
+    """Guards: LATE_S, SHARE_MIN, SHARE_MAX and `lacked_time` in Actions.ticked."""
+
+    async def after(late_s: float, ticks: int) -> float:
+        for _ in range(ticks):
+            desk.actions.ticked(late_s)
+        return PLAIN_US * await entering(desk, 0.01) / 10_000  # the share
+
+    for _ in range(100):
+        desk.actions.ticked(0.0)  # nobody wanted more
+    assert await after(0.0, 1) == SHARE
+    assert SHARE < await after(0.0, 10) < SHARE_MAX
+    assert await after(LATE_S, 1_000) == SHARE_MAX
+    assert SHARE < await after(2 * LATE_S, 1) < SHARE_MAX
+    assert await after(2 * LATE_S, 100) == SHARE_MIN
 
 
 async def test_who_asks_for_much_holds_up_nobody_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
