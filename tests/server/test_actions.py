@@ -35,7 +35,6 @@ from server.actions import (
     LATE_S,
     LOOK_UP_MAX,
     OVERDUE_S,
-    SHARE,
     SHARE_MAX,
     SHARE_MIN,
     SLOWNESS_MAX,
@@ -264,10 +263,10 @@ async def test_they_get_more_of_it_while_ticks_come_in_time_and_less_when_one_is
 
     for _ in range(100):
         desk.actions.ticked(0.0)  # nobody wanted more
-    assert await after(0.0, 1) == SHARE
-    assert SHARE < await after(0.0, 10) < SHARE_MAX
+    assert await after(0.0, 1) == SHARE_MIN
+    assert SHARE_MIN < await after(0.0, 10) < SHARE_MAX
     assert await after(LATE_S, 1_000) == SHARE_MAX
-    assert SHARE < await after(2 * LATE_S, 1) < SHARE_MAX
+    assert SHARE_MIN < await after(2 * LATE_S, 1) < SHARE_MAX
     assert await after(2 * LATE_S, 100) == SHARE_MIN
 
 

@@ -53,6 +53,7 @@ SOME_PER_S = 500
 WARM_SHARE = 0.4  # of --seconds, before the first stage
 TURNS = 2  # of still and some
 COMING_S_MAX = 120.0
+RESTING_S_MAX = 30.0
 RATE_PER_S, BURST = 10_000, 100_000  # of one connection: the largest that the settings allow
 GRANT = 10**12  # poisha, so that nobody runs out
 
@@ -205,8 +206,9 @@ class Course:
         seconds = self.setting.seconds
         yield from self._stage("warm-up", None, WARM_SHARE * seconds)
         yield from self._stage("most", None, seconds)
+        yield from self._rest()
         yield from self._stage("half", self.stages[-1]["actions_per_s"] / 2, seconds)
-        self.load.pace(0)
+        yield from self._rest()
         yield from self._measure_single()
         yield from self._come()
         for _ in range(TURNS):
@@ -215,6 +217,15 @@ class Course:
         yield from self._stage("crowded", None, seconds)
         self.load.pace(0)
         self.load.stop()
+
+    def _rest(self) -> Steps:
+        """Until all that is on its way is answered."""
+        self.load.pace(0)
+        latest_s = monotonic() + RESTING_S_MAX
+        while self.load.busy:
+            if monotonic() > latest_s:
+                raise BenchError("some actions are never answered")
+            yield
 
     def _stage(self, name: str, per_s: float | None, seconds: float) -> Steps:
         self.load.pace(per_s)

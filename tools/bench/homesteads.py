@@ -128,6 +128,7 @@ class Load(Fleet):
         super().__init__(plan, Homesteader)
         self.talking: set[Homesteader] = set()  # have something to send
         self.turn = 0
+        self._count = 0
         self._per_s: float | None = 0.0  # None: as fast as it goes
         self._idle: deque[Homestead] = deque()
         self._due: deque[int] = deque()  # when each action was due that no homestead is free for
@@ -138,6 +139,7 @@ class Load(Fleet):
         """Gives every spot to the two players for whom it is nearest to where the first stands."""
         bots = cast(list[Homesteader], self._bots)
         share = -(-len(spots) // len(bots))
+        self._count = len(spots)
         free = dict.fromkeys(bots, share)
         for spot in spots:
             first = min(free, key=lambda bot: (bot.x - spot[0]) ** 2 + (bot.y - spot[1]) ** 2)
@@ -155,6 +157,11 @@ class Load(Fleet):
             while self._idle:
                 self._idle.popleft().act(perf_counter_ns())
         self.wake(perf_counter_ns())
+
+    @property
+    def busy(self) -> int:
+        """Homesteads that wait for an answer."""
+        return self._count - len(self._idle)
 
     def free(self, homestead: Homestead) -> None:
         """It can do the next thing."""
