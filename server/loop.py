@@ -226,6 +226,7 @@ class Loop:
         self._save(events)
         marks.append(now_s())
         self._measure(marks, late_s)
+        self._hub.actions.ticked(late_s)
 
     def _count_refused(self, answers: Iterable[object]) -> None:
         """What a rule refused; the connections count what they refuse themselves."""
@@ -292,7 +293,6 @@ class Loop:
         counts.tick.observe(spent_s)
         counts.lateness.observe(late_s)
         counts.told.observe(late_s + marks[PUBLISHED] - marks[0])
-        self._hub.actions.ticked(late_s)
         counts.overruns += spent_s > self._tick_s
         for phase, (start, end) in zip(counts.phase_s, pairwise(marks), strict=True):
             counts.phase_s[phase] += end - start

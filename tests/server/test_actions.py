@@ -31,6 +31,7 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
+from server import actions
 from server.actions import (
     LATE_S,
     LOOK_UP_MAX,
@@ -141,7 +142,8 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk() -> Any:
+async def desk(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(actions, "LOOK_UP_EVERY_S", 0.0)
     desk = Desk()
     desk.actions.start()
     yield desk
@@ -181,6 +183,19 @@ async def test_requests_of_a_player_enter_in_the_order_they_came(desk: Desk) -> 
     await desk.looked_up()
     assert [act.request for act in desk.admitted()] == requests[1:]
     assert desk.actions.admitted_total == 4
+
+
+async def test_the_database_is_asked_so_often_at_most_and_at_once_where_nobody_asked_before(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: LOOK_UP_EVERY_S in Actions._serve; here that is an hour."""
+    monkeypatch.setattr(actions, "LOOK_UP_EVERY_S", 3_600.0)
+    desk.ask(LandDescribe(*ids(), 1, "a", ""))
+    await desk.looked_up()
+    desk.ask(LandDescribe(*ids(), 1, "b", ""))
+    with pytest.raises(AssertionError, match="they do nothing more"):
+        await desk.looked_up()
+    assert requests_unknown(desk) == 1
 
 
 def requests_unknown(desk: Desk) -> int:

@@ -63,8 +63,7 @@ def test_no_seeds_are_wrong_use(seeds: str, words: str) -> None:
 
 def test_a_failure_ends_its_trace_and_names_its_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tables, "unstored", lambda _, entries: list(entries))
-    outcome = Town(0, ACTIONS).run()
-    assert outcome.violations
+    outcome = next(one for one in (Town(seed, ACTIONS).run() for seed in range(20)) if one.violations)
     assert any(outcome.violations[-1] in line for line in outcome.trace[-3:])
 
 
