@@ -2,9 +2,10 @@
 
     chain         each entry fits its digest and follows the one before; what was changed, is missing or is too much is named by seq
     entries       each can be true after those before it (fold.py): postings sum to zero, balances follow, nobody is overdrawn
-    projections   balances, holds, parcels, surfaces, postings, answers and the world row are what the entries add up to
+    projections   balances, holds, parcels, sales, surfaces, postings, answers and the world row are what the entries add up to
     order         epoch and written_at never go down from an entry to the next, and no epoch is above the world's
-    invariants    all money together is zero, holds are what is in escrow, no two parcels lie on one plot
+    invariants    all money together is zero, holds are what is in escrow, no two parcels lie on one plot, what is for
+                  sale is its seller's, and no parcel is in two sales
 
 What no entry holds is not looked at: players' names, roles and places, talk, and within that order the time an entry was written.
 
@@ -19,12 +20,13 @@ import msgspec
 
 from persistence.fold import Fold, entries
 from persistence.history import End, Row, Snapshot
-from persistence.rows import parcel_row
+from persistence.rows import parcel_row, sale_row
 from world.entries import Record, read
 from world.ledger import Post
 
 SEQ_MAX = 2**63 - 1
 SHOWN_CHARS_MAX = 80  # of a value that is wrong
+JSON_COLUMNS = ("parcel", "sale")
 TROUBLES_MAX = 100  # that are told in words; more are counted
 
 Progress = Callable[[int, int], None]  # entries looked at, of so many
@@ -63,6 +65,7 @@ async def audit(dsn: str, progress: Progress) -> Findings:
         found.add(await _left_over(snapshot, fold, seq, answered))
         found.add(fold.ledger.breaches())
         found.add(fold.overlaps())
+        found.add(fold.unfounded())
         async for trouble in _projections(snapshot, fold):
             found.add([trouble])
     found.last_seq, found.digest = fold.seq, fold.digest
@@ -198,6 +201,13 @@ async def _projections(snapshot: Snapshot, fold: Fold) -> AsyncIterator[str]:
             lambda key: parcel_row(fold.parcels[key]),
         ),
         (
+            "sale {}",
+            "sale_id parcel_id seller_id sale",
+            snapshot.sales(),
+            fold.sales,
+            lambda key: sale_row(fold.sales[key]),
+        ),
+        (
             "what stands on chunk {}",
             "chunk version edits",
             _keyed(snapshot.surfaces()),
@@ -242,7 +252,7 @@ def _unlike(columns: list[str], row: Row, wanted: Row) -> Iterator[str]:
     for column, theirs, ours in zip(columns, row, wanted, strict=True):
         if theirs == ours:
             continue
-        if column != "parcel":
+        if column not in JSON_COLUMNS:
             yield f"{column} is {_short(theirs)}, but should be {_short(ours)}"
             continue
         there, due = (msgspec.json.decode(one) for one in (theirs, ours))

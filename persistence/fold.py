@@ -1,4 +1,4 @@
-"""What a journal adds up to, entry by entry, with no world around it: balances, holds, parcels and what is built.
+"""What a journal adds up to, entry by entry, with no world around it: balances, holds, parcels, sales and what is built.
 
 `take` applies an entry and says, in words, what in it cannot be true. It goes on all the same, believing the entry, so that one wrong
 entry is named once. The audit compares the end with the tables; pruning keeps it as the opening of what is left.
@@ -12,6 +12,7 @@ from protocol.edits import CHUNK_EDIT
 from world.entries import BEGINNING, Built, Change, Record, chained
 from world.ledger import Hold, HoldState, Ledger, Post, may_be_below_zero
 from world.parcels import Freed, Parcel
+from world.sales import Listing
 from world.tiles import Surface
 
 
@@ -23,6 +24,7 @@ class Fold:
         self.digest = digest
         self.ledger = Ledger()
         self.parcels: dict[int, Parcel] = {}
+        self.sales: dict[int, Listing] = {}  # those that are open
         self.surfaces: dict[Key, Surface] = {}
         self.last_parcel_id = 0
 
@@ -57,6 +59,10 @@ class Fold:
                 self.last_parcel_id = max(self.last_parcel_id, change.parcel_id)
             case Freed():
                 self.parcels.pop(change.parcel_id, None)
+            case Listing(listing_id):
+                self.sales[listing_id] = change
+                if change.end is not None:
+                    del self.sales[listing_id]
             case Built():
                 take(self.surfaces.setdefault((change.cx, change.cy), Surface()), change)
             case _:
@@ -68,6 +74,7 @@ class Fold:
         yield from (Post(account, balances[account], balances[account]) for account in sorted(balances))
         yield from (holds[hold_id] for hold_id in sorted(holds))
         yield from (self.parcels[parcel_id] for parcel_id in sorted(self.parcels))
+        yield from (self.sales[listing_id] for listing_id in sorted(self.sales))
         for (cx, cy), surface in sorted(self.surfaces.items()):
             yield Built(cx, cy, surface.version, surface.edited())
 
@@ -78,6 +85,17 @@ class Fold:
             others = {owner_of.setdefault(plot, parcel.parcel_id) for plot in parcel.plots()}
             for other in sorted(others - {parcel.parcel_id}):
                 yield f"parcels {other} and {parcel.parcel_id} lie on one plot"
+
+    def unfounded(self) -> Iterator[str]:
+        """Sales of what is not their seller's to sell, or is sold twice, in words."""
+        sale_of: dict[int, int] = {}
+        for listing_id, listing in self.sales.items():
+            parcel = self.parcels.get(listing.parcel_id)
+            if parcel is None or parcel.owner_id != listing.seller_id:
+                yield f"sale {listing_id} is of parcel {listing.parcel_id}, which is not its seller's"
+            other = sale_of.setdefault(listing.parcel_id, listing_id)
+            if other != listing_id:
+                yield f"sales {other} and {listing_id} are of one parcel"
 
     def _doubts_about_ends(self, changes: list[Change]) -> Iterator[str]:
         """A hold that is over was voided if the entry gives its money back, else posted."""
@@ -105,6 +123,10 @@ class Fold:
                 yield f"hold {hold_id} ends, but there was none"
             case Freed(parcel_id) if parcel_id not in self.parcels:
                 yield f"parcel {parcel_id} is freed, but there was none"
+            case Listing(listing_id) if listing_id not in self.sales and (
+                change.end is not None or listing_id != change.seq
+            ):
+                yield f"sale {listing_id} goes on or ends, but there was none"
             case Built(cx, cy, version, edits):
                 surface = self.surfaces.get((cx, cy), Surface())
                 if surface.version + len(edits) // CHUNK_EDIT.itemsize != version:

@@ -168,6 +168,10 @@ class Snapshot:
         query = "SELECT parcel_id, owner_id, px, py, pw, ph, parcel::text FROM parcels ORDER BY parcel_id"
         return self._rows(query)
 
+    def sales(self) -> AsyncIterator[Row]:
+        """sale_id, parcel_id, seller_id, the whole as JSON."""
+        return self._rows("SELECT sale_id, parcel_id, seller_id, sale::text FROM sales ORDER BY sale_id")
+
     def surfaces(self) -> AsyncIterator[Row]:
         """cx, cy, version, edits."""
         return self._rows("SELECT cx, cy, version, edits FROM surfaces ORDER BY cx, cy")

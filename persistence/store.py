@@ -45,6 +45,7 @@ from persistence.rows import Key, Surfaces, rows_of
 from world.entries import Entry
 from world.ledger import Hold
 from world.parcels import Parcel
+from world.sales import Listing
 from world.tiles import Surface
 
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
@@ -61,7 +62,7 @@ RETRY_SECONDS = 0.5  # between attempts to reach a database that is starting
 POSTGRES_MAJOR_MIN = 15
 CHAT_ROWS_MAX = 100_000  # older lines are deleted
 SURFACES_READ = 5_000  # chunks read at once at the start: some 100 ms
-PARCELS_READ = 20_000  # parcels, likewise
+PARCELS_READ = 20_000  # parcels, and sales, likewise
 ACCOUNTS_READ = 100_000  # accounts, likewise
 ACCOUNT_BEFORE_ALL = -(2**63)  # no account comes before this
 PARTITION_ENTRIES = 1_000_000  # of the journal in one partition
@@ -341,8 +342,14 @@ WITH entry AS (
     INSERT INTO surfaces (cx, cy, version, edits)
     SELECT * FROM unnest($31::integer[], $32::integer[], $33::bigint[], $34::bytea[])
     ON CONFLICT (cx, cy) DO UPDATE SET version = excluded.version, edits = excluded.edits
+), closed AS (
+    DELETE FROM sales WHERE sale_id = ANY($35::bigint[])
+), sale AS (
+    INSERT INTO sales (sale_id, parcel_id, seller_id, sale)
+    SELECT * FROM unnest($36::bigint[], $37::bigint[], $38::bigint[], $39::json[])
+    ON CONFLICT (sale_id) DO UPDATE SET sale = excluded.sale
 )
-UPDATE world SET last_seq = $35, last_digest = $36, last_parcel_id = greatest(last_parcel_id, $37) WHERE id = 1
+UPDATE world SET last_seq = $40, last_digest = $41, last_parcel_id = greatest(last_parcel_id, $42) WHERE id = 1
 """
 _PAGE_OF_SURFACES = """
 SELECT cx, cy, version, edits FROM surfaces WHERE (cx, cy) > ($1, $2) ORDER BY cx, cy LIMIT $3
@@ -351,6 +358,7 @@ _PAGE_OF_ACCOUNTS = (
     "SELECT account_id, balance FROM accounts WHERE account_id > $1 ORDER BY account_id LIMIT $2"
 )
 _PAGE_OF_PARCELS = "SELECT parcel_id, parcel FROM parcels WHERE parcel_id > $1 ORDER BY parcel_id LIMIT $2"
+_PAGE_OF_SALES = "SELECT sale_id, sale FROM sales WHERE sale_id > $1 ORDER BY sale_id LIMIT $2"
 _PAGE_OF_POSTINGS = """
 SELECT postings.seq, (record->>'tick')::bigint AS tick, record->>'kind' AS kind, amount, balance
 FROM postings JOIN journal USING (seq)
@@ -637,6 +645,18 @@ class Store:
             progress(read)
             yield [_decode_parcel(row["parcel"]) for row in rows]
 
+    async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Listing]]:
+        """All open sales in the order in which they were made, page by page; `progress` is told how many were read."""
+        after = read = 0
+        while True:
+            async with self.reading() as connection:
+                rows = await connection.fetch(_PAGE_OF_SALES, after, PARCELS_READ)
+            if not rows:
+                return
+            after, read = rows[-1]["sale_id"], read + len(rows)
+            progress(read)
+            yield [_decode_sale(row["sale"]) for row in rows]
+
     async def all_built(self, progress: Callable[[int], None]) -> list[tuple[int, int, int, bytes]]:
         """All that stands: cx, cy, version, packed CHUNK_EDIT records. `progress` is told how many chunks were read, page by page."""
         built: list[tuple[int, int, int, bytes]] = []
@@ -686,6 +706,7 @@ async def make_partitions(connection: "type_connection", first_seq: int, last_se
 
 
 _decode_parcel = msgspec.json.Decoder(Parcel).decode
+_decode_sale = msgspec.json.Decoder(Listing).decode
 
 
 def _check_epoch(found: int | None, epoch: int) -> None:

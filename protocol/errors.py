@@ -63,6 +63,8 @@ class RefusalCode(MeaningInt):
     BANNED = 23, "kept out by a moderator; the message says why and until when"
     MUTED = 24, "a moderator took your voice; the message says why, retry_after_ms until when"
     UNSEEMLY = 25, "a word in it is not wanted here: say it otherwise"
+    TOO_LOW = 26, "less than the least that is taken; the message says how much that is"
+    ENDED = 27, "this is over, or never was"
 
 
 class CloseCode(MeaningInt):

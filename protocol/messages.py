@@ -9,7 +9,7 @@ time.
 On the wire a message is a MessagePack array `[code, field, ...]`; trailing optional fields may be left out; one WebSocket message
 carries one or more of them end to end. Positions are tiles, times are milliseconds of world time, ids are whole numbers.
 
-Codes 1 to 63 come from clients, 64 to 127 from the server: one byte each.
+Codes 1 to 63 come from clients, 64 to 127 from the server: one byte each. 23 and 24 were others before, and are not given again.
 """
 
 import re
@@ -40,6 +40,7 @@ PARCELS_PAGE = 64  # in one answer
 POSTINGS_PAGE = 50
 LOOK_TILES_MAX = 512  # side of the rectangle that land_in looks at
 LEASE_TERM_MS_MAX = 366 * 86_400_000
+LISTING_MS_MAX = 366 * 86_400_000
 REASON_CHARS_MAX = 200
 REPORT_CHARS_MAX = 500
 SANCTION_MINUTES_MAX = 100 * 366 * 1_440  # longer is for good
@@ -82,6 +83,10 @@ ParcelId = Annotated[U32, Meta(description="which parcel")]
 Money = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="in poisha: 100 are 1 BDT")]
 Change = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, description="in poisha; below 0 it left")]
 Term = Annotated[int, Meta(ge=1, le=LEASE_TERM_MS_MAX, description="how long it runs, in ms of world time")]
+ListingId = Annotated[U64, Meta(description="which listing; the place in the journal of what made it")]
+Duration = Annotated[
+    int, Meta(ge=1, le=LISTING_MS_MAX, description="how long it stands, in ms of world time from now on")
+]
 ParcelName = Annotated[str, Meta(max_length=PARCEL_NAME_CHARS_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)]
 Reason = Annotated[
@@ -191,6 +196,15 @@ class Cut(MeaningInt):
 
     VERTICAL = 0, "along x = at: a western and an eastern part"
     HORIZONTAL = 1, "along y = at: a northern and a southern part"
+
+
+class SaleEnd(MeaningInt):
+    """How a sale ended."""
+
+    SOLD = 0, "somebody bought it"
+    CANCELLED = 1, "its seller took it back"
+    EXPIRED = 2, "its time was over"
+    FORFEITED = 3, "the land is nobody's any more: too much upkeep was owed"
 
 
 class Sanction(MeaningInt):
@@ -313,6 +327,33 @@ class Way(Result):
     height: Side
 
 
+class Listing(Result):
+    """A parcel that anybody can buy at a fixed price, as it was when the listing was made or edited last."""
+
+    listing_id: ListingId
+    parcel_id: ParcelId
+    seller_id: Annotated[U32, Meta(description="player_id of who sells it")]
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the buyer pays, in poisha")]
+    fee: Annotated[
+        int, Meta(ge=0, le=MONEY_MAX, description="what of the price goes to the house, in poisha")
+    ]
+    keep_permits: Annotated[
+        bool,
+        Meta(
+            description="whether who may do what there stays (`land_permits` tells); else only the owner builds"
+        ),
+    ]
+    tiles: Annotated[U32, Meta(description="so many tiles of it are built on, as it is offered")]
+    arrears: Annotated[
+        U16,
+        Meta(description="so many periods of upkeep are owed, as it is offered: its next owner owes them"),
+    ]
+    seq: Annotated[U64, Meta(description="place in the journal of its last change; `market_buy` may name it")]
+    ends_ms: Annotated[U64 | None, Meta(description="world time at which it ends by itself; nil: never")] = (
+        None
+    )
+
+
 class Parcel(Result):
     """A piece of land: a rectangle of whole plots with one owner."""
 
@@ -327,7 +368,6 @@ class Parcel(Result):
     description: Description
     open_enter: Annotated[bool, Meta(description="whether everybody may enter")]
     open_build: Annotated[bool, Meta(description="whether everybody may build")]
-    price: Annotated[Money | None, Meta(description="for sale at this; nil: not for sale")]
     standing: Annotated[Standing | None, Meta(description="of who asks; nil in what goes to many")] = None
     to_let: Annotated[Terms | None, Meta(description="whoever wants may rent it for this")] = None
     lease: Annotated[Lease | None, Meta(description="who rents it; nil: nobody")] = None
@@ -338,6 +378,12 @@ class Parcel(Result):
     way: Annotated[Way | None, Meta(description="everybody may walk there; nil: it grants none")] = None
     given_to: Annotated[
         U32 | None, Meta(description="player_id of whose it is if they take it; nil: it is not given away")
+    ] = None
+    listing: Annotated[
+        Listing | None,
+        Meta(
+            description="it is for sale; nil: it is not, and in what goes to many, where `listing_...` events tell of it"
+        ),
     ] = None
 
 
@@ -355,7 +401,6 @@ class ParcelFound(Result, omit_defaults=True):
     description: Description | None = None
     open_enter: Annotated[bool | None, Meta(description="whether everybody may enter")] = None
     open_build: Annotated[bool | None, Meta(description="whether everybody may build")] = None
-    price: Money | None = None
     standing: Annotated[Standing | None, Meta(description="of who asks")] = None
     to_let: Annotated[Terms | None, Meta(description="whoever wants may rent it for this")] = None
     lease: Annotated[Lease | None, Meta(description="who rents it")] = None
@@ -363,6 +408,7 @@ class ParcelFound(Result, omit_defaults=True):
     arrears: Annotated[U16 | None, Meta(description="periods of upkeep that are owed")] = None
     way: Annotated[Way | None, Meta(description="everybody may walk there")] = None
     given_to: Annotated[U32 | None, Meta(description="player_id of whose it is if they take it")] = None
+    listing: Annotated[Listing | None, Meta(description="it is for sale")] = None
 
 
 class ParcelsFound(Result):
@@ -385,11 +431,28 @@ class LandHeld(Result):
     parcel_id: ParcelId
 
 
-class LandBought(Result):
-    """The land is yours; who sold it or gave it away finds the entry by this, too."""
+class LandTaken(Result):
+    """The land is yours; who gave it away finds the entry by this, too."""
 
     parcel_id: ParcelId
+    giver_id: Annotated[PlayerId, Meta(description="whose it was")]
+
+
+class ListingHeld(Result):
+    """The listing is so now."""
+
+    listing_id: ListingId
+    parcel_id: ParcelId
+
+
+class ListingBought(Result):
+    """The land is yours, and paid for; who sold it finds the entry by this, too."""
+
+    listing_id: ListingId
+    parcel_id: ParcelId
     seller_id: Annotated[PlayerId, Meta(description="whose it was")]
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what was paid, in poisha")]
+    fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of it went to the house, in poisha")]
 
 
 class LandClaimResult(Result):
@@ -713,7 +776,7 @@ class LandMine(ClientMessage, tag=11):
 
 
 class LandForSale(ClientMessage, tag=12):
-    """Parcels for sale, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
+    """Parcels for sale, with their listings, those nearest to where one stands first; a page at a time, the nearest 256 in all."""
 
     request_id: RequestId
     skip: Annotated[U32 | None, Meta(description="how many to pass over")] = None
@@ -793,7 +856,7 @@ class LandPermits(ClientMessage, tag=18):
 
 
 class LandTransfer(ClientMessage, tag=19):
-    """Gives a parcel to somebody; it is its giver's until they take it (`land_buy` at 0). To its owner: not any more; both may."""
+    """Gives a parcel to somebody; it is its giver's until they take it (`land_take`). To its owner: not any more; both may."""
 
     request_id: RequestId
     action_id: ActionId
@@ -836,24 +899,66 @@ class LandAbandon(ClientMessage, tag=22):
     rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
 
 
-class LandOffer(ClientMessage, tag=23):
-    """Puts a parcel up for sale at a price, or takes it back."""
+class LandTake(ClientMessage, tag=45):
+    """Takes a parcel that is given to one. Who declines it says `land_transfer` to its owner."""
 
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
-    price: Annotated[Money | None, Meta(description="nil: not for sale any more")] = None
-    rule = Rule(PLAYING, Rate.ACTION, result=LandHeld)
+    rule = Rule(PLAYING, Rate.ACTION, result=LandTaken)
 
 
-class LandBuy(ClientMessage, tag=24):
-    """Buys a parcel that is for sale, at the price as seen; another is refused with CHANGED. What is given to one costs 0."""
+class MarketList(ClientMessage, tag=46):
+    """Puts a parcel up for sale at a price: anybody can buy it as it stands there now. Until that is over it cannot be given away, let,
+    abandoned or change its shape.
+    """
 
     request_id: RequestId
     action_id: ActionId
     parcel_id: ParcelId
     price: Money
-    rule = Rule(PLAYING, Rate.ACTION, result=LandBought)
+    duration_ms: Annotated[Duration | None, Meta(description="nil: until it is sold or cancelled")] = None
+    keep_permits: Annotated[
+        bool | None, Meta(description="who has a standing there keeps it under the buyer; nil: no")
+    ] = None
+    rule = Rule(PLAYING, Rate.ACTION, result=ListingHeld)
+
+
+class MarketEdit(ClientMessage, tag=47):
+    """Changes one's own listing, and offers the parcel as it stands there now. The fee stays what it was when the listing was made."""
+
+    request_id: RequestId
+    action_id: ActionId
+    listing_id: ListingId
+    price: Money
+    duration_ms: Annotated[Duration | None, Meta(description="nil: it ends when it would have ended")] = None
+    keep_permits: Annotated[bool | None, Meta(description="nil: as before")] = None
+    rule = Rule(PLAYING, Rate.ACTION, result=ListingHeld)
+
+
+class MarketCancel(ClientMessage, tag=59):
+    """Takes one's own listing back."""
+
+    request_id: RequestId
+    action_id: ActionId
+    listing_id: ListingId
+    rule = Rule(PLAYING, Rate.ACTION, result=ListingHeld)
+
+
+class MarketBuy(ClientMessage, tag=60):
+    """Buys a parcel at the price as seen; another is refused with CHANGED, and so is a parcel that is not as it was offered."""
+
+    request_id: RequestId
+    action_id: ActionId
+    listing_id: ListingId
+    price: Money
+    seq: Annotated[
+        U64 | None,
+        Meta(
+            description="the listing's `seq` as seen: any change since is refused; nil: as it was offered first, at this price"
+        ),
+    ] = None
+    rule = Rule(PLAYING, Rate.ACTION, result=ListingBought)
 
 
 class Wallet(ClientMessage, tag=25):
@@ -1040,8 +1145,8 @@ class AccountExport(ClientMessage, tag=43):
 
 
 class AccountDelete(ClientMessage, tag=44):
-    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name;
-    records of then keep the name of then, and moderators what was reported and decided.
+    """Takes the account away: name, address, password, sessions, and what one has said. Land and ledger stay, under nobody's name,
+    and what is for sale stays for sale; records of then keep the name of then, and moderators what was reported and decided.
     """
 
     request_id: RequestId
@@ -1334,6 +1439,31 @@ class UpkeepMissed(ServerMessage, tag=83):
     freed_ms: Annotated[U64, Meta(description="world time at which the land is nobody's if it is not paid")]
 
 
+class ListingOpened(ServerMessage, tag=86):
+    """A parcel in your sight is for sale."""
+
+    listing: Annotated[Listing, Meta(description="as it is now")]
+
+
+class ListingChanged(ServerMessage, tag=87):
+    """The listing of a parcel in your sight is another than before: its price, its end, or what it was offered as."""
+
+    listing: Annotated[Listing, Meta(description="as it is now")]
+
+
+class ListingEnded(ServerMessage, tag=88):
+    """A parcel in your sight, or that you had for sale, is not for sale any more; `land_changed` tells whose it is now. Who had it for
+    sale and sees it is told twice, and by the first of the two perhaps before what went before.
+    """
+
+    listing_id: ListingId
+    parcel_id: ParcelId
+    seller_id: Annotated[U32, Meta(description="player_id of who sold it, or would have")]
+    end: Annotated[SaleEnd, Meta(description="how it ended")]
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="the last one, in poisha")]
+    buyer_id: Annotated[U32 | None, Meta(description="player_id of who bought it; nil: nobody")] = None
+
+
 class MuteChanged(ServerMessage, tag=84):
     """You may not speak from now on, or you may again; told on entering, too, while you may not."""
 
@@ -1384,8 +1514,11 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     LandSplit,
     LandMerge,
     LandAbandon,
-    LandOffer,
-    LandBuy,
+    LandTake,
+    MarketList,
+    MarketEdit,
+    MarketCancel,
+    MarketBuy,
     Wallet,
     WalletStatement,
     ReceiptGet,
@@ -1450,6 +1583,9 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     WalletChanged,
     LeaseEnded,
     UpkeepMissed,
+    ListingOpened,
+    ListingChanged,
+    ListingEnded,
     MuteChanged,
     RoleChanged,
 )

@@ -35,6 +35,7 @@ ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
     messages.Delivery,
     messages.Standing,
     messages.Cut,
+    messages.SaleEnd,
     messages.Trouble,
     messages.Sanction,
     messages.BanScope,
@@ -43,6 +44,7 @@ ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
 
 SHAPES: tuple[type[msgspec.Struct], ...] = (
     messages.Parcel,
+    messages.Listing,
     messages.Terms,
     messages.Lease,
     messages.Report,

@@ -30,15 +30,16 @@ from persistence.journal import JOURNAL_AGE_S, Journal
 from persistence.store import Store, StoredAnswer, StoreError
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandLet,
-    LandOffer,
     LandPermit,
     LandQuote,
     LandRent,
     LandTransfer,
+    MarketBuy,
+    MarketEdit,
+    MarketList,
     Ok,
     Role,
 )
@@ -48,6 +49,7 @@ from server.survey import Survey
 from server.tasks import end
 from server.words import Words
 from world.commands import Act, AnyAct, AnyDurable, Settle
+from world.settlement import is_due
 from world.sizes import ENTRY_BYTES_MAX, Sizes
 from world.state import State
 from world.tick import ANOTHER_ACTION
@@ -56,7 +58,7 @@ OVERDUE_S = 1.5
 RETRY_S = 0.25  # between looks at a database that is away
 RETRY_AFTER_MS = 2_000
 # What moves money or puts land on the market: refused while the books do not balance. What is due by itself waits until they do.
-MARKET: tuple[type, ...] = (LandClaim, LandOffer, LandBuy, LandLet, LandRent)
+MARKET: tuple[type, ...] = (LandClaim, MarketList, MarketEdit, MarketBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
 LOOK_UP_EVERY_S = (
@@ -95,7 +97,7 @@ class Room:
     def __init__(self, state: State, entries: int, size: int, us_max: float) -> None:
         self.acts: list[AnyAct] = []
         self.spent_us = 0
-        self.lacked_time = False
+        self.lacked_time = self.settles = False
         self._entries = entries
         self._bytes = size
         self._us_max = us_max
@@ -107,6 +109,7 @@ class Room:
         """Takes what is due by itself: each entry may be as large as one can be."""
         entries = min(entries_max, self._entries, self._bytes // ENTRY_BYTES_MAX)
         if entries > 0:
+            self.settles = True
             self.acts.append(Settle(entries))
             self._entries -= entries
             self._bytes -= entries * ENTRY_BYTES_MAX
@@ -150,6 +153,7 @@ class Actions:
         self.books = Books()
         self.repeated_total = 0  # requests that had been done before
         self.admitted_total = 0
+        self._admitted_us = 0  # the last time, by costs.py
         self._expected_us = self._took_us = 0.0  # of those that were admitted, the last ones most
         self._share = SHARE_MIN
         self._lacked_time = False  # the last time
@@ -171,8 +175,10 @@ class Actions:
         return len(self._queue)
 
     def took(self, seconds: float) -> None:
-        """How long those took that were admitted last."""
-        self._took_us = self._took_us * FADING + seconds * 1_000_000
+        """How long those took that were admitted last. Where something was due by itself nothing is learned: that may be anything."""
+        if self._admitted_us:
+            self._expected_us = self._expected_us * FADING + self._admitted_us
+            self._took_us = self._took_us * FADING + seconds * 1_000_000
 
     def ticked(self, late_s: float) -> None:
         """How long after its deadline the next tick began."""
@@ -249,7 +255,7 @@ class Actions:
         now_s = self.now_s()
         us_max = min(max(TICK_US_MIN, left_s * 1_000_000 * self._share / self.slowness), TICK_US_MAX)
         room = Room(self._state, *self._journal.room(now_s), us_max)
-        if not self.books.closed and self._state.parcels.first_due(self._state.tick) is not None:
+        if not self.books.closed and is_due(self._state, self._state.tick):
             room.settle(SETTLE_ENTRIES_MAX)
         passed = self._fill(room, now_s)
         self._lacked_time = room.lacked_time
@@ -257,7 +263,7 @@ class Actions:
         while self._unknown and self._unknown[0].answered:  # as old as the queue's, so these are its first
             self._unknown.popleft()
         self.admitted_total += sum(type(act) is Act for act in room.acts)
-        self._expected_us = self._expected_us * FADING + room.spent_us
+        self._admitted_us = 0 if room.settles else room.spent_us
         return room.acts
 
     def _fill(self, room: Room, now_s: float) -> list[Waiting]:

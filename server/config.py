@@ -39,10 +39,11 @@ from pydantic_settings import (
 
 from persistence.keyring import KEY_BYTES_MIN, KEYS_MAX
 from protocol.codec import MESSAGES_PER_FRAME_MAX
-from protocol.messages import CHAT_CHARS_MAX
+from protocol.messages import CHAT_CHARS_MAX, LISTING_MS_MAX, MONEY_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
 from server.origins import SAME_HOST, check_origin
 from server.words import words_of
+from world.sales import BASIS_POINTS
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"
@@ -422,6 +423,25 @@ class LandConfig(Section):
     """So many may be owed; after that the land is nobody's again, and what stood there is gone."""
 
 
+class MarketConfig(Section):
+    """Land that players sell. The fee that holds when a listing is made holds until it is over, whatever stands here by then."""
+
+    fee_basis_points: Annotated[int, span("hundredths of a percent", 0, BASIS_POINTS)] = 250
+    """What of a price goes to the house, in hundredths of a percent; the seller gets the rest."""
+    fee_min: Annotated[int, span("poisha", 0, 10**12)] = 100
+    """The least that goes to the house, but never more than the price."""
+    price_min: Annotated[int, span("poisha", 0, 10**12)] = 100
+    """The lowest price. 100 poisha are 1 BDT."""
+    price_max: Annotated[int, span("poisha", 1, MONEY_MAX)] = 10**13
+    """The highest price."""
+    player_listings_max: Annotated[int, span("listings", 1, 65_536)] = 64
+    """One player sells so many parcels at a time."""
+    listing_min_s: Annotated[float, span("seconds", 0.05, LISTING_MS_MAX // 1_000)] = 60.0
+    """The shortest time that a listing stands, in world time, unless it is sold or taken back."""
+    listing_max_days: Annotated[float, span("days", 0.0001, 366)] = 90.0
+    """And the longest. One for which no time is named stands until it is sold or taken back."""
+
+
 class EconomyConfig(Section):
     """Money. Whole poisha, 100 of which are 1 BDT."""
 
@@ -559,6 +579,7 @@ class Config(Section):
     chat: ChatConfig = ChatConfig()
     moderation: ModerationConfig = ModerationConfig()
     land: LandConfig = LandConfig()
+    market: MarketConfig = MarketConfig()
     economy: EconomyConfig = EconomyConfig()
     persistence: PersistenceConfig = PersistenceConfig()
     redis: RedisConfig = RedisConfig()
@@ -630,6 +651,18 @@ RELATIONS = (
         "limits.connections_max",
         lambda c: c.server.max_players <= c.limits.connections_max,
         "every player needs a connection, so connections_max must be at least max_players",
+    ),
+    Relation(
+        "market.price_min",
+        "market.price_max",
+        lambda c: c.market.price_min <= c.market.price_max,
+        "no price lies between the two, so nothing could be sold",
+    ),
+    Relation(
+        "market.listing_min_s",
+        "market.listing_max_days",
+        lambda c: c.market.listing_min_s <= c.market.listing_max_days * 86_400,
+        "no time lies between the two, so no listing could have an end",
     ),
     Relation(
         "mail.user",

@@ -7,7 +7,8 @@ have to be walked. A claim that must walk and a way are charged more than was fo
 What is sure to be refused by a look at whose land it is costs what that look does: whoever has nothing could else have the tick's time
 for it. Nothing is sure of parcels that something before it in the same tick is about.
 
-    describe, offer, let, permit       40     open, buy, transfer of 64 plots       210
+    describe, let, permit              40     open, take, transfer of 64 plots      210
+    list, edit a listing of 1 plot     60     of 64 plots   380                     buying 64 plots                 570
     edit of 64 tiles in 64 chunks     510     undo of that                          530
     claim of 1 plot                   100     of 64 plots   620                     between 130 others, walking   2,000
     split of 64 plots                 170
@@ -21,7 +22,6 @@ from protocol.edits import TILE_EDIT
 from protocol.messages import (
     PLOT_TILES,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandEase,
     LandMerge,
@@ -30,7 +30,11 @@ from protocol.messages import (
     LandQuote,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketEdit,
+    MarketList,
     TileEdit,
     TileUndo,
 )
@@ -38,6 +42,7 @@ from world.commands import AnyDurable
 from world.grid import pack
 from world.open_land import ring
 from world.parcels import Parcel, Rectangle, plots_in
+from world.sizes import parcel_id_of
 from world.state import State
 
 PLAIN_US = 40
@@ -46,14 +51,29 @@ PER_PLOT_US: dict[type, tuple[int, int]] = {  # of one plot, and of each more
     LandOpen: (PLAIN_US, 3),
     LandPermit: (PLAIN_US, 3),
     LandTransfer: (PLAIN_US, 3),
-    LandBuy: (PLAIN_US, 3),
+    LandTake: (PLAIN_US, 3),
+    MarketList: (60, 5),
+    MarketEdit: (60, 5),
+    MarketBuy: (70, 8),
     LandRent: (60, 22),
     LandMerge: (100, 3),
     LandSplit: (60, 2),
     LandAbandon: (70, 2),
     LandEase: (3_300, 0),
 }
-OWNERS: tuple[type, ...] = (LandMerge, LandSplit, LandAbandon, LandEase)  # nobody but the owner may
+OWNERS: tuple[type, ...] = (
+    LandMerge,
+    LandSplit,
+    LandAbandon,
+    LandEase,
+    MarketList,
+    MarketEdit,
+)  # nobody but the owner may
+OF_ALL_TILES = (
+    MarketList,
+    MarketEdit,
+    MarketBuy,
+)  # look at every tile, whatever may have become of the parcel before
 CLAIM_US = 70, 10  # the same of a claim
 WALK_US = 3_200  # open land must be walked, because the plots around a claim are open in several runs
 TILES_FREE = 8  # tiles of an edit that cost nothing more
@@ -71,7 +91,9 @@ class Costs:
     """The costs of the requests that enter one tick, to be asked for in their order."""
 
     def __init__(self, state: State) -> None:
+        self._state = state
         self._parcels = state.parcels
+        self._sales = state.sales
         self._surfaces = state.chunks.surfaces
         self._plots_max = state.rules.land.parcel_plots_max
         self._claimed: set[int] = set()  # plots, by those before
@@ -79,6 +101,7 @@ class Costs:
             set()
         )  # parcel_ids that those before are about: they may be anybody's by then, or nobody's
         self._made = 0  # parcels that those before may have made
+        self._listed = 0  # listings that those before may have made
 
     def of(self, request: AnyDurable | LandQuote, player_id: int) -> int:
         """How long it takes at worst, in microseconds of the tick, if it comes after those that `take` was told of."""
@@ -89,12 +112,14 @@ class Costs:
             return self._claim(plots_of(request, self._plots_max))
         if kind not in PER_PLOT_US:
             return FLAT_US.get(kind, PLAIN_US)
-        assert not isinstance(request, TileUndo)
         first, more = PER_PLOT_US[kind]
-        parcel = self._parcels.by_id.get(request.parcel_id)
+        parcel_id = parcel_id_of(self._state, request)
+        parcel = self._parcels.by_id.get(parcel_id)
+        if isinstance(request, OF_ALL_TILES) and (parcel_id in self._touched or self._is_foreseen(request)):
+            return first + more * (self._plots_max - 1)
         if parcel is None:
-            return first if 0 < request.parcel_id - self._parcels.last_id <= self._made else PLAIN_US
-        if parcel.parcel_id not in self._touched and _is_refused(request, parcel, player_id):
+            return first if 0 < parcel_id - self._parcels.last_id <= self._made else PLAIN_US
+        if parcel_id not in self._touched and self._is_refused(request, parcel, player_id):
             return PLAIN_US
         cost = first + more * (parcel.pw * parcel.ph - 1)
         return cost + self._standing(parcel) if isinstance(request, LandAbandon) else cost
@@ -105,9 +130,16 @@ class Costs:
         if isinstance(request, LandClaim):
             self._claimed.update(plots_in(*plots_of(request, self._plots_max)))
         elif not isinstance(request, TileEdit | TileUndo):
-            self._touched.add(request.parcel_id)
+            self._touched.add(parcel_id_of(self._state, request))
             if isinstance(request, LandMerge):
                 self._touched.add(request.other_id)
+            self._listed += isinstance(request, MarketList)
+
+    def _is_foreseen(self, request: MarketList | MarketEdit | MarketBuy) -> bool:
+        """Whether it is about something that there is not yet, and that those before may have made."""
+        if isinstance(request, MarketList):
+            return 0 < request.parcel_id - self._parcels.last_id <= self._made
+        return bool(self._listed) and request.listing_id not in self._sales.by_id
 
     def _claim(self, rectangle: Rectangle) -> int:
         _, _, pw, ph = rectangle
@@ -129,9 +161,10 @@ class Costs:
         tiles = sum(surfaces[key].tiles for key in parcel.cells() if key in surfaces)
         return int(tiles / STANDING_PER_US)
 
-
-def _is_refused(request: AnyDurable, parcel: Parcel, player_id: int) -> bool:
-    """Whether a look at the parcel is enough to refuse it."""
-    if isinstance(request, LandRent):
-        return parcel.to_let is None
-    return isinstance(request, OWNERS) and parcel.owner_id != player_id
+    def _is_refused(self, request: AnyDurable, parcel: Parcel, player_id: int) -> bool:
+        """Whether a look at the parcel and what it is offered for is enough to refuse it."""
+        if isinstance(request, LandRent):
+            return parcel.to_let is None
+        if isinstance(request, MarketBuy):
+            return self._sales.by_id[request.listing_id].price != request.price
+        return isinstance(request, OWNERS) and parcel.owner_id != player_id

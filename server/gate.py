@@ -312,6 +312,8 @@ class Gate:
             "ground_id": self._premises.ground_id,
             "built_id": self._premises.built_id,
             "plot_tiles": PLOT_TILES,
+            "fee_basis_points": config.market.fee_basis_points,
+            "fee_min": config.market.fee_min,
         }
 
     def _close_slow(self) -> None:

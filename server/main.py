@@ -69,7 +69,7 @@ from server.words import words_of
 from world.building import kind_at
 from world.commands import Inbox, Line, Recall
 from world.grid import pack
-from world.state import LandRules, Rules, State
+from world.state import LandRules, MarketRules, Rules, State
 from world.terrain import Terrain
 from world.tick import warm_up
 
@@ -493,6 +493,15 @@ def _rules(config: Config) -> Rules:
             upkeep_per_plot=config.land.upkeep_per_plot,
             upkeep_period_ms=round(config.land.upkeep_period_days * DAY_MS),
             upkeep_grace=config.land.upkeep_grace_periods,
+        ),
+        market=MarketRules(
+            fee_basis_points=config.market.fee_basis_points,
+            fee_min=config.market.fee_min,
+            price_min=config.market.price_min,
+            price_max=config.market.price_max,
+            player_listings_max=config.market.player_listings_max,
+            listing_ms_min=round(config.market.listing_min_s * 1_000),
+            listing_ms_max=round(config.market.listing_max_days * DAY_MS),
         ),
     )
 

@@ -1,4 +1,5 @@
-"""What a start reads back: what was built, money and land, from the store into the world, as commands of ticks before the first.
+"""What a start reads back: what was built, money, land and what is for sale, from the store into the world, as commands of ticks before
+the first.
 
 A page that was read enters the world before the next is asked for: a large world is never in memory twice, and once all are in it,
 players can come.
@@ -8,7 +9,7 @@ from collections.abc import Callable
 
 from persistence.store import Store
 from server.seam import Surfaces
-from world.commands import AnyCommand, RecallBooks, RecallParcels, RecallTiles
+from world.commands import AnyCommand, RecallBooks, RecallParcels, RecallSales, RecallTiles
 from world.grid import pack
 from world.parcels import Parcel
 
@@ -28,11 +29,13 @@ async def recall_built(store: Store, enter: Enter, progress: Progress) -> Surfac
 
 
 async def recall_land(store: Store, enter: Enter, progress: Progress) -> None:
-    """Journal, money and land."""
+    """Journal, money, land, and then what of it is for sale."""
     last_id = await _recall_books(store, enter, progress)
     enter([RecallParcels([], last_id)])
     async for page in store.parcels(lambda read: progress(f"reading land: {read:,} parcels")):
         enter([RecallParcels(await _named(store, page), last_id)])
+    async for sales in store.sales(lambda read: progress(f"reading what is for sale: {read:,} parcels")):
+        enter([RecallSales(sales)])
 
 
 async def _named(store: Store, parcels: list[Parcel]) -> list[Parcel]:

@@ -22,7 +22,7 @@ from world.ledger import Post
 from world.parcels import Parcel
 
 KEY_FILE = "receipt.key"
-FORMERLY = ("owner_id", "tenant_id", "seller_id")  # in results: whose it may be no more
+FORMERLY = ("owner_id", "tenant_id", "seller_id", "giver_id")  # in results: whose it may be no more
 PARTS = {"entry", "before", "digest", "key", "signature"}
 
 

@@ -14,12 +14,16 @@ import msgspec
 
 from protocol import codec
 from protocol.messages import (
-    LandBought,
     LandChanged,
     LandClaim,
     LandClaimed,
     LandFreed,
+    LandTaken,
     LeaseEnded,
+    ListingBought,
+    ListingChanged,
+    ListingEnded,
+    ListingOpened,
     ServerMessage,
     UpkeepMissed,
     WalletChanged,
@@ -29,7 +33,8 @@ from server.frames import TickFrame, answered, entry_denied
 from world.entries import NOBODY, Entry
 from world.ledger import Post
 from world.parcels import Freed, Parcel
-from world.queries import seen
+from world.queries import listed, seen
+from world.sales import Listing
 from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED, Settled
 from world.state import State
 from world.tick import Acted
@@ -129,7 +134,7 @@ def _tell(asked: list[Later], frame: TickFrame) -> None:
 
 
 def _add_news(state: State, entry: Entry, part: Part) -> None:
-    """For whom an entry concerns: those who see the land, those whose money it is."""
+    """For whom an entry concerns: those who see the land, those whose money it is, those who sell."""
     wallets: dict[int, int] = {}
     # All of an entry's parcels where any of them lies: who sees one part of what was divided must hear of the other.
     land = [change.cells() for change in entry.changes if isinstance(change, Parcel | Freed)]
@@ -142,6 +147,8 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
                 part.casts.append((cells, told))
                 if others := _others(state, entry, change):
                     part.heard.append((told, others))
+            case Listing():
+                _add_sale(state, entry, change, part)
             case Freed():
                 part.casts.append((cells, codec.encode(LandFreed(change.parcel_id))))
             case Post(account, _, balance) if account in state.players.slot_of:
@@ -153,11 +160,41 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
         part.heard.append((codec.encode(wallet), [player_id]))
 
 
+def _add_sale(state: State, entry: Entry, listing: Listing, part: Part) -> None:
+    """For those who see the parcel, and for its seller wherever they are."""
+    told = codec.encode(_news_of(state, entry, listing))
+    part.casts.append((entry.sold, told))
+    if others := _here(state, entry, {listing.seller_id}):
+        part.heard.append((told, others))
+
+
+def _news_of(state: State, entry: Entry, listing: Listing) -> ServerMessage:
+    if listing.end is None:
+        is_new = listing.listing_id == entry.seq
+        return (ListingOpened if is_new else ListingChanged)(listed(state, listing))
+    return ListingEnded(
+        listing.listing_id, listing.parcel_id, listing.seller_id, listing.end, listing.price, listing.buyer_id
+    )
+
+
 def _others(state: State, entry: Entry, parcel: Parcel) -> list[int]:
     """Who has part in what is done to a parcel, is here, and did not do it: to whom it is given, and of deeds whose it is and was."""
     others = {parcel.given_to}
     if entry.player_id != NOBODY:
-        others |= {parcel.owner_id, entry.result.seller_id if isinstance(entry.result, LandBought) else None}
+        others |= {parcel.owner_id, _former_owner(entry)}
+    return _here(state, entry, others)
+
+
+def _former_owner(entry: Entry) -> int | None:
+    match entry.result:
+        case LandTaken(_, giver_id):
+            return giver_id
+        case ListingBought():
+            return entry.result.seller_id
+    return None
+
+
+def _here(state: State, entry: Entry, others: set[int | None]) -> list[int]:
     return sorted(one for one in others if one in state.players.slot_of and one != entry.player_id)
 
 

@@ -17,13 +17,14 @@ from persistence.history import Snapshot
 from persistence.prune import prune
 from persistence.store import StoreError
 from protocol.edits import CHUNK_EDIT
-from protocol.messages import Standing
+from protocol.messages import SaleEnd, Standing
 from server.receipts import concerns
 from tools.database import FORESEEABLE, add_database, database, ended, say
 from world.entries import NOBODY, Built, Change, Record, read
 from world.leases import term_in_words
 from world.ledger import ESCROW, GATEWAY, HOUSE, TREASURY, Hold, Post, in_words
 from world.parcels import Freed, Lease, Parcel, Rectangle, Terms
+from world.sales import Listing
 
 ACCOUNTS = {TREASURY: "the treasury", HOUSE: "the house", ESCROW: "escrow"}
 ACCOUNT_IDS = {"treasury": TREASURY, "house": HOUSE, "escrow": ESCROW}
@@ -171,14 +172,15 @@ async def _chosen(
 
 
 def parcels_of(entry: Record) -> set[int]:
-    """The parcels that an entry changes."""
-    return {change.parcel_id for change in entry.changes if isinstance(change, Parcel | Freed)}
+    """The parcels that an entry changes, or whose sale."""
+    return {change.parcel_id for change in entry.changes if isinstance(change, Parcel | Freed | Listing)}
 
 
 async def _learn(snapshot: Snapshot, entry: Record, names: Names) -> None:
     """Looks up who is meant, once each."""
     meant = {change.account for change in entry.changes if isinstance(change, Post | Hold)}
     meant |= {change.given_to or NOBODY for change in entry.changes if isinstance(change, Parcel)}
+    meant |= {change.seller_id for change in entry.changes if isinstance(change, Listing)}
     new = [one for one in {entry.player_id, *meant} if one > NOBODY and one not in names]
     if len(names) > NAMES_KEPT_MAX:
         names.clear()
@@ -225,6 +227,8 @@ def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[st
                 yield ", ".join([*known, *_news(change, parcels.get(change.parcel_id), names)])
             case Freed():
                 yield f"parcel {change.parcel_id} is nobody's"
+            case Listing():
+                yield _sale(change, names)
             case Built():
                 tiles = len(change.edits) // CHUNK_EDIT.itemsize
                 yield f"{tiles} {'tile' if tiles == 1 else 'tiles'} of chunk ({change.cx}, {change.cy})"
@@ -248,7 +252,6 @@ def _facts(parcel: Parcel, names: Names) -> Iterator[tuple[object, str]]:
     yield "enter", "everybody may enter" if parcel.open_enter else "closed to whom nobody lets in"
     yield "build", "everybody may build" if parcel.open_build else "only builders may build"
     yield "given", _gift(parcel.given_to, names) if parcel.given_to else "not given away"
-    yield "price", "not for sale" if parcel.price is None else f"for sale at {in_words(parcel.price)}"
     yield "to_let", f"to let {_terms(parcel.to_let)}" if parcel.to_let else "not to let"
     yield "lease", _lease(parcel.lease) if parcel.lease else "let to nobody"
     yield "way", f"a way for everybody over {_plots(parcel.way)}" if parcel.way else "no way for everybody"
@@ -256,6 +259,19 @@ def _facts(parcel: Parcel, names: Names) -> Iterator[tuple[object, str]]:
     yield "arrears", f"{parcel.arrears} periods of upkeep missed" if parcel.arrears else "no upkeep missed"
     for one in parcel.permits:
         yield one.player_id, f"{one.name} is {Standing(one.standing).name.lower()}"
+
+
+def _sale(listing: Listing, names: Names) -> str:
+    what = f"sale {listing.listing_id} of parcel {listing.parcel_id} by {names.get(listing.seller_id, listing.seller_id)}"
+    match listing.end:
+        case None:
+            until = "" if listing.ends is None else f" until tick {listing.ends}"
+            kept = ", permits are kept" if listing.keep_permits else ""
+            fee = f", of which {in_words(listing.fee)} are the fee" if listing.fee else ""
+            return f"{what}: at {in_words(listing.price)}{fee}{until}{kept}"
+        case SaleEnd.SOLD:
+            return f"{what} is over: sold at {in_words(listing.price)}"
+    return f"{what} is over: {SaleEnd(listing.end).name.lower()}"
 
 
 def _gift(player_id: int, names: Names) -> str:

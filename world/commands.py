@@ -15,25 +15,29 @@ import numpy as np
 from protocol.messages import (
     ChatChannel,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandEase,
     LandLeave,
     LandLet,
     LandMerge,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Role,
     TileEdit,
     TileUndo,
 )
 from world.ledger import Hold
 from world.parcels import Parcel
+from world.sales import Listing
 
 STEER = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("dx", "<f8"), ("dy", "<f8")])
 INTENT = Struct("<IIdd")  # one STEER
@@ -51,8 +55,11 @@ AnyDurable = Union[  # noqa: UP007 (also read at run time); a test holds it to p
     LandSplit,
     LandMerge,
     LandAbandon,
-    LandOffer,
-    LandBuy,
+    LandTake,
+    MarketList,
+    MarketEdit,
+    MarketCancel,
+    MarketBuy,
     LandLet,
     LandRent,
     LandLeave,
@@ -185,7 +192,7 @@ class RecallParcels(Command, tag=12):
 
 
 class Settle(Command, tag=13):
-    """What is due by itself is done, the earliest first: leases that end, upkeep; at most `entries_max` entries of the journal."""
+    """What is due by itself is done, at most `entries_max` entries: leases that end, then listings, then upkeep."""
 
     entries_max: int
 
@@ -213,6 +220,12 @@ class SetBlocked(Command, tag=16):
     blocked: list[int]
 
 
+class RecallSales(Command, tag=17):
+    """Open sales as they were stored; their parcels came before."""
+
+    listings: list[Listing]
+
+
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Join,
     Leave,
@@ -228,6 +241,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     Become,
     Depart,
     SetBlocked,
+    RecallSales,
 ]
 AnyAct = Union[Act, Settle]  # noqa: UP007 (also read at run time)
 

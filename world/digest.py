@@ -37,7 +37,8 @@ def digest(state: State) -> str:
     summary.update(
         msgspec.msgpack.encode([(players.names[slot], players.roles[slot]) for slot in order.tolist()])
     )
-    summary.update(state.seq.to_bytes(8, "little") + state.digest + len(state.parcels).to_bytes(8, "little"))
+    sizes = len(state.parcels), len(state.sales)
+    summary.update(state.seq.to_bytes(8, "little") + state.digest + f"{sizes} ".encode())
     for key in chunks.slot_of.keys() - chunks.ground_hashes.keys():
         chunks.ground_hashes[key] = _hash((key, chunks.walk[chunks.slot_of[key]].tobytes()))
     for key in chunks.surfaces.keys() - chunks.surface_hashes.keys():

@@ -1,4 +1,4 @@
-"""The rules of land: who may claim, change, divide, give and sell what.
+"""The rules of land: who may claim, change, divide and give what; market.py has those of selling it.
 
 Each rule reads the state and answers with an Outcome or a Refusal (see entries.py); what a player is told names the rule, the parcel
 and who can change it.
@@ -22,8 +22,6 @@ from protocol.messages import (
     PLOT_TILES,
     Cut,
     LandAbandon,
-    LandBought,
-    LandBuy,
     LandClaim,
     LandClaimResult,
     LandDescribe,
@@ -31,11 +29,12 @@ from protocol.messages import (
     LandEase,
     LandHeld,
     LandMerge,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandQuote,
     LandSplit,
+    LandTake,
+    LandTaken,
     LandTransfer,
     Quoted,
     Standing,
@@ -43,7 +42,7 @@ from protocol.messages import (
 from world.building import anything_stands, cleared, kinds_on
 from world.commands import Act
 from world.entries import Outcome
-from world.ledger import HOUSE, TREASURY, in_words
+from world.ledger import HOUSE, TREASURY
 from world.open_land import (
     PLOTS_EDGE,
     check_one_piece,
@@ -62,7 +61,7 @@ from world.tiles import BUILD_WALK
 
 PERMITS_MAX = 64  # on one parcel
 GIFTS_MAX = 64  # parcels that wait for one player to take them
-OFF_MARKET: dict[str, int | None] = {"price": None, "to_let": None, "given_to": None}  # fields of a Parcel
+UNOFFERED: dict[str, int | None] = {"to_let": None, "given_to": None}  # fields of a Parcel
 
 
 # --- money ---
@@ -142,7 +141,7 @@ def _check_claim(state: State, player_id: int, rectangle: Rectangle, dry_plots: 
     rules, parcels = state.rules.land, state.parcels
     _, _, pw, ph = rectangle
     _check_size(rules, rectangle)
-    _check_count(state, player_id, pw * ph)
+    check_count(state, player_id, pw * ph)
     for plot in plots_in(*rectangle):
         there = parcels.on(plot)
         if there is not None:
@@ -163,7 +162,7 @@ def _check_size(rules: LandRules, rectangle: Rectangle) -> None:
         )
 
 
-def _check_count(state: State, player_id: int, plots: int, parcels: int = 1) -> None:
+def check_count(state: State, player_id: int, plots: int, parcels: int = 1) -> None:
     """May somebody own so much more?"""
     rules, owned = state.rules.land, state.parcels.of(player_id)
     if len(owned) + parcels > rules.player_parcels_max:
@@ -231,6 +230,7 @@ def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:
     if request.to == parcel.owner_id and act.player_id == parcel.given_to:
         return changed(state, parcel, given_to=None)
     owned(state, act, request.parcel_id)
+    check_not_in_sale(state, parcel)
     if request.to == act.player_id:
         if parcel.given_to is None:
             raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
@@ -239,14 +239,14 @@ def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:
     if len(waiting) > GIFTS_MAX:
         text = f"{GIFTS_MAX} gifts wait for {name} already; ask them to take or decline some."
         raise Refusal(RefusalCode.LIMIT_REACHED, text)
-    return changed(state, parcel, **OFF_MARKET | {"given_to": request.to})
+    return changed(state, parcel, **UNOFFERED | {"given_to": request.to})
 
 
 def split(state: State, act: Act, request: LandSplit) -> Outcome:
     """Two of one; permits and what everybody may do hold for both."""
     parcel = owned(state, act, request.parcel_id)
-    check_off_market(parcel)
-    _check_count(state, act.player_id, 0)
+    check_off_market(state, parcel)
+    check_count(state, act.player_id, 0)
     parts = _halves(parcel, request)
     ways = _ways(state, parcel, parts, bool(request.ease))
     seq, other_id = state.seq + 1, state.parcels.last_id + 1
@@ -293,7 +293,7 @@ def merge(state: State, act: Act, request: LandMerge) -> Outcome:
     parcel = owned(state, act, request.parcel_id)
     other = owned(state, act, request.other_id)
     for one in (parcel, other):
-        check_off_market(one)
+        check_off_market(state, one)
     rectangle = together(parcel.rectangle, other.rectangle)
     if rectangle is None:
         text = "These two are no rectangle together; merge neighbours with a common side."
@@ -322,6 +322,7 @@ def _way_of_both(parcel: Parcel, other: Parcel) -> Rectangle | None:
 def ease(state: State, act: Act, request: LandEase) -> Outcome:
     """A way for everybody, or none any more."""
     parcel = owned(state, act, request.parcel_id)
+    check_not_in_sale(state, parcel)
     way = None
     if request.width and request.height:
         way = _rectangle(request.x, request.y, request.width, request.height)
@@ -342,37 +343,20 @@ def _check_free_to_walk(state: State, way: Rectangle) -> None:
 def abandon(state: State, act: Act, request: LandAbandon) -> Outcome:
     """Nobody's again, and bare."""
     parcel = owned(state, act, request.parcel_id)
+    check_not_in_sale(state, parcel)
     return Outcome(LandHeld(parcel.parcel_id), [*cleared(state, parcel.rectangle), freed(parcel)])
 
 
-def offer(state: State, act: Act, request: LandOffer) -> Outcome:
-    """For sale, or not any more."""
-    parcel = owned(state, act, request.parcel_id)
-    if parcel.to_let is not None:
-        raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is to let; take that offer back first.")
-    return changed(state, parcel, price=request.price, given_to=None)
-
-
-def buy(state: State, act: Act, request: LandBuy) -> Outcome:
-    """Money one way, land the other. What is given to somebody is theirs for 0."""
+def take(state: State, act: Act, request: LandTake) -> Outcome:
+    """What is given to somebody is theirs."""
     parcel = find(state, request.parcel_id)
-    price = 0 if parcel.given_to == act.player_id else parcel.price
-    if price is None:
-        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} is not for sale.")
-    if price != request.price:
-        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} costs {in_words(price)} now.")
-    if parcel.owner_id == act.player_id:
-        raise Refusal(RefusalCode.BAD_REQUEST, "It is yours already.")
-    _check_count(state, act.player_id, parcel.pw * parcel.ph)
-    legs: list[tuple[int, int]] = []
-    if price:
-        legs += legs_with_grant(state, act.player_id, [(act.player_id, -price)])
-        legs += legs_with_grant(state, parcel.owner_id, [(parcel.owner_id, price)])
-    posts = state.ledger.posted(legs)
-    sold = replace(
-        parcel, owner_id=act.player_id, owner_name=act.name, permits=(), **OFF_MARKET, seq=state.seq + 1
+    if parcel.given_to != act.player_id:
+        raise Refusal(RefusalCode.CHANGED, f"{called(parcel)} is not given to you, or not any more.")
+    check_count(state, act.player_id, parcel.pw * parcel.ph)
+    taken = replace(
+        parcel, owner_id=act.player_id, owner_name=act.name, permits=(), **UNOFFERED, seq=state.seq + 1
     )
-    return Outcome(LandBought(parcel.parcel_id, parcel.owner_id), [*posts, sold])
+    return Outcome(LandTaken(parcel.parcel_id, parcel.owner_id), [taken])
 
 
 # --- common ---
@@ -423,16 +407,20 @@ def owned(state: State, act: Act, parcel_id: int) -> Parcel:
     return parcel
 
 
-def check_off_market(parcel: Parcel) -> None:
-    """Raises Refusal for what is for sale or to let."""
+def check_off_market(state: State, parcel: Parcel) -> None:
+    """Raises Refusal for what is for sale, to let or given away."""
+    check_not_in_sale(state, parcel)
     if parcel.to_let is not None:
         raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is to let; take that offer back first.")
-    if parcel.price is not None:
-        raise Refusal(RefusalCode.NOT_ALLOWED, f"{called(parcel)} is for sale; take it off the market first.")
     if parcel.given_to is not None:
-        text = (
-            f"{called(parcel)} waits for whom it is given to; take it back first (land_transfer to yourself)."
-        )
+        text = f"{called(parcel)} waits for whom it is given to; take it back first."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
+
+
+def check_not_in_sale(state: State, parcel: Parcel) -> None:
+    """Raises Refusal for what is for sale: it is sold as it is."""
+    if state.sales.on(parcel.parcel_id) is not None:
+        text = f"{called(parcel)} is for sale; take it off the market first."
         raise Refusal(RefusalCode.NOT_ALLOWED, text)
 
 
@@ -462,7 +450,6 @@ RULES: dict[type, Callable[[State, Act, Any], Outcome]] = {
     LandSplit: split,
     LandMerge: merge,
     LandAbandon: abandon,
-    LandOffer: offer,
-    LandBuy: buy,
+    LandTake: take,
     LandEase: ease,
 }

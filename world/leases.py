@@ -19,7 +19,7 @@ from world.building import kept, put_back
 from world.commands import Act
 from world.entries import Change, Outcome
 from world.land import (
-    OFF_MARKET,
+    UNOFFERED,
     called,
     changed,
     check_off_market,
@@ -51,7 +51,7 @@ def let(state: State, act: Act, request: LandLet) -> Outcome:
     parcel = owned(state, act, request.parcel_id)
     if request.rent is None:
         return changed(state, parcel, to_let=None)
-    check_off_market(replace(parcel, to_let=None))  # an offer may take the place of another
+    check_off_market(state, replace(parcel, to_let=None))  # an offer may take the place of another
     shortest = state.rules.land.lease_term_ms_min
     if request.term_ms is None or request.term_ms < shortest:
         raise Refusal(
@@ -85,7 +85,7 @@ def rent(state: State, act: Act, request: LandRent) -> Outcome:
     changes: list[Change] = list(_paid(state, act.player_id, parcel.owner_id, terms.rent, terms.deposit))
     if terms.deposit:
         changes.append(Hold(seq, act.player_id, terms.deposit, f"deposit for parcel {parcel.parcel_id}"))
-    changes.append(replace(parcel, permits=(), **OFF_MARKET, lease=lease, seq=seq))
+    changes.append(replace(parcel, permits=(), **UNOFFERED, lease=lease, seq=seq))
     return Outcome(LandHeld(parcel.parcel_id), changes)
 
 

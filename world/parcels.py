@@ -17,7 +17,7 @@ from protocol.messages import PLOT_TILES, Standing
 from protocol.snapshot import CELL_TILES
 from world.dues import Dues
 from world.grid import Grid, pack, unpack
-from world.offers import Offers
+from world.offers import Offers, Place
 
 PLOTS_PER_CHUNK = CELL_TILES // PLOT_TILES  # a side
 PERMITS_AT_START = 256
@@ -80,7 +80,6 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     description: str = ""
     open_enter: bool = True
     open_build: bool = False
-    price: int | None = None
     permits: tuple[Permit, ...] = ()  # by player_id
     seq: int = 0
     to_let: Terms | None = None
@@ -142,6 +141,12 @@ class Parcel(msgspec.Struct, frozen=True, tag="parcel", gc=False):
     def bounds(self) -> tuple[int, int, int, int]:
         """x, y, width and height in tiles."""
         return self.px * PLOT_TILES, self.py * PLOT_TILES, self.pw * PLOT_TILES, self.ph * PLOT_TILES
+
+    @property
+    def middle(self) -> Place:
+        """Where it is, in tiles."""
+        x, y, width, height = self.bounds()
+        return x + width / 2, y + height / 2
 
 
 def _named(permits: tuple[Permit, ...], names: Mapping[int, str]) -> tuple[Permit, ...]:
@@ -243,7 +248,7 @@ def key_of_permit(parcel_id: int, player_id: int) -> int:
 
 
 class Ids:
-    """The parcel_ids of each player, ascending."""
+    """The ids of something for each player, ascending."""
 
     def __init__(self) -> None:
         self._of: dict[int, tuple[int, ...]] = {}
@@ -252,13 +257,13 @@ class Ids:
         """Those of one player."""
         return self._of.get(player_id, ())
 
-    def add(self, player_id: int, parcel_id: int) -> None:
+    def add(self, player_id: int, one: int) -> None:
         """One more."""
-        self._of[player_id] = tuple(sorted((*self.of(player_id), parcel_id)))
+        self._of[player_id] = tuple(sorted((*self.of(player_id), one)))
 
-    def remove(self, player_id: int, parcel_id: int) -> None:
+    def remove(self, player_id: int, gone: int) -> None:
         """One less."""
-        left = tuple(one for one in self.of(player_id) if one != parcel_id)
+        left = tuple(one for one in self.of(player_id) if one != gone)
         if left:
             self._of[player_id] = left
         else:
@@ -280,7 +285,6 @@ class Parcels:
         self.by_permit = Ids()
         self.lease_dues = Dues()
         self.upkeep_dues = Dues()
-        self.for_sale = Offers()
         self.to_let = Offers()
         self.gates = Gates(chunks_max)
         self.last_id = 0
@@ -309,11 +313,10 @@ class Parcels:
         self._hand_over(parcel.parcel_id, old, parcel)
         self.lease_dues.put(parcel.parcel_id, None if parcel.lease is None else parcel.lease.ends)
         self.upkeep_dues.put(parcel.parcel_id, parcel.paid_until or 0 if self._upkeep else None)
-        for offers, terms in ((self.for_sale, parcel.price), (self.to_let, parcel.to_let)):
-            if terms is None:
-                offers.remove(parcel.parcel_id)
-            else:
-                offers.put(parcel.parcel_id, _middle(parcel))
+        if parcel.to_let is None:
+            self.to_let.remove(parcel.parcel_id)
+        else:
+            self.to_let.put(parcel.parcel_id, parcel.middle)
         if old is not None and _ground_of(old) == _ground_of(parcel):
             return []
         return [*([] if old is None else self._take_out(old)), *self._lay_out(parcel)]
@@ -343,17 +346,8 @@ class Parcels:
         self._hand_over(parcel_id, old, None)
         self.lease_dues.put(parcel_id, None)
         self.upkeep_dues.put(parcel_id, None)
-        self.for_sale.remove(parcel_id)
         self.to_let.remove(parcel_id)
         return self._take_out(old)
-
-    def first_due(self, tick: int) -> int | None:
-        """The parcel_id of that with which the world itself has something to do first at `tick`, or None.
-
-        Leases come before upkeep: all parcels are due for that at once where it is new, and no lease should end an hour late for it.
-        """
-        lease = self.lease_dues.first(tick)
-        return self.upkeep_dues.first(tick) if lease is None else lease
 
     def gate_of(self, plot: int) -> int:
         """The closed parcel that a plot belongs to, or OPEN."""
@@ -400,12 +394,6 @@ def _admitted(parcel: Parcel) -> list[int] | None:
 def _ground_of(parcel: Parcel) -> tuple[Rectangle, Rectangle | None, list[int] | None]:
     """What the plots and the gates have of a parcel."""
     return parcel.rectangle, parcel.way, _admitted(parcel)
-
-
-def _middle(parcel: Parcel) -> tuple[float, float]:
-    """In tiles."""
-    x, y, width, height = parcel.bounds()
-    return x + width / 2, y + height / 2
 
 
 def _owner(parcel: Parcel | None) -> int | None:

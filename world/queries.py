@@ -30,13 +30,14 @@ from protocol.messages import (
 from world.land import spendable
 from world.offers import Offers
 from world.parcels import Lease, Parcel, Terms, plots_in
+from world.sales import Listing
 from world.state import State
 
 OFFERS_SHOWN_MAX = 256  # of land for sale or to let, to whoever pages on: a millisecond or two
 
 
 def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages.Parcel:
-    """A parcel as one player sees it; None: as many do."""
+    """A parcel as one player sees it who asks; None: as many are told of it."""
     standing = None if player_id is None else parcel.standing(player_id)
     return messages.Parcel(
         parcel.parcel_id,
@@ -47,13 +48,31 @@ def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages
         parcel.description,
         parcel.open_enter,
         parcel.open_build,
-        parcel.price,
         standing,
         None if parcel.to_let is None else _terms(parcel.to_let),
         None if parcel.lease is None else _lease(state, parcel.lease),
         *_upkeep(state, parcel),
         None if parcel.way is None else messages.Way(*(value * PLOT_TILES for value in parcel.way)),
         parcel.given_to,
+        None
+        if player_id is None or (listing := state.sales.on(parcel.parcel_id)) is None
+        else listed(state, listing),
+    )
+
+
+def listed(state: State, listing: Listing) -> messages.Listing:
+    """A listing as everybody sees it."""
+    return messages.Listing(
+        listing.listing_id,
+        listing.parcel_id,
+        listing.seller_id,
+        listing.price,
+        listing.fee,
+        listing.keep_permits,
+        listing.inspected.tiles,
+        listing.inspected.arrears,
+        listing.seq,
+        None if listing.ends is None else state.time_ms(listing.ends),
     )
 
 
@@ -112,7 +131,7 @@ def _found(state: State, player_id: int, parcel_ids: Iterator[int]) -> ParcelsFo
 
 def land_for_sale(state: State, player_id: int, request: LandForSale) -> ParcelsFound:
     """The nearest to where one stands that can be bought."""
-    return _nearest(state, player_id, state.parcels.for_sale, request.skip)
+    return _nearest(state, player_id, state.sales.offers, request.skip)
 
 
 def land_to_let(state: State, player_id: int, request: LandToLet) -> ParcelsFound:
@@ -133,7 +152,9 @@ def land_permits(state: State, player_id: int, request: LandPermits) -> PermitsF
     parcel = state.parcels.by_id.get(request.parcel_id)
     if parcel is None:
         raise Refusal(RefusalCode.NOT_FOUND, "There is no such parcel, or no more.")
-    if parcel.standing(player_id) < Standing.MANAGER:
+    listing = state.sales.on(parcel.parcel_id)
+    kept = listing is not None and listing.keep_permits  # whoever wants it must know what they would buy
+    if parcel.standing(player_id) < Standing.MANAGER and not kept:
         raise Refusal(RefusalCode.NOT_OWNER, f"Only {parcel.holder_name} and the managers may know this.")
     return PermitsFound([messages.Permit(one.player_id, one.name, one.standing) for one in parcel.permits])
 

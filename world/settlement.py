@@ -1,19 +1,22 @@
-"""What the world does by itself when its time has come, one entry of the journal each: leases that end, upkeep.
+"""What the world does by itself when its time has come, one entry of the journal each: leases that end, listings that end,
+upkeep.
 
-Parcels that are due are found by Parcels.first_due. A `Settle` command says how many entries may be made; the server gives it when the
-journal has room, so what is due while the database is away is made up for afterwards: leases first, then upkeep, each in the order in
-which it was due.
+A `Settle` command says how many entries may be made; the server gives it when the journal has room, so what is due while the database
+is away is made up for afterwards: leases first, then sales, then upkeep, each in the order in which it was due. Upkeep comes last, for
+all parcels are due for that at once where it is new, and nothing should end an hour late for it.
 """
 
-from protocol.messages import Result
+from protocol.messages import Result, SaleEnd
 from world import upkeep
 from world.entries import Outcome
 from world.leases import end_term
 from world.parcels import Lease, Parcel
+from world.sales import Listing
 from world.state import State
 
 LEASE_RENEWED = "lease_renewed"  # kinds of entries
 LEASE_ENDED = "lease_ended"
+LISTING_EXPIRED = "listing_expired"
 UPKEEP_BEGUN = "upkeep_begun"
 UPKEEP_PAID = "upkeep_paid"
 UPKEEP_MISSED = "upkeep_missed"
@@ -28,18 +31,34 @@ class Settled(Result, omit_defaults=True):
     tenant_id: int | None = None  # whose lease it is about
     owed: int = 0  # poisha
     freed_ms: int = 0  # world time
+    listing_id: int | None = None  # what ended
+
+
+def is_due(state: State, tick: int) -> bool:
+    """Whether there is anything to do at `tick`."""
+    parcels = state.parcels
+    dues = (parcels.lease_dues, state.sales.dues, parcels.upkeep_dues)
+    return any(one.first(tick) is not None for one in dues)
 
 
 def next_due(state: State) -> tuple[str, Outcome] | None:
     """The kind and the outcome of what comes next of what is due, or None."""
-    parcel_id = state.parcels.first_due(state.tick)
-    if parcel_id is None:
-        return None
-    parcel = state.parcels.by_id[parcel_id]
-    lease = parcel.lease
-    if lease is not None and lease.ends <= state.tick:
-        return _lease(state, parcel, lease)
-    return _upkeep(state, parcel)
+    parcels, tick = state.parcels, state.tick
+    parcel_id = parcels.lease_dues.first(tick)
+    if parcel_id is not None:
+        parcel = parcels.by_id[parcel_id]
+        assert parcel.lease is not None
+        return _lease(state, parcel, parcel.lease)
+    listing = state.sales.first_due(tick)
+    if listing is not None:
+        return _expired(state, listing)
+    parcel_id = parcels.upkeep_dues.first(tick)
+    return None if parcel_id is None else _upkeep(state, parcels.by_id[parcel_id])
+
+
+def _expired(state: State, listing: Listing) -> tuple[str, Outcome]:
+    told = Settled(listing.parcel_id, listing.seller_id, listing_id=listing.listing_id)
+    return LISTING_EXPIRED, Outcome(told, [listing.over(SaleEnd.EXPIRED, state.seq + 1)])
 
 
 def _lease(state: State, parcel: Parcel, lease: Lease) -> tuple[str, Outcome]:

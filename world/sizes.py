@@ -12,14 +12,17 @@ import msgspec
 from protocol.edits import EDITS_MAX, TILE_EDIT
 from protocol.messages import (
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     TileEdit,
     TileUndo,
 )
@@ -39,8 +42,11 @@ WORST_BYTES: dict[type, int] = {
     LandSplit: 65_536,
     LandAbandon: ENTRY_BYTES_MAX,
     LandTransfer: 24_576,
-    LandBuy: 8_192,
-    LandOffer: 24_576,
+    LandTake: 8_192,
+    MarketList: ENTRY_BYTES,
+    MarketEdit: ENTRY_BYTES,
+    MarketCancel: ENTRY_BYTES,
+    MarketBuy: 24_576,
 }
 WORST_BYTES_OTHERWISE = 49_152  # a parcel that is let, with all that is kept for its end
 _CHANGES = (
@@ -48,12 +54,29 @@ _CHANGES = (
     LandOpen,
     LandPermit,
     LandTransfer,
-    LandOffer,
-    LandBuy,
+    LandTake,
+    MarketBuy,
 )  # one parcel, which keeps its shape
 
 _LOOKED_INTO = (*_CHANGES, LandAbandon)
+_NO_LAND = (
+    LandClaim,
+    MarketList,
+    MarketEdit,
+    MarketCancel,
+)  # what makes no parcel that was there before another
 _encode = msgspec.json.Encoder().encode
+
+
+def parcel_id_of(state: State, request: AnyDurable) -> int:
+    """The parcel that a request is about, 0: none that is known, as of a listing that is not there."""
+    match request:
+        case TileEdit() | TileUndo() | LandClaim():
+            return 0
+        case MarketEdit() | MarketCancel() | MarketBuy():
+            listing = state.sales.by_id.get(request.listing_id)
+            return 0 if listing is None else listing.parcel_id
+    return request.parcel_id
 
 
 class Sizes:
@@ -71,9 +94,10 @@ class Sizes:
         if isinstance(request, TileEdit):
             tiles = len(request.edits) // TILE_EDIT.itemsize
             return min(most, ENTRY_BYTES + tiles * (CHUNK_BYTES + TILE_BYTES))
-        if not isinstance(request, _LOOKED_INTO) or request.parcel_id in self._reshaped:
+        parcel_id = parcel_id_of(self._state, request)
+        if not isinstance(request, _LOOKED_INTO) or parcel_id in self._reshaped:
             return most
-        parcel = self._state.parcels.by_id.get(request.parcel_id)
+        parcel = self._state.parcels.by_id.get(parcel_id)
         if parcel is None:
             return most
         size = self._standing(parcel) if isinstance(request, LandAbandon) else self._grown(parcel)
@@ -82,17 +106,20 @@ class Sizes:
     def take(self, request: AnyDurable) -> None:
         """It enters the tick, and what comes after it may find a larger world."""
         if isinstance(request, _CHANGES):
-            self._changes[request.parcel_id] += 1
+            self._changes[parcel_id_of(self._state, request)] += 1
         elif isinstance(request, TileEdit):
             self._tiles += len(request.edits) // TILE_EDIT.itemsize
         elif isinstance(request, TileUndo):
             self._tiles += EDITS_MAX
-        elif not isinstance(request, LandClaim):
-            self._reshaped.add(request.parcel_id)
+        elif not isinstance(request, _NO_LAND):
+            self._reshaped.add(parcel_id_of(self._state, request))
 
     def _grown(self, parcel: Parcel) -> int:
         """A parcel as it is, and what those before and the request itself may add."""
-        return len(_encode(parcel)) + (self._changes[parcel.parcel_id] + 1) * GROWTH_BYTES
+        before = (
+            self._changes[parcel.parcel_id] + self._changes[0]
+        )  # a listing made in the same tick may be of any
+        return len(_encode(parcel)) + (before + 1) * GROWTH_BYTES
 
     def _standing(self, parcel: Parcel) -> int:
         """All that may stand where a parcel is: every tile of its chunks that was ever built on, and what those before may build."""

@@ -22,13 +22,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.messages import ChatChannel, Result, Role
+from protocol.messages import LISTING_MS_MAX, MONEY_MAX, ChatChannel, Result, Role
 from protocol.snapshot import CELL_TILES
 from world.commands import Line
 from world.grid import NOBODY, Grid, Ints, pack
 from world.ledger import Ledger
 from world.movement import NEVER
 from world.parcels import OPEN, Parcels
+from world.sales import Sales
 from world.tiles import Surface, lay
 
 SLOTS_AT_START = 256
@@ -53,6 +54,19 @@ class LandRules:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketRules:
+    """Those of sales. What stands here is a world where everybody sells what they like, and the house takes nothing."""
+
+    fee_basis_points: int = 0  # of a price: 10,000 are the whole
+    fee_min: int = 0  # poisha
+    price_min: int = 0  # poisha
+    price_max: int = MONEY_MAX  # poisha
+    player_listings_max: int = 64
+    listing_ms_min: int = 1
+    listing_ms_max: int = LISTING_MS_MAX
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The numbers the rules read. They come from config.toml and stand in a recording, for they belong to its outcome."""
 
@@ -65,6 +79,7 @@ class Rules:
     chat_lines_max: int  # lines of each channel kept in memory
     chat_lines_on_enter: int
     land: LandRules = LandRules()
+    market: MarketRules = MarketRules()
 
     def __post_init__(self) -> None:
         if not 0 < self.walk_speed < self.tick_hz:
@@ -356,6 +371,7 @@ class State:
         self.detached: set[int] = set()  # player_ids whose line is lost
         self.ledger = Ledger()
         self.parcels = Parcels(rules.chunks_max, upkeep=rules.land.upkeep_per_plot > 0)
+        self.sales = Sales()
         self.seq = 0  # of the journal's last entry
         self.digest = bytes(32)  # that chains all entries (entries.py)
         self.answers: OrderedDict[bytes, Answer] = (

@@ -17,7 +17,7 @@ from protocol.edits import CHUNK_EDIT
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Result, Role, Said, name_of
 from protocol.snapshot import CELL_TILES, RECORD
-from world import building, chat, entries, eviction, land, leases, movement, settlement
+from world import building, chat, entries, eviction, land, leases, market, movement, settlement
 from world.commands import (
     STEER,
     Act,
@@ -33,6 +33,7 @@ from world.commands import (
     Recall,
     RecallBooks,
     RecallParcels,
+    RecallSales,
     RecallTiles,
     Say,
     SetBlocked,
@@ -49,7 +50,7 @@ from world.parcels import OPEN, plot_at, plots_of_cell
 from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
-RULES = {**land.RULES, **leases.RULES, **building.RULES}
+RULES = {**land.RULES, **leases.RULES, **market.RULES, **building.RULES}
 KINDS = {request: name_of(request) for request in RULES}  # of the entries they make
 SETTLE_TILES_MAX = 4_096  # put back in one tick, some 3 ms; the last parcel may have more
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
@@ -386,6 +387,11 @@ def _recall_parcels(state: State, command: RecallParcels, *_: Any) -> None:
     state.parcels.shut.clear()  # nobody is there yet
 
 
+def _recall_sales(state: State, command: RecallSales, *_: Any) -> None:
+    for listing in command.listings:
+        entries.apply(state, listing)
+
+
 def _recall_tiles(state: State, command: RecallTiles, *_: Any) -> None:
     """Nobody is there to be told."""
     for cx, cy, version, edits in command.surfaces:
@@ -404,6 +410,7 @@ _APPLY: dict[type, Apply] = {
     RecallTiles: _recall_tiles,
     RecallBooks: _recall_books,
     RecallParcels: _recall_parcels,
+    RecallSales: _recall_sales,
     Become: _become,
     Depart: _depart,
     SetBlocked: _set_blocked,

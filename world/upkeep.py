@@ -9,6 +9,7 @@ whole without being looked at is forgiven: there was no upkeep then.
 
 from msgspec.structs import replace
 
+from protocol.messages import SaleEnd
 from world.building import cleared
 from world.entries import Change
 from world.land import first_due, legs_with_grant, spendable
@@ -56,9 +57,11 @@ def missed(state: State, parcel: Parcel) -> Parcel | None:
 
 
 def forfeited(state: State, parcel: Parcel) -> list[Change]:
-    """Nobody's again, and bare; a lease ends with it."""
+    """Nobody's again, and bare; a lease ends with it, and a sale."""
     back = [] if parcel.lease is None else deposit_back(state, parcel.lease)
-    return [*back, *cleared(state, parcel.rectangle), freed(parcel)]
+    listing = state.sales.on(parcel.parcel_id)
+    unsold = [] if listing is None else [listing.over(SaleEnd.FORFEITED, state.seq + 1)]
+    return [*back, *unsold, *cleared(state, parcel.rectangle), freed(parcel)]
 
 
 def _later(state: State, parcel: Parcel, arrears: int) -> Parcel:

@@ -48,7 +48,6 @@ from protocol.messages import (
     Hello,
     LandAbandon,
     LandAt,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandEase,
@@ -58,15 +57,19 @@ from protocol.messages import (
     LandLet,
     LandMerge,
     LandMine,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandPermits,
     LandQuote,
     LandRent,
     LandSplit,
+    LandTake,
     LandToLet,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     ModerationBan,
     ModerationClose,
     ModerationKick,
@@ -332,7 +335,7 @@ of_owners(
 of_owners(LandPermits, lambda scene, one: LandPermits(next(scene.me.ids), one))
 of_owners(LandTransfer, lambda scene, one: LandTransfer(*scene.ids(), one, scene.neighbour.player_id))
 of_owners(LandAbandon, lambda scene, one: LandAbandon(*scene.ids(), one))
-of_owners(LandOffer, lambda scene, one: LandOffer(*scene.ids(), one, PRICE))
+of_owners(MarketList, lambda scene, one: MarketList(*scene.ids(), one, PRICE))
 of_owners(LandLet, lambda scene, one: LandLet(*scene.ids(), one, PRICE, TERM_MS))
 
 
@@ -364,15 +367,50 @@ async def _(scene: Scene) -> ClientMessage:
     return LandMerge(*scene.ids(), *(await beside(scene, scene.me)))
 
 
-async def buy_what_is_not_for_sale(scene: Scene) -> ClientMessage:
-    return LandBuy(*scene.ids(), await scene.theirs(), PRICE)
+async def take_what_is_not_given(scene: Scene) -> ClientMessage:
+    return LandTake(*scene.ids(), await scene.theirs())
 
 
-@entry(LandBuy, buy_what_is_not_for_sale, RefusalCode.CHANGED)
+@entry(LandTake, take_what_is_not_given, RefusalCode.CHANGED)
 async def _(scene: Scene) -> ClientMessage:
     parcel_id = await scene.theirs()
-    await scene.done(scene.neighbour, LandOffer(*scene.ids(scene.neighbour), parcel_id, PRICE))
-    return LandBuy(*scene.ids(), parcel_id, PRICE)
+    gift = LandTransfer(*scene.ids(scene.neighbour), parcel_id, scene.me.player_id)
+    await scene.done(scene.neighbour, gift)
+    return LandTake(*scene.ids(), parcel_id)
+
+
+async def listed(scene: Scene, seller: Client) -> int:
+    """A listing of a seller's land."""
+    parcel_id, _, _ = await scene.land(seller)
+    answer = await scene.done(seller, MarketList(*scene.ids(seller), parcel_id, PRICE))
+    return int(answer.result["listing_id"])
+
+
+def of_sellers(message: type[ClientMessage], make: Callable[[Scene, int], ClientMessage]) -> None:
+    """What its seller may do with a listing, and nobody else."""
+
+    async def with_mine(scene: Scene) -> ClientMessage:
+        return make(scene, await listed(scene, scene.me))
+
+    async def with_theirs(scene: Scene) -> ClientMessage:
+        return make(scene, await listed(scene, scene.neighbour))
+
+    ENTRIES[message] = with_mine, with_theirs, RefusalCode.NOT_OWNER
+
+
+of_sellers(MarketEdit, lambda scene, one: MarketEdit(*scene.ids(), one, PRICE))
+of_sellers(MarketCancel, lambda scene, one: MarketCancel(*scene.ids(), one))
+
+
+async def buy_what_is_sold(scene: Scene) -> ClientMessage:
+    listing_id = await listed(scene, scene.neighbour)
+    await scene.done(scene.neighbour, MarketCancel(*scene.ids(scene.neighbour), listing_id))
+    return MarketBuy(*scene.ids(), listing_id, PRICE)
+
+
+@entry(MarketBuy, buy_what_is_sold, RefusalCode.ENDED)
+async def _(scene: Scene) -> ClientMessage:
+    return MarketBuy(*scene.ids(), await listed(scene, scene.neighbour), PRICE)
 
 
 async def rent_what_is_not_to_let(scene: Scene) -> ClientMessage:

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from persistence.embedded import DataDirectory, EmbeddedPostgres, running_dsn
 from protocol.errors import RefusalCode
-from protocol.messages import PLOT_TILES, LandClaim, LandDescribe, LandOffer, Ok, Refused
+from protocol.messages import PLOT_TILES, LandClaim, LandDescribe, MarketList, Ok, Refused
 from tests.conftest import START_S
 from tests.harness import WAIT_S, Client, ServerProcess, serving
 
@@ -104,7 +104,7 @@ async def _goes_on(server: ServerProcess, first: Ok) -> None:
     assert isinstance(again, Ok)
     assert (again.seq, again.result) == (first.seq, first.result)
     parcel_id = first.result["parcel_id"]
-    offered = await player.ask(LandOffer(next(player.ids), (3).to_bytes(16), parcel_id, 500))
+    offered = await player.ask(MarketList(next(player.ids), (3).to_bytes(16), parcel_id, 500))
     assert isinstance(offered, Refused)
     described = await player.ask(LandDescribe(next(player.ids), (4).to_bytes(16), parcel_id, "Here", ""))
     assert isinstance(described, Ok)

@@ -11,7 +11,7 @@ from persistence.audit import Findings, audit
 from persistence.history import NoWorld
 from persistence.migrations import go_back
 from persistence.store import Batch, SchemaMismatch, Store
-from protocol.messages import LandAbandon
+from protocol.messages import LandAbandon, MarketEdit, MarketList
 from tests.conftest import POOL_SIZE, TICK_HZ, Execute
 from tests.persistence.support import Chronicle, build, claim
 from tests.world.support import ADA, BEA, ids
@@ -38,10 +38,14 @@ async def history(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
     told.do(ADA, build((0, 0, Build.NOTHING)))  # 8
     told.do(BEA, LandAbandon(*ids(), 3))  # 9
     told.do(ADA, claim(12, 12))  # 10
+    await stored(dsn, told)
+    return told
+
+
+async def stored(dsn: str, told: Chronicle) -> None:
     store = await Store.open(dsn, POOL_SIZE)
     await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(10, entries=told.entries))
     await store.close()
-    return told
 
 
 async def test_a_history_that_was_left_alone_is_well(dsn: str, history: Chronicle) -> None:
@@ -163,6 +167,40 @@ TAMPERED = {
     ),
     "the last parcel": ("UPDATE world SET last_parcel_id = 3", ["parcel 4 was made, but"]),
 }
+
+
+SOLD_OTHERWISE = {
+    "a sale": (
+        "UPDATE sales SET seller_id = 2",
+        ["sale 2 is not in its table as the journal says: seller_id is 2, but should be 1"],
+    ),
+    "a sale's JSON": (
+        """UPDATE sales SET sale = replace(sale::text, '"price":700', '"price":70')::json""",
+        ["sale 2 is not in its table as the journal says: price is 70, but should be 700"],
+    ),
+    "no sale": ("DELETE FROM sales", ["sale 2 is missing"]),
+    "a sale from nowhere": (
+        "INSERT INTO sales SELECT 9, 9, 9, sale FROM sales",
+        ["sale 9 is in its table, but"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SOLD_OTHERWISE)
+async def test_whatever_is_changed_of_what_is_for_sale_is_found_and_named(
+    dsn: str, sql: Execute, what: str
+) -> None:
+    """Guards: the row of sales in _projections."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    told.do(ADA, MarketList(*ids(), 1, 500))
+    told.do(ADA, MarketEdit(*ids(), 2, 700))
+    await stored(dsn, told)
+    assert (await audit(dsn, nobody_looks)).troubles == []
+    statement, expected = SOLD_OTHERWISE[what]
+    await sql(statement)
+    troubles = (await audit(dsn, nobody_looks)).troubles
+    assert [text in said for text, said in zip(expected, troubles, strict=True)] == [True]
 
 
 @pytest.mark.parametrize("what", TAMPERED)

@@ -10,10 +10,10 @@ from persistence.audit import audit
 from persistence.migrations import WouldDrop, current_revision, go_back, head_revision, migrate
 from persistence.store import Batch, SchemaMismatch, Store, StoreRefused
 from protocol.edits import CHUNK_EDIT_FIELDS
-from protocol.messages import Role
+from protocol.messages import LandDescribe, MarketCancel, MarketEdit, MarketList, Role
 from tests.conftest import POOL_SIZE, START_S, TICK_HZ
 from tests.persistence.support import Chronicle, build, claim
-from tests.world.support import ADA, BEA
+from tests.world.support import ADA, BEA, ids
 from world.tiles import Build
 
 
@@ -128,6 +128,48 @@ async def world_with_land(dsn: str) -> Chronicle:
     await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(1, entries=told.entries))
     await store.close()
     return told
+
+
+async def test_there_is_no_way_back_while_anything_is_for_sale(dsn: str) -> None:
+    """Guard: the count in `downgrade`; else the audit is wrong for good, and a start may find land for sale that is nobody's."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    [listed] = told.do(ADA, MarketList(*ids(), 1, 500))
+    store = await Store.open(dsn, POOL_SIZE)
+    epoch = (await store.open_world(7, TICK_HZ)).epoch
+    await store.save(epoch, Batch(1, entries=told.entries))
+    for agreed in (False, True):
+        with pytest.raises(StoreRefused, match="1 parcels are for sale"):
+            await go_back(dsn, print, "0005", agreed)
+    assert await current_revision(dsn) == head_revision()
+    told.do(ADA, MarketEdit(*ids(), listed.seq, 700))
+    told.do(ADA, MarketCancel(*ids(), listed.seq))
+    await store.save(epoch, Batch(2, entries=told.entries))
+    await go_back(dsn, print, "0005")
+    await migrate(dsn, print)
+    assert (await audit(dsn, lambda done, of: None)).troubles == []
+    await store.close()
+
+
+@pytest.mark.parametrize("price", ["null", "0", "70000"])
+async def test_offers_of_before_end_with_the_way_up(dsn: str, price: str) -> None:
+    """Guard: the price goes out of every parcel's JSON, and nothing else, whatever stands in its name."""
+    told = Chronicle()
+    told.do(ADA, claim(0, 0))
+    told.do(ADA, LandDescribe(*ids(), 1, '","price":7,"permits":', '"price":null,\\"'))
+    store = await Store.open(dsn, POOL_SIZE)
+    await store.save((await store.open_world(7, TICK_HZ)).epoch, Batch(1, entries=told.entries))
+    await go_back(dsn, print, "0005", agreed=True)
+    connection = await asyncpg.connect(dsn)
+    [row] = await connection.fetch("SELECT parcel::text FROM parcels")
+    assert row["parcel"].count('"price":null,"permits":[]') == 1
+    offered = row["parcel"].replace('"price":null,"permits":[]', f'"price":{price},"permits":[]')
+    await connection.execute("UPDATE parcels SET parcel = $1::text::json", offered)
+    await connection.close()
+    await migrate(dsn, print)
+    assert (await audit(dsn, lambda done, of: None)).troubles == []
+    assert [one async for page in store.sales(lambda _: None) for one in page] == []
+    await store.close()
 
 
 async def test_a_world_with_land_and_money_goes_down_without_them_and_begins_a_journal_anew(dsn: str) -> None:

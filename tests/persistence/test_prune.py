@@ -11,7 +11,7 @@ from persistence.archive import backup, examine, restore
 from persistence.audit import audit
 from persistence.prune import Doubtful, Pruned, prune
 from persistence.store import Batch, Store, StoreUnavailable
-from protocol.messages import LandAbandon
+from protocol.messages import LandAbandon, MarketList
 from tests.conftest import POOL_SIZE, TICK_HZ, Execute
 from tests.persistence.support import Chronicle, build, claim
 from tests.persistence.test_audit import nobody_looks
@@ -32,7 +32,7 @@ async def history(dsn: str, sql: Execute, monkeypatch: pytest.MonkeyPatch) -> Ch
     told.set_aside(ADA, 300)  # 4
     told.set_aside(BEA, 500)  # 5
     told.do(BEA, LandAbandon(*ids(), 2))  # 6
-    told.do(ADA, build((1, 0, Build.WALL)))  # 7
+    told.do(ADA, MarketList(*ids(), 1, 500))  # 7
     told.give_back(4)  # 8
     told.do(ADA, build((0, 0, Build.NOTHING)))  # 9
     told.do(ADA, claim(12, 12))  # 10

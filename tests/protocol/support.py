@@ -10,6 +10,7 @@ from protocol.messages import (
     SERVER_MESSAGES,
     ClientMessage,
     Lease,
+    Listing,
     Parcel,
     ServerMessage,
     Terms,
@@ -27,6 +28,7 @@ MAPS: dict[str, type[Any]] = {  # fields that are maps with a class of their own
     "terms": Terms,
     "lease": Lease,
     "way": Way,
+    "listing": Listing,
 }
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
     (ROOT / "tests/vectors/codec.json").read_text(encoding="utf-8")

@@ -16,15 +16,16 @@ from protocol.edits import TILE_EDIT, pack
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import (
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandClaimResult,
     LandDescribe,
     LandLet,
-    LandOffer,
     LandPermit,
     LandRent,
     LandTransfer,
+    MarketBuy,
+    MarketEdit,
+    MarketList,
     Ok,
     Role,
     Standing,
@@ -572,8 +573,9 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
     desk.actions.books.closed = "a test"
     market: list[AnyDurable] = [
         claim(9),
-        LandOffer(*ids(), 1, 100),
-        LandBuy(*ids(), 1, 100),
+        MarketList(*ids(), 1, 100),
+        MarketEdit(*ids(), 2, 100),
+        MarketBuy(*ids(), 2, 100),
         LandLet(*ids(), 1, 5, 86_400_000),
         LandRent(*ids(), 1, 5),
     ]

@@ -267,6 +267,11 @@ MISFITS = {
     ("chat.text_chars_max", "limits.message_bytes_max"): "limits.message_bytes_max=1263",
     ("chat.radius_tiles", "interest.radius_cells"): "chat.radius_tiles=33",
     ("chat.history_on_enter", "chat.history_messages_max"): "chat.history_messages_max=29",
+    ("market.price_min", "market.price_max"): "market.price_min=500 market.price_max=499",
+    (
+        "market.listing_min_s",
+        "market.listing_max_days",
+    ): "market.listing_min_s=86401 market.listing_max_days=1",
     ("interest.lower_at_share", "interest.raise_at_share"): "interest.lower_at_share=0.8",
     ("world.walk_speed_tiles_per_s", "world.tick_hz"): "world.walk_speed_tiles_per_s=20",
     ("world.pregenerate_radius_chunks", "interest.radius_cells"): "interest.radius_cells=4",

@@ -11,6 +11,7 @@ from protocol.messages import (
     DESCRIPTION_CHARS_MAX,
     DURABLE_MESSAGES,
     LEASE_TERM_MS_MAX,
+    LISTING_MS_MAX,
     MONEY_MAX,
     NAME_CHARS_MAX,
     PARCEL_NAME_CHARS_MAX,
@@ -18,19 +19,22 @@ from protocol.messages import (
     WORLD_TILES_MAX,
     Cut,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandEase,
     LandLeave,
     LandLet,
     LandMerge,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Role,
     Standing,
     TileEdit,
@@ -43,10 +47,12 @@ from world.commands import Act, AnyDurable, Join
 from world.grid import pack as key_of
 from world.land import PERMITS_MAX
 from world.ledger import TREASURY
+from world.market import inspection
 from world.open_land import PLOTS_EDGE
 from world.parcels import Parcel, Permit, Terms
+from world.sales import BASIS_POINTS, FeeTerms, Listing
 from world.sizes import ENTRY_BYTES_MAX, WORST_BYTES, WORST_BYTES_OTHERWISE, Sizes
-from world.state import LandRules, Rules, State
+from world.state import LandRules, MarketRules, Rules, State
 from world.tick import act as do
 from world.tick import step
 from world.tiles import Build
@@ -58,18 +64,20 @@ FIRST, SECOND = 2**32 - 3, 2**32 - 2  # parcel_ids; there is room for one more
 PLOTS_MAX = 64  # of one parcel
 EDGE = -PLOTS_EDGE
 LAND = LandRules(MONEY_MAX, 10**12, 10**12, 1, PLOTS_MAX, 64, 512)
+MARKET = MarketRules(fee_basis_points=BASIS_POINTS // 2, fee_min=MONEY_MAX // 2)
+LISTING = 2**62 - 1
 ACTION = bytes([255]) * 16
 ALREADY = bytes([1]) * 16
 
 Largest = Callable[[State], AnyDurable]
 
 
-def parcel(parcel_id: int, px: int, pw: int, permits: int = PERMITS_MAX, price: int | None = None) -> Parcel:
+def parcel(parcel_id: int, px: int, pw: int, permits: int = PERMITS_MAX) -> Parcel:
     """One that is full of words and people."""
     people = (Permit(OTHER - number, NAME, Standing.MANAGER) for number in range(permits, 0, -1))
     name, description = PARCEL_NAME_CHARS_MAX * WIDE, DESCRIPTION_CHARS_MAX * WIDE
     place = px, EDGE, pw, 1
-    return Parcel(parcel_id, ME, NAME, *place, name, description, False, False, price, tuple(people), 2**62)
+    return Parcel(parcel_id, ME, NAME, *place, name, description, False, False, tuple(people), 2**62)
 
 
 def largest_edit(state: State) -> AnyDurable:
@@ -128,10 +136,29 @@ def build_all(state: State) -> None:
 
 
 def largest_buy(state: State) -> AnyDurable:
-    """Neither of the two had any money before."""
-    offered = parcel(FIRST, EDGE, PLOTS_MAX, permits=0, price=MONEY_MAX)
+    """Neither of the two had any money before, and all that stand in the list keep their place."""
+    offered = parcel(FIRST, EDGE, PLOTS_MAX)
     put(state, replace(offered, owner_id=OTHER, owner_name=OTHER_NAME))
-    return LandBuy(1, ACTION, FIRST, MONEY_MAX)
+    put_up(state, seller_id=OTHER)
+    return MarketBuy(1, ACTION, LISTING, MONEY_MAX, LISTING)
+
+
+def largest_of_own(make: Callable[[], AnyDurable]) -> Largest:
+    """Of a listing that is one's own."""
+
+    def largest(state: State) -> AnyDurable:
+        put(state, WHOLE)
+        put_up(state, seller_id=ME)
+        return make()
+
+    return largest
+
+
+def put_up(state: State, seller_id: int) -> None:
+    bare = inspection(state, state.parcels.by_id[FIRST], keeps=True)
+    terms = FeeTerms(MARKET.fee_basis_points, MARKET.fee_min)
+    one = Listing(LISTING, FIRST, seller_id, MONEY_MAX, True, terms, bare, 2**63, LISTING, LISTING)
+    entries.apply(state, one)
 
 
 def put(state: State, *parcels: Parcel) -> None:
@@ -166,8 +193,14 @@ LARGEST: dict[type, Largest] = {
     LandSplit: having(lambda: LandSplit(1, ACTION, FIRST, Cut.VERTICAL, MIDDLE), WHOLE),
     LandMerge: having(lambda: LandMerge(1, ACTION, FIRST, SECOND), *HALVES),
     LandAbandon: largest_abandon,
-    LandOffer: having(lambda: LandOffer(1, ACTION, FIRST, MONEY_MAX), WHOLE),
-    LandBuy: largest_buy,
+    LandTake: having(
+        lambda: LandTake(1, ACTION, FIRST),
+        replace(WHOLE, owner_id=OTHER, owner_name=OTHER_NAME, permits=(), given_to=ME),
+    ),
+    MarketList: having(lambda: MarketList(1, ACTION, FIRST, MONEY_MAX, LISTING_MS_MAX, True), WHOLE),
+    MarketEdit: largest_of_own(lambda: MarketEdit(1, ACTION, LISTING, MONEY_MAX, LISTING_MS_MAX, True)),
+    MarketCancel: largest_of_own(lambda: MarketCancel(1, ACTION, LISTING)),
+    MarketBuy: largest_buy,
     LandLet: having(lambda: LandLet(1, ACTION, FIRST, MONEY_MAX, LEASE_TERM_MS_MAX, MONEY_MAX, True), WHOLE),
     LandRent: largest_rent,
     LandLeave: largest_leave,
@@ -181,7 +214,7 @@ def act(request: AnyDurable) -> Act:
 
 @pytest.mark.parametrize("kind", DURABLE_MESSAGES, ids=lambda kind: kind.__name__)
 def test_the_largest_entry_of_each_request_fits_into_what_is_counted_for_it(kind: type) -> None:
-    state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
+    state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND, MARKET))
     state.tick, state.seq = 2**62, 2**62
     state.parcels.last_id = SECOND
     state.ledger.balances[TREASURY] = -(10**18)
@@ -205,7 +238,7 @@ def test_no_setting_allows_larger_parcels() -> None:
 
 def test_each_name_and_text_of_a_parcel_is_bounded_after_it_was_cleaned() -> None:
     """Guard: world.land.describe; some characters are three once they are composed."""
-    state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND))
+    state = State(Rules(20, 4.0, 1, 4, 24.0, 300, 10, 5, LAND, MARKET))
     put(state, WHOLE)
     grows = "\N{HEBREW LETTER SHIN WITH DAGESH AND SHIN DOT}"
     for name, description in ((PARCEL_NAME_CHARS_MAX * grows, ""), ("", DESCRIPTION_CHARS_MAX * grows)):

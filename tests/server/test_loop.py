@@ -1,5 +1,6 @@
 """What the loop hands over to be saved, and what it begins with."""
 
+import asyncio
 import dataclasses
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,63 @@ async def test_a_tick_hands_its_entries_to_the_journal_and_tells_of_them_when_th
         (0, 0, 0),
         (1, 1, 1),
     ]
+
+
+def loop_of(house: House, broken: list[tuple[str, BaseException]]) -> Loop:
+    """A loop that tells what broke."""
+    handed: Any = SimpleNamespace(put_positions=lambda *_: None, follow=lambda *_: None)
+    return Loop(
+        house.world,
+        house.inbox,
+        house.hub,
+        handed,
+        handed,
+        house.journal,
+        None,
+        Counts(),
+        lambda part, error: broken.append((part, error)),
+    )
+
+
+async def test_what_is_durable_is_done_after_each_tick() -> None:
+    """Guard: the second callback, which _on_time asks for."""
+    house, broken = House(), list[tuple[str, BaseException]]()
+    loop = loop_of(house, broken)
+    house.hub.actions.admit = lambda left_s: [act(ADA, LandClaim(*ids(), 0, 0, 16, 16))]  # type: ignore[method-assign]
+    loop.start()
+    loop._on_time()
+    assert house.world.seq == 0, "not within the tick"
+    await asyncio.sleep(0)
+    assert (house.world.seq, broken) == (1, [])
+    loop._cancel()
+
+
+async def test_a_stop_between_a_tick_and_what_follows_it_does_nothing_more() -> None:
+    """Guard: _cancel takes both handles back."""
+    house, broken = House(), list[tuple[str, BaseException]]()
+    loop = loop_of(house, broken)
+    house.hub.actions.admit = lambda left_s: [act(ADA, LandClaim(*ids(), 0, 0, 16, 16))]  # type: ignore[method-assign]
+    loop.start()
+    loop._on_time()
+    loop.stop()
+    await asyncio.sleep(0)
+    assert (house.world.seq, broken) == (0, [])
+
+
+async def test_no_tick_follows_actions_that_broke() -> None:
+    """Guard: _cancel in _on_ticked: half of what was admitted is done, and nobody may see that."""
+    house, broken = House(), list[tuple[str, BaseException]]()
+    loop = loop_of(house, broken)
+
+    def breaks(left_s: float) -> Any:
+        raise ArithmeticError
+
+    house.hub.actions.admit = breaks  # type: ignore[method-assign]
+    loop.start()
+    loop._on_time()
+    await asyncio.sleep(0)
+    assert [part for part, _ in broken] == ["acts"]
+    assert loop._handle is loop._acting is None
 
 
 DEPOSIT = 500

@@ -32,6 +32,7 @@ from world.commands import (
     Recall,
     RecallBooks,
     RecallParcels,
+    RecallSales,
     RecallTiles,
     Say,
     SetBlocked,
@@ -42,6 +43,7 @@ from world.commands import (
 from world.digest import digest
 from world.ledger import Hold
 from world.parcels import Parcel, Permit
+from world.sales import FeeTerms, Inspection, Listing
 from world.state import State
 from world.tick import step
 
@@ -61,8 +63,24 @@ EVERY_COMMAND: list[AnyCommand] = [
     RecallTiles([(-3, 4, 7, b"\x00\x01\x02"), (0, 0, 1, b"")]),
     RecallBooks(2**62, bytes(range(32)), [(-1, -(10**15)), (7, 10**15)], [Hold(3, 7, 5, "bid")]),
     RecallParcels(
-        [Parcel(1, 7, "a", -1, 2, 3, 4, "n", "d", False, True, 9, (Permit(8, "b", Standing.BUILDER),), 5)],
+        [Parcel(1, 7, "a", -1, 2, 3, 4, "n", "d", False, True, (Permit(8, "b", Standing.BUILDER),), 5)],
         2**32 - 1,
+    ),
+    RecallSales(
+        [
+            Listing(
+                9,
+                1,
+                7,
+                5,
+                True,
+                FeeTerms(250, 100),
+                Inspection(bytes(range(16)), 3, 1, b"a"),
+                2**62,
+                2**62,
+                9,
+            )
+        ]
     ),
     Become(1, "Ann", Role.USER, 7),
     Depart(1, "someone who left"),

@@ -8,7 +8,7 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     Cut,
     EntryDenied,
-    LandBuy,
+    LandAbandon,
     LandChanged,
     LandClaim,
     LandClaimed,
@@ -16,9 +16,18 @@ from protocol.messages import (
     LandOpen,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    ListingChanged,
+    ListingEnded,
+    ListingOpened,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Ok,
     Refused,
+    SaleEnd,
     WalletChanged,
 )
 from server.frames import TickFrame, encode
@@ -174,7 +183,7 @@ def test_whose_land_somebody_else_takes_or_declines_is_told_wherever_they_are() 
         (ADA, give),
         (BEA, decline),
         (ADA, LandTransfer(*ids(), 1, BEA)),
-        (BEA, LandBuy(*ids(), 1, 0)),
+        (BEA, LandTake(*ids(), 1)),
     ):
         events, frame = town.world.do(act(who, request)), TickFrame(0, 0)
         town.withheld.take(town.world.state, events.acted)
@@ -182,3 +191,58 @@ def test_whose_land_somebody_else_takes_or_declines_is_told_wherever_they_are() 
         news = [(codec.decode_server(message)[0], players) for message, players in frame.heard]
         told.append([(one.parcel.owner_id, players) for one, players in news if isinstance(one, LandChanged)])
     assert told == [[], [(ADA, [ADA])], [], [(BEA, [ADA])]]
+
+
+def test_a_sale_is_told_where_the_land_is_seen_and_to_its_seller_wherever_they_are() -> None:
+    """Guards: _add_sale finds the cells of land that its entry does not change; the seller among who hears."""
+    town = Told()
+    town.world.do(join(ADA, 900.0, 900.0), join(BEA), join(CAL))
+    town.tick(town.world.do(act(ADA, claim())), 1)
+    told, ends = [], []
+    for who, request in (
+        (ADA, MarketList(*ids(), 1, 500)),
+        (ADA, MarketEdit(*ids(), 2, 600)),
+        (ADA, MarketCancel(*ids(), 2)),
+        (ADA, MarketList(*ids(), 1, 700)),
+        (BEA, MarketBuy(*ids(), 5, 700)),
+    ):
+        events, frame = town.world.do(act(who, request)), TickFrame(0, 0)
+        town.withheld.take(town.world.state, events.acted)
+        town.withheld.release(town.world.state.seq - 1, frame)
+        assert not frame.casts, "it is not stored yet"
+        town.withheld.release(town.world.state.seq, frame)
+        seen = [(cells, codec.decode_server(message)[0]) for cells, message in frame.casts]
+        heard = [(to, codec.decode_server(message)[0]) for message, to in frame.heard]
+        told += [(type(one), cells) for cells, one in seen if isinstance(one, SALES)]
+        told += [(type(one), to) for to, one in heard if isinstance(one, SALES)]
+        ends = [(one.end, one.buyer_id, one.price) for _, one in seen if isinstance(one, ListingEnded)]
+    here = [pack(0, 0)]
+    assert told == [
+        (ListingOpened, here),
+        (ListingChanged, here),
+        (ListingEnded, here),
+        (ListingOpened, here),
+        (ListingEnded, here),
+        (ListingEnded, [ADA]),
+    ]
+    assert ends == [(SaleEnd.SOLD, BEA, 700)]
+
+
+def test_the_end_of_a_sale_is_told_where_the_land_was_whatever_became_of_it_in_the_same_batch() -> None:
+    """Guard: Entry.sold, the cells as they are when the entry is made."""
+    for then in (LandAbandon(*ids(), 1), LandSplit(*ids(), 1, Cut.VERTICAL, 32)):
+        town = Told()
+        town.tick(town.world.do(act(ADA, LandClaim(*ids(), 0, 0, 64, 16))), 1)
+        town.tick(town.world.do(act(ADA, MarketList(*ids(), 1, 500))), 2)
+        events, frame = town.world.do(act(ADA, MarketCancel(*ids(), 2)), act(ADA, then)), TickFrame(0, 0)
+        town.withheld.take(town.world.state, events.acted)
+        town.withheld.release(4, frame)
+        [cells] = [
+            cells
+            for cells, message in frame.casts
+            if isinstance(codec.decode_server(message)[0], ListingEnded)
+        ]
+        assert sorted(cells) == sorted([pack(0, 0), pack(1, 0)])
+
+
+SALES = ListingOpened, ListingChanged, ListingEnded

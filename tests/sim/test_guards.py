@@ -18,7 +18,7 @@ from persistence.store import Books, StoredAnswer
 from protocol import codec
 from protocol.errors import Refusal
 from protocol.messages import Ok, Refused
-from server import actions, loop, questions, recall
+from server import actions, loop, questions, recall, withheld
 from server.actions import Actions, Waiting
 from server.books import Books as RunningBooks
 from server.frames import encode
@@ -28,14 +28,15 @@ from tools.built import Known
 from tools.simulate import disk
 from tools.simulate.disk import ModelStore, Tables
 from tools.simulate.town import Town
-from world import land
-from world.commands import Act, RecallTiles
+from world import land, market
+from world.commands import Act, RecallSales, RecallTiles
 from world.entries import Entry
 from world.ledger import TREASURY, Ledger, Post
+from world.sales import Listing
 from world.state import Answer, State
 
 SEEDS = range(120)
-RARE = (330, 2762)  # an edit that a crash undid, another one in its place, and somebody who saw the first
+RARE = (1729,)  # an edit that a crash undid, another one in its place, and somebody who saw the first
 ACTIONS = 40
 
 Remove = Callable[[pytest.MonkeyPatch], None]
@@ -175,6 +176,26 @@ def without_telling_what_is_built(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loop, "encode", lambda state, events, _, step: encode(state, events, [], step))
 
 
+def without_recalling_what_is_for_sale(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recall, "RecallSales", lambda _: RecallSales([]))
+
+
+def without_telling_of_sales(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(withheld, "_add_sale", lambda *_: None)
+
+
+def without_the_fee(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Listing, "fee", 0)
+
+
+def without_keeping_what_is_for_sale(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(land, "check_not_in_sale", lambda *_: None)
+
+
+def without_looking_at_what_was_inspected(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(market, "_check_as_inspected", lambda *_: None)
+
+
 # --- one behind the other: the rule, the books that run along, the database, and then only the journal tells ---
 
 
@@ -281,6 +302,11 @@ def take_for_granted(patch: pytest.MonkeyPatch, trouble: str) -> None:
         (without_recalling_what_is_built, "other surfaces"),
         (without_doubting_what_another_start_told, r"takes .* for built in"),
         (without_telling_what_is_built, "tells nobody what was built"),
+        (without_recalling_what_is_for_sale, "other sales"),
+        (without_telling_of_sales, "tells nobody of sales"),
+        (without_the_fee, r"the house gets 0, not \d+"),
+        (without_keeping_what_is_for_sale, "is of what its seller has not|changed though it is for sale"),
+        (without_looking_at_what_was_inspected, "is sold otherwise than it was offered"),
         (without_comparing_in_memory, "which is another"),
         (without_looking_whose_land_it_is, "flusher broke: StoreRefused.*parcels .* on one plot"),
         (without_exclusion, "has two owners"),

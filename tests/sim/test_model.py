@@ -13,16 +13,18 @@ from protocol.edits import TILE_EDIT, pack
 from protocol.messages import (
     Cut,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandHeld,
     LandLet,
     LandMerge,
-    LandOffer,
     LandPermit,
     LandRent,
     LandSplit,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Standing,
     TileEdit,
 )
@@ -61,6 +63,7 @@ async def looked_at(store: Any, entries: list[Entry]) -> dict[str, Any]:
     return {
         "books": (books.seq, books.digest, books.balances, books.holds, books.last_parcel_id),
         "parcels": [page async for page in store.parcels(lambda _: None)],
+        "sales": [page async for page in store.sales(lambda _: None)],
         "built": await store.all_built(lambda _: None),
         "answers": await store.find_answers([one.action_id for one in entries if one.action_id] + [b"none"]),
         "statements": [await store.statement(account, 2**62, 10) for account in (ADA, BEA, HOUSE)],
@@ -87,13 +90,17 @@ def history() -> list[Entry]:
     )
     do(act(ADA, TileEdit(*ids(), pack([(1, 1, 4), (2, 1, 4), (1, 1, 0), (40, 1, 2)], TILE_EDIT))))
     do(act(CAL, TileEdit(*ids(), pack([(3, 1, 5)], TILE_EDIT))))
-    do(act(ADA, LandOffer(*ids(), 3, 70_000)), act(BEA, LandBuy(*ids(), 3, 70_000)))
+    do(act(ADA, MarketList(*ids(), 1, 9_000, 86_400_000, True)))
+    listed = world.state.seq + 1
+    do(act(ADA, MarketList(*ids(), 3, 60_000)), act(ADA, MarketEdit(*ids(), listed, 70_000)))
+    do(act(BEA, MarketBuy(*ids(), listed, 70_000)), act(ADA, MarketCancel(*ids(), listed - 1)))
+    do(act(BEA, MarketList(*ids(), 2, 5)))
     do(act(ADA, LandLet(*ids(), 1, 500, 50, 2_000, True)), act(CAL, LandRent(*ids(), 1, 500)))
     for _ in range(4):
         do(Settle(9))
     do(act(BEA, LandClaim(*ids(), 176, 0, 16, 16)), act(BEA, LandMerge(*ids(), 2, 4)))
     do(act(BEA, LandAbandon(*ids(), 3)))
-    assert len({type(change) for entry in entries for change in entry.changes}) == 5, "one of each kind"
+    assert len({type(change) for entry in entries for change in entry.changes}) == 6, "one of each kind"
     return entries
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from protocol.edits import TILE_EDIT, unpack
-from protocol.messages import PLOT_TILES, LandAbandon, LandBuy, LandClaim, TileEdit
+from protocol.messages import PLOT_TILES, LandAbandon, LandClaim, MarketBuy, TileEdit
 from protocol.snapshot import CELL_TILES
 from server.config import WorldConfig
 from tools.bench import durable, homesteads, recovery
@@ -30,19 +30,19 @@ ACTIONS_IN_LIFE = 10
 
 def test_a_life_is_ten_actions_and_the_next_begins_with_the_other_player() -> None:
     steps = life((64, -32))
-    asked, answer = [next(steps)], {"parcel_id": 9}
+    asked, answer = [next(steps)], {"parcel_id": 9, "listing_id": 12}
     asked += [steps.send(answer) for _ in range(2 * ACTIONS_IN_LIFE - 1)]
     kinds = [request for _, request, _ in asked]
     assert kinds[:ACTIONS_IN_LIFE] == kinds[ACTIONS_IN_LIFE:]
     assert Counter(kinds[:ACTIONS_IN_LIFE])[TileEdit] == 3
     assert {who for who, request, _ in asked if request is LandClaim} == {0, 1}
     for (seller, _, _), (buyer, request, _) in pairwise(asked):
-        assert request is not LandBuy or buyer != seller
+        assert request is not MarketBuy or buyer != seller
     assert (asked[9][0], asked[9][1]) == (asked[10][0], LandAbandon)
 
 
 def test_what_is_built_lies_on_the_plot() -> None:
-    steps, answer = life((-64, 32)), {"parcel_id": 9}
+    steps, answer = life((-64, 32)), {"parcel_id": 9, "listing_id": 12}
     next(steps)
     for _, request, fields in islice((steps.send(answer) for _ in range(100)), ACTIONS_IN_LIFE):
         if request is TileEdit:
@@ -171,4 +171,4 @@ def test_the_life_of_the_load_is_that_of_the_peer() -> None:
 
 def _steps(count: int) -> list[homesteads.Step]:
     steps = life((0, 0))
-    return [next(steps), *(steps.send({"parcel_id": 1}) for _ in range(count - 1))]
+    return [next(steps), *(steps.send({"parcel_id": 1, "listing_id": 7}) for _ in range(count - 1))]

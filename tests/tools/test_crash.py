@@ -36,7 +36,7 @@ CLAIM = LandClaim(1, ACTION, 0, 16, 16, 16)
 RESULT = {"parcel_id": 1, "price": 5}
 PARCEL = {"type": "parcel", "parcel_id": 1, "owner_id": ADA, "px": 0, "py": 1, "pw": 1, "ph": 1}
 PAID = {"type": "post", "account": ADA, "amount": -5, "balance": 0}
-ENTRY = Entry(1, "land_claim", ADA, ACTION, [PARCEL, PAID], RESULT)
+ENTRY = Entry(1, "land_claim", ADA, ACTION, [PARCEL, PAID], RESULT, 1)
 
 
 class Read(Audit):
@@ -127,7 +127,7 @@ def test_what_nobody_asked_for_is_named() -> None:
 
 def test_what_is_done_in_another_way_than_asked_is_named() -> None:
     oracle, _ = asks()
-    elsewhere = Entry(1, "land_claim", ADA, ACTION, [PARCEL | {"px": 3}, PAID], RESULT)
+    elsewhere = Entry(1, "land_claim", ADA, ACTION, [PARCEL | {"px": 3}, PAID], RESULT, 1)
     (text,) = found(oracle, elsewhere)
     assert "is not what was asked for" in text
 

@@ -10,16 +10,16 @@ from persistence import store as store_module
 from persistence.store import Batch, Entrant, Store, account_key
 from protocol.messages import (
     LandAbandon,
-    LandBuy,
     LandDescribe,
     LandEase,
     LandLeave,
     LandLet,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
+    LandTake,
     LandTransfer,
+    MarketList,
     Standing,
 )
 from tests.conftest import POOL_SIZE, TICK_HZ
@@ -49,7 +49,7 @@ def history(dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
         told.do(BEA, claim(-4, -4))
         told.do(ADA, build((0, 0, Build.WALL), (31, 0, Build.PATH)))
         told.do(ADA, LandDescribe(*ids(), 1, "Garden", ""))
-        told.do(ADA, LandOffer(*ids(), 1, 12_345))
+        told.do(ADA, MarketList(*ids(), 1, 12_345))
         told.set_aside(BEA, 500)
         told.do(BEA, LandAbandon(*ids(), 2))
         store = await Store.open(dsn, POOL_SIZE)
@@ -84,7 +84,7 @@ def test_history_is_shown_in_words_oldest_first(history: str, capsys: pytest.Cap
     assert lines[2:] == [
         "3 | tile_edit by Ada: 2 tiles of chunk (0, 0)",
         "4 | land_describe by Ada: parcel 1 “Garden” of Ada, 2 x 1 plots at plot (0, 0)",
-        "5 | land_offer by Ada: parcel 1 “Garden” of Ada, 2 x 1 plots at plot (0, 0), for sale at 123.45 BDT",
+        "5 | market_list by Ada: sale 5 of parcel 1 by Ada: at 123.45 BDT",
         "6 | test by the world: 5 BDT from Bea (then 94 BDT); 5 BDT to escrow (then 5 BDT); hold 6: 5 BDT of Bea for a bid",
         "7 | land_abandon by Bea: parcel 2 is nobody's",
     ]
@@ -247,13 +247,13 @@ def test_prune_says_where_history_begins_and_so_does_show(
 def test_to_whom_land_is_given_is_shown_until_they_take_it(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And is found under the giver's name. Guards: `given` in _facts; the name that _learn looks up; seller_id in receipts.FORMERLY."""
+    """And is found under the giver's name. Guards: `given` in _facts; the name that _learn looks up; giver_id in receipts.FORMERLY."""
 
     async def make() -> None:
         told = Chronicle()
         told.do(ADA, claim(0, 0, 1, 1))
         told.do(ADA, LandTransfer(*ids(), 1, BEA))
-        told.do(BEA, LandBuy(*ids(), 1, 0))
+        told.do(BEA, LandTake(*ids(), 1))
         store = await Store.open(dsn, POOL_SIZE)
         epoch = (await store.open_world(7, TICK_HZ)).epoch
         await store.enter_players(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.messages import LandBuy, LandTransfer
+from protocol.messages import LandTake, LandTransfer
 from server.receipts import Notary, concerns
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA, BEA, CAL, ids
@@ -163,9 +163,9 @@ def test_an_entry_concerns_who_lost_land_by_it(kind: str) -> None:
 
 
 def test_a_gift_that_is_taken_concerns_who_gave_it() -> None:
-    """Guard: seller_id in receipts.FORMERLY. Nothing is posted, and the parcel names the new owner only."""
+    """Guard: giver_id in receipts.FORMERLY. Nothing is posted, and the parcel names the new owner only."""
     told = Chronicle()
     told.do(ADA, claim(0, 0))
     told.do(ADA, LandTransfer(*ids(), 1, BEA))
-    [taken] = told.do(BEA, LandBuy(*ids(), 1, 0))
+    [taken] = told.do(BEA, LandTake(*ids(), 1))
     assert [concerns(read(taken.record), who) for who in (ADA, BEA, CAL)] == [True, True, False]

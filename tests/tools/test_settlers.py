@@ -15,15 +15,18 @@ from protocol.messages import (
     PLOT_TILES,
     ClientMessage,
     LandAbandon,
-    LandBuy,
     LandDescribe,
     LandLet,
     LandMine,
-    LandOffer,
     LandOpen,
     LandRent,
+    LandTake,
     LandToLet,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
 )
 from tests.harness import serving
 from tools.bots import KINDS, acting, settler
@@ -147,13 +150,13 @@ def test_open_plots_have_nobodys_land_around(parcels: list[dict[str, int]], expe
 
 
 ME, ANNA = 5, 6
-OWNERS_DO = (LandDescribe, LandLet, LandOffer, LandOpen, LandTransfer)
+OWNERS_DO = (LandDescribe, LandLet, LandOpen, LandTransfer, MarketList)
 BARE = {
     "y": 0,
     "width": PLOT_TILES,
     "height": PLOT_TILES,
     "name": "Home",
-    "price": None,
+    "listing": None,
     "to_let": None,
     "lease": None,
     "given_to": None,
@@ -164,7 +167,7 @@ OWN = {**BARE, "parcel_id": 8, "owner_id": ME, "x": 32}
 
 @pytest.mark.parametrize(
     ("owned", "request_", "fields"),
-    [(1, LandBuy, (7, 0)), (settler.LANDS_MAX, LandTransfer, (7, ANNA))],
+    [(1, LandTake, (7,)), (settler.LANDS_MAX, LandTransfer, (7, ANNA))],
     ids=["takes it", "declines it"],
 )
 def test_a_settler_takes_what_it_is_given_while_it_wants_more(
@@ -203,10 +206,34 @@ def test_settlers_let_and_rent_and_leave_alone_what_is_let(monkeypatch: pytest.M
         for request_id, one in list(bot._asked.items()):
             asked.add(one.request)
             assert one.request not in OWNERS_DO or one.fields[0] == 8
-            result = {"parcels": [{**GIFT, "to_let": {"rent": 1, "term_ms": 2, "deposit": 3}, "price": 4}]}
-            bot._granted(request_id, number, result if not one.action_id else {"parcel_id": 8})
+            terms, listing = {"rent": 1, "term_ms": 2, "deposit": 3}, {"listing_id": 3, "price": 4, "seq": 5}
+            result = {"parcels": [{**GIFT, "to_let": terms, "listing": listing}]}
+            done = {"parcel_id": 8, "listing_id": 6}
+            bot._granted(request_id, number, result if not one.action_id else done)
         bot._remember({"parcels": [OWN, {**OWN, "parcel_id": 9, "lease": {}}]})
-    assert {LandLet, LandRent, LandToLet} <= asked
+    assert {LandLet, LandRent, LandToLet, MarketList, MarketBuy} <= asked
+
+
+def test_settlers_change_their_price_and_their_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: `listing_id` of a Land, by which a sale is edited and cancelled, and land that is for sale not given away or let."""
+    monkeypatch.setattr(settler, "AGAIN_SHARE", 0.0)
+    fleet = Fleet(Plan(NOWHERE, count=1, seconds=0, behaviour="settle"), Settler)
+    (bot,) = fleet._bots
+    assert isinstance(bot, Settler)
+    bot._enter(ME, 0.0, 0.0)
+    bot._remember({"parcels": [{**OWN, "listing": {"listing_id": 3, "price": 4, "seq": 5}}]})
+    asked, for_sale = set(), True
+    for number in range(300):
+        bot._next()
+        for request_id, one in list(bot._asked.items()):
+            asked.add(one.request)
+            if one.request in (MarketEdit, MarketCancel):
+                assert (for_sale, one.fields[0]) == (True, 3)
+            elif one.request in (MarketList, LandLet, LandTransfer):
+                assert not for_sale
+            for_sale = one.request is not MarketCancel and (for_sale or one.request is MarketList)
+            bot._granted(request_id, number, {"parcel_id": 8, "listing_id": 3} if one.action_id else None)
+    assert {MarketEdit, MarketCancel, MarketList, LandOpen} <= asked
 
 
 def test_settling_is_a_behaviour() -> None:

@@ -10,19 +10,22 @@ from protocol.messages import (
     PLOT_TILES,
     Cut,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandEase,
     LandLeave,
     LandLet,
     LandMerge,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Role,
     Standing,
     TileEdit,
@@ -30,7 +33,7 @@ from protocol.messages import (
 )
 from tests.world.support import ADA, BEA, CAL, World, act, ids, join, plain
 from world.commands import Act, AnyDurable
-from world.state import LandRules, Rules
+from world.state import LandRules, MarketRules, Rules
 from world.tiles import Build
 
 LAND = LandRules(
@@ -45,7 +48,8 @@ LAND = LandRules(
     upkeep_period_ms=900,
     upkeep_grace=1,
 )
-RULES = Rules(20, 4.0, 3, 64, 24.0, 20, 8, 5, LAND)
+MARKET = MarketRules(fee_basis_points=1_000, fee_min=5, player_listings_max=3)
+RULES = Rules(20, 4.0, 3, 64, 24.0, 20, 8, 5, LAND, MARKET)
 REACH = 2  # plots from (0, 0), either way
 
 Fields = dict[str, st.SearchStrategy[Any]]
@@ -56,6 +60,7 @@ PARCEL = st.sampled_from((1, 1, 2, 3, 4, 5, 5, 6))
 PLOT = st.integers(-REACH, REACH).map(lambda plot: plot * PLOT_TILES)
 SIDE = st.integers(1, 3).map(lambda plots: plots * PLOT_TILES)
 PRICE = st.sampled_from((70, 70, 70, 0, 10**9))
+LISTING = st.sampled_from((6, 6, 7, 7, *range(11, 24)))  # made at the beginning, and by who asks
 LINE = st.sampled_from((-PLOT_TILES, PLOT_TILES))  # through the middle of what is owned from the beginning
 TERM = st.sampled_from((50, 200, 600))  # milliseconds; a tick has 50
 TILE = st.tuples(*[st.integers(-REACH * PLOT_TILES, REACH * PLOT_TILES)] * 2, st.sampled_from(Build))
@@ -72,8 +77,16 @@ ASKED: dict[type[AnyDurable], Fields] = {
     LandSplit: {"parcel_id": PARCEL, "cut": st.sampled_from(Cut), "at": PLOT | LINE},
     LandMerge: {"parcel_id": PARCEL, "other_id": PARCEL},
     LandAbandon: {"parcel_id": PARCEL},
-    LandOffer: {"parcel_id": PARCEL, "price": st.none() | PRICE},
-    LandBuy: {"parcel_id": PARCEL, "price": PRICE},
+    LandTake: {"parcel_id": PARCEL},
+    MarketList: {
+        "parcel_id": PARCEL,
+        "price": PRICE,
+        "duration_ms": st.none() | TERM,
+        "keep_permits": st.booleans(),
+    },
+    MarketEdit: {"listing_id": LISTING, "price": PRICE, "duration_ms": st.none() | TERM},
+    MarketCancel: {"listing_id": LISTING},
+    MarketBuy: {"listing_id": LISTING, "price": PRICE},
     LandLet: {
         "parcel_id": PARCEL,
         "rent": st.none() | PRICE,
@@ -103,7 +116,7 @@ def begun() -> list[Act]:
         act(who, LandClaim(*ids(), px * PLOT_TILES, py * PLOT_TILES, 2 * PLOT_TILES, PLOT_TILES))
         for who, px, py in BEGUN
     ]
-    offers = act(BEA, LandOffer(*ids(), 3, 70)), act(CAL, LandOffer(*ids(), 4, 70))
+    offers = act(BEA, MarketList(*ids(), 3, 70)), act(CAL, MarketList(*ids(), 4, 70))
     lease = act(BEA, LandLet(*ids(), 5, 70, 2_000, 70, True)), act(ADA, LandRent(*ids(), 5, 70))
     return [*claims, *offers, *lease, act(ADA, LandPermit(*ids(), 1, CAL, Standing.MANAGER))]
 
@@ -111,7 +124,7 @@ def begun() -> list[Act]:
 def asked_by(who: int, request: AnyDurable, role: Role, likely: bool) -> Act:
     """An act; if `likely`, of whoever owned the parcel at the beginning, so that more is granted than by chance."""
     parcel_id = getattr(request, "parcel_id", 0)
-    if likely and 0 < parcel_id <= len(BEGUN) and not isinstance(request, LandBuy | LandRent):
+    if likely and 0 < parcel_id <= len(BEGUN) and not isinstance(request, LandTake | LandRent):
         who = BEGUN[parcel_id - 1][0]
     return act(who, request, role)
 

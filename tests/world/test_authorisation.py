@@ -11,13 +11,25 @@ import pytest
 from hypothesis import given, settings
 from msgspec.structs import replace
 
-from protocol.messages import LandAbandon, LandBuy, LandClaim, LandOffer, LandRent, Result, Role, Standing
+from protocol.messages import (
+    LandAbandon,
+    LandClaim,
+    LandRent,
+    LandTake,
+    MarketBuy,
+    MarketCancel,
+    MarketList,
+    Result,
+    Role,
+    Standing,
+)
 from tests.world.histories import ACTS, LAND, begun, settled
 from tests.world.support import ADA, BEA, CAL, act, balanced, ids, outcome
 from world.commands import Act, Settle
 from world.entries import NOBODY
 from world.grid import unpack
 from world.parcels import Parcel
+from world.sales import Listing
 from world.state import State
 
 PEOPLE = (ADA, BEA, CAL)
@@ -29,6 +41,7 @@ class Seen:
     """All there is of land and money."""
 
     parcels: dict[int, Parcel]
+    sales: dict[int, Listing]
     tiles: Tiles
     money: dict[int, int]
 
@@ -41,7 +54,7 @@ class Seen:
                 if kind:
                     tiles[cx * 32 + tile % 32, cy * 32 + tile // 32] = kind
         money = {who: state.ledger.balances.get(who, LAND.starting_grant) for who in PEOPLE}
-        return cls(dict(state.parcels.by_id), tiles, money)
+        return cls(dict(state.parcels.by_id), dict(state.sales.by_id), tiles, money)
 
     def at(self, x: int, y: int) -> Parcel | None:
         """Whose land a tile is, plot by plot."""
@@ -49,6 +62,9 @@ class Seen:
             if one.px <= x // 16 < one.px + one.pw and one.py <= y // 16 < one.py + one.ph:
                 return one
         return None
+
+    def sale_of(self, parcel_id: int) -> Listing | None:
+        return next((one for one in self.sales.values() if one.parcel_id == parcel_id), None)
 
     def standing(self, parcel_id: int, who: int) -> Standing:
         one = self.parcels[parcel_id]
@@ -63,7 +79,7 @@ class Seen:
 @settings(max_examples=200)
 @given(ACTS)
 def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
-    """Guards: owned and _managed in land.py, check_may_build in building.py, the price and the terms as seen."""
+    """Guards: owned and _managed in land.py, check_may_build in building.py, _mine in market.py, the price and the terms as seen."""
     world = settled()
     for asked in acts:
         before = Seen.of(world.state)
@@ -76,6 +92,7 @@ def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
         assert entry.player_id == asked.player_id
         for parcel_id in before.parcels.keys() | after.parcels.keys():
             check_parcel(asked, before, after, parcel_id)
+        check_sales(asked, before, after)
         for place in before.tiles.keys() | after.tiles.keys():
             check_tile(asked, before, after, place)
         check_money(asked, before, after)
@@ -86,7 +103,7 @@ def test_nobody_without_standing_changes_anything(acts: list[Act]) -> None:
 
 def _for_owners(parcel: Parcel) -> tuple[object, ...]:
     """What only an owner changes, or who buys."""
-    return parcel.owner_id, parcel.price, parcel.given_to, parcel.rectangle, parcel.way
+    return parcel.owner_id, parcel.given_to, parcel.rectangle, parcel.way
 
 
 def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
@@ -106,8 +123,14 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
     if new is None:
         assert mine is Standing.OWNER
         return
-    price = 0 if old.given_to == who else old.price
-    bought = isinstance(asked.request, LandBuy) and price == asked.request.price and new.owner_id == who
+    sale = before.sale_of(parcel_id)
+    wanted = (
+        isinstance(asked.request, MarketBuy)
+        and sale is not None
+        and (sale.listing_id, sale.price) == (asked.request.listing_id, asked.request.price)
+    )
+    taken = isinstance(asked.request, LandTake) and old.given_to == who
+    bought = (wanted or taken) and new.owner_id == who
     declined = old.given_to == who and new == replace(old, given_to=None, seq=new.seq)
     rented = isinstance(asked.request, LandRent) and old.to_let is not None and new.lease is not None
     if rented:
@@ -136,6 +159,27 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
     assert all(one.standing < Standing.TENANT and one.player_id != new.holder_id for one in new.permits)
 
 
+def check_sales(asked: Act, before: Seen, after: Seen) -> None:
+    """A sale was the actor's to begin, to change or to end, or it is sold; and what is in one stays as it is."""
+    who = asked.player_id
+    for listing_id in before.sales.keys() | after.sales.keys():
+        old, new = before.sales.get(listing_id), after.sales.get(listing_id)
+        if old is None or new is None:
+            one = old or new
+            assert one is not None
+            assert isinstance(asked.request, MarketBuy) if who != one.seller_id else True
+        elif old != new:
+            assert who == old.seller_id == new.seller_id
+        if new is not None:
+            assert after.parcels[new.parcel_id].owner_id == new.seller_id
+            now = after.parcels[new.parcel_id]
+            was = now if old is None else before.parcels[new.parcel_id]
+            assert (now.rectangle, now.way) == (was.rectangle, was.way)
+            assert (now.to_let, now.lease, now.given_to) == (None, None, None)
+    parcels = [one.parcel_id for one in after.sales.values()]
+    assert len(parcels) == len(set(parcels)), "a parcel is in two sales"
+
+
 def check_tile(asked: Act, before: Seen, after: Seen, place: tuple[int, int]) -> None:
     """A change of a tile was for the actor to make."""
     if before.tiles.get(place) == after.tiles.get(place) or asked.role is Role.ADMIN:
@@ -151,10 +195,13 @@ def check_money(asked: Act, before: Seen, after: Seen) -> None:
     for who in PEOPLE:
         if after.money[who] < before.money[who]:
             assert who == asked.player_id
-            assert isinstance(asked.request, LandClaim | LandBuy | LandRent)
+            assert isinstance(asked.request, LandClaim | MarketBuy | LandRent)
         elif after.money[who] > before.money[who]:
-            assert isinstance(asked.request, LandBuy | LandRent)
-            assert before.parcels[asked.request.parcel_id].owner_id == who
+            if isinstance(asked.request, MarketBuy):
+                assert before.sales[asked.request.listing_id].seller_id == who
+            else:
+                assert isinstance(asked.request, LandRent)
+                assert before.parcels[asked.request.parcel_id].owner_id == who
 
 
 def check_nobody_overlaps(seen: Seen) -> None:
@@ -177,6 +224,11 @@ def test_no_role_owns_what_others_own(role: Role) -> None:
     for asked in begun():
         world.do(asked)
     before = Seen.of(world.state).parcels
-    for request in (LandBuy(*ids(), 1, 70), LandOffer(*ids(), 1, 70), LandAbandon(*ids(), 1)):
+    for request in (
+        LandTake(*ids(), 1),
+        MarketList(*ids(), 1, 70),
+        MarketCancel(*ids(), 6),
+        LandAbandon(*ids(), 1),
+    ):
         assert not isinstance(outcome(world.do(act(CAL, request, role))), Result)
     assert Seen.of(world.state).parcels == before

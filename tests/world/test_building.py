@@ -6,10 +6,10 @@ from protocol.edits import TILE_EDIT, pack
 from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
-    LandBuy,
     LandClaim,
     LandOpen,
     LandPermit,
+    LandTake,
     LandTransfer,
     Role,
     Standing,
@@ -92,7 +92,7 @@ def test_where_one_may_not_build_any_more_it_stays_and_what_was_before_can_be_ta
     """Guard: _may_put in building.undo; a refusal would stand before all older edits for good."""
     world.do(edit(ADA, (48, 0, PATH)))
     world.do(edit(ADA, (0, 0, WALL), (49, 0, WALL)))
-    world.do(act(ADA, LandTransfer(*ids(), 1, BEA)), act(BEA, LandBuy(*ids(), 1, 0)))
+    world.do(act(ADA, LandTransfer(*ids(), 1, BEA)), act(BEA, LandTake(*ids(), 1)))
     assert outcome(world.do(undo(ADA))) == TilesEdited(1)
     assert [stands(world, x) for x in (0, 48, 49)] == [WALL, PATH, NOTHING]
     assert outcome(world.do(undo(ADA))) == TilesEdited(1)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from protocol.edits import CHUNK_EDIT, pack
-from protocol.messages import LandClaim, LandHeld, LandOpen, Standing
+from protocol.messages import LandClaim, LandHeld, LandOpen, SaleEnd, Standing
 from tests.world.histories import ACTS, RULES, settled
 from tests.world.support import ADA, act, balanced, ids, plain
 from world import entries
@@ -17,6 +18,7 @@ from world.entries import BEGINNING, NOBODY, Built, Entry, Outcome, Record, chai
 from world.grid import unpack
 from world.ledger import Hold, HoldState, Post
 from world.parcels import Before, Freed, Lease, Parcel, Permit, Terms
+from world.sales import FeeTerms, Inspection, Listing
 from world.state import State
 from world.tick import step
 
@@ -43,7 +45,10 @@ def land_and_money(state: State) -> dict[str, Any]:
         "tenants": parcels.by_tenant._of,
         "heirs": parcels.by_heir._of,
         "ways": parcels.ways,
-        "for sale": set(parcels.for_sale),
+        "sales": state.sales.by_id,
+        "sold on": state.sales.by_parcel,
+        "sellers": state.sales.by_seller._of,
+        "for sale": set(state.sales.offers),
         "to let": set(parcels.to_let),
         "permits": set(parcels.gates._slots),
         "gates": {key: parcels.gates.closed[slot].tolist() for key, slot in loaded.items()},
@@ -118,7 +123,7 @@ CHANGES: list[entries.Change] = [
     Post(2**32 - 1, 10**15, 10**15),
     Hold(2**62, 7, 0, "bid", HoldState.VOIDED),
     Parcel(
-        1, 7, "নদী", -65536, 65535, 1, 64, '"\\', "🏡", False, True, 0, (Permit(8, "b", Standing.VISITOR),), 5
+        1, 7, "নদী", -65536, 65535, 1, 64, '"\\', "🏡", False, True, (Permit(8, "b", Standing.VISITOR),), 5
     ),
     Parcel(2**32 - 1, 7, "a", 0, 0, 1, 1),
     Parcel(
@@ -126,6 +131,32 @@ CHANGES: list[entries.Change] = [
     ),
     Parcel(1, 7, "a", 0, 0, 1, 1, lease=LEASE),
     Freed(3, -1, 2, 3, 4),
+    Listing(
+        5,
+        1,
+        7,
+        10**15,
+        True,
+        FeeTerms(10_000, 10**15),
+        Inspection(bytes(range(16)), 65_536, 9, bytes(16)),
+        2**62,
+        6,
+        5,
+    ),
+    Listing(
+        5,
+        1,
+        7,
+        0,
+        False,
+        FeeTerms(0, 0),
+        Inspection(bytes(16), 0, 0),
+        None,
+        2**62,
+        5,
+        SaleEnd.SOLD,
+        2**32 - 1,
+    ),
     Built(-32768, 32767, 2**32 - 1, pack([(tile, 3) for tile in range(1024)], CHUNK_EDIT)),
 ]
 
@@ -133,6 +164,9 @@ CHANGES: list[entries.Change] = [
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: type(change).__name__)
 def test_a_change_is_read_as_it_was_written(change: entries.Change) -> None:
     state = State(RULES)
+    if isinstance(change, Listing):
+        entries.apply(state, Parcel(1, 7, "a", 0, 0, 1, 1))
+        entries.apply(state, replace(change, end=None, buyer_id=None))
     if isinstance(change, Freed):
         entries.apply(state, Parcel(change.parcel_id, 7, "a", change.px, change.py, change.pw, change.ph))
     entry = write(state, "test", Outcome(LandHeld(9), [change]), None)

@@ -13,8 +13,6 @@ from protocol.messages import (
     Cut,
     LandAbandon,
     LandAt,
-    LandBought,
-    LandBuy,
     LandClaim,
     LandClaimResult,
     LandDescribe,
@@ -23,11 +21,16 @@ from protocol.messages import (
     LandIn,
     LandMerge,
     LandMine,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandSplit,
+    LandTake,
+    LandTaken,
     LandTransfer,
+    ListingBought,
+    ListingHeld,
+    MarketBuy,
+    MarketList,
     ParcelFound,
     Result,
     Role,
@@ -42,7 +45,7 @@ from world.land import price_of
 from world.ledger import HOUSE, TREASURY
 from world.open_land import STEPS
 from world.parcels import Parcel, Rectangle, plots_in
-from world.state import LandRules, Rules
+from world.state import LandRules, MarketRules, Rules
 from world.tiles import Build
 
 Row = tuple[int, AnyDurable, Result | RefusalCode]
@@ -58,8 +61,11 @@ LAND = LandRules(
 )
 
 
-def rules(land: LandRules = LAND) -> Rules:
-    return Rules(20, 4.0, 3, 64, 24.0, 20, 8, 5, land)
+MARKET = MarketRules()
+
+
+def rules(land: LandRules = LAND, market: MarketRules = MARKET) -> Rules:
+    return Rules(20, 4.0, 3, 64, 24.0, 20, 8, 5, land, market)
 
 
 def run(rows: Iterable[Row], world: World | None = None) -> World:
@@ -78,6 +84,10 @@ def claim(x: int, y: int, width: int = 1, height: int = 1) -> LandClaim:
 
 def got(parcel_id: int, price: int) -> LandClaimResult:
     return LandClaimResult(parcel_id, price)
+
+
+def sell(parcel_id: int, price: int) -> MarketList:
+    return MarketList(*ids(), parcel_id, price)
 
 
 def held(parcel_id: int) -> LandHeld:
@@ -107,7 +117,7 @@ TABLES: dict[str, list[Row]] = {
         (BEA, LandTransfer(*ids(), 1, CAL), NO.NOT_OWNER),
         (BEA, claim(0, 300), got(5, 100)),
         (BEA, LandTransfer(*ids(), 5, ADA), held(5)),
-        (ADA, LandBuy(*ids(), 5, 0), NO.LIMIT_REACHED),
+        (ADA, LandTake(*ids(), 5), NO.LIMIT_REACHED),
     ],
     "a wallet is never overdrawn": [
         (ADA, claim(0, 0, 4, 3), got(1, 1_200)),
@@ -138,7 +148,7 @@ TABLES: dict[str, list[Row]] = {
         (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
         (ADA, LandTransfer(*ids(), 1, 99), NO.NOT_FOUND),
         (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
-        (BEA, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
+        (BEA, LandTake(*ids(), 1), LandTaken(1, ADA)),
         (ADA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
         (CAL, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
         (BEA, LandDescribe(*ids(), 1, "Bea's", ""), held(1)),
@@ -148,19 +158,17 @@ TABLES: dict[str, list[Row]] = {
         (ADA, claim(0, 0, 2, 1), got(1, 200)),
         (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
         (BEA, LandDescribe(*ids(), 1, "Mine", ""), NO.NOT_OWNER),
-        (BEA, LandBuy(*ids(), 1, 1), NO.CHANGED),
-        (CAL, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (CAL, LandTake(*ids(), 1), NO.CHANGED),
         (ADA, split(1, Cut.VERTICAL, 1), NO.NOT_ALLOWED),
         (ADA, LandTransfer(*ids(), 1, ADA), held(1)),
         (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
-        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (BEA, LandTake(*ids(), 1), NO.CHANGED),
         (ADA, LandTransfer(*ids(), 1, BEA), held(1)),
-        (ADA, LandOffer(*ids(), 1, 300), held(1)),
-        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (ADA, sell(1, 300), NO.NOT_ALLOWED),
         (ADA, LandTransfer(*ids(), 1, CAL), held(1)),
-        (BEA, LandBuy(*ids(), 1, 300), NO.CHANGED),
-        (CAL, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
-        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (BEA, LandTake(*ids(), 1), NO.CHANGED),
+        (CAL, LandTake(*ids(), 1), LandTaken(1, ADA)),
+        (BEA, LandTake(*ids(), 1), NO.CHANGED),
     ],
     "a gift is declined by whom it is given to, and by nobody else": [
         (ADA, claim(0, 0), got(1, 100)),
@@ -171,7 +179,7 @@ TABLES: dict[str, list[Row]] = {
         (BEA, LandTransfer(*ids(), 1, BEA), NO.NOT_OWNER),
         (BEA, LandTransfer(*ids(), 1, ADA), held(1)),
         (BEA, LandTransfer(*ids(), 1, ADA), NO.NOT_OWNER),
-        (BEA, LandBuy(*ids(), 1, 0), NO.CHANGED),
+        (BEA, LandTake(*ids(), 1), NO.CHANGED),
         (ADA, LandTransfer(*ids(), 1, ADA), NO.BAD_REQUEST),
     ],
     "split and merge": [
@@ -187,21 +195,6 @@ TABLES: dict[str, list[Row]] = {
         (ADA, LandMerge(*ids(), 1, 2), NO.NOT_FOUND),
         (ADA, LandMerge(*ids(), 3, 2), held(3)),
         (BEA, split(3, Cut.VERTICAL, 1), NO.NOT_OWNER),
-    ],
-    "selling": [
-        (ADA, claim(0, 0, 2, 1), got(1, 200)),
-        (BEA, LandBuy(*ids(), 1, 500), NO.CHANGED),
-        (ADA, LandOffer(*ids(), 1, 500), held(1)),
-        (ADA, split(1, Cut.VERTICAL, 1), NO.NOT_ALLOWED),
-        (BEA, LandBuy(*ids(), 1, 499), NO.CHANGED),
-        (ADA, LandBuy(*ids(), 1, 500), NO.BAD_REQUEST),
-        (BEA, LandOffer(*ids(), 1, 1), NO.NOT_OWNER),
-        (BEA, LandBuy(*ids(), 1, 500), LandBought(1, ADA)),
-        (CAL, LandBuy(*ids(), 1, 500), NO.CHANGED),
-        (BEA, LandOffer(*ids(), 1, 5_000), held(1)),
-        (ADA, LandBuy(*ids(), 1, 5_000), NO.INSUFFICIENT_FUNDS),
-        (BEA, LandOffer(*ids(), 1, None), held(1)),
-        (ADA, LandBuy(*ids(), 1, 5_000), NO.CHANGED),
     ],
     "a claim must not enclose open land": [
         (ADA, claim(-1, -1, 3, 1), got(1, 300)),
@@ -258,8 +251,8 @@ def test_money_goes_from_the_treasury_over_wallets_to_the_house() -> None:
     world = run(
         [
             (ADA, claim(0, 0), got(1, 100)),
-            (ADA, LandOffer(*ids(), 1, 300), held(1)),
-            (BEA, LandBuy(*ids(), 1, 300), LandBought(1, ADA)),
+            (ADA, sell(1, 300), ListingHeld(2, 1)),
+            (BEA, MarketBuy(*ids(), 2, 300), ListingBought(2, 1, ADA, 300, 0)),
         ]
     )
     balances = world.state.ledger.balances
@@ -332,11 +325,10 @@ def found_by(world: World, player_id: int) -> list[int]:
 
 
 GIFT_ENDS: dict[str, tuple[int, AnyDurable, list[int], list[int]]] = {
-    "taken": (BEA, LandBuy(*ids(), 1, 0), [], [1]),
+    "taken": (BEA, LandTake(*ids(), 1), [], [1]),
     "declined": (BEA, LandTransfer(*ids(), 1, ADA), [1], []),
     "taken back": (ADA, LandTransfer(*ids(), 1, ADA), [1], []),
     "given to another": (ADA, LandTransfer(*ids(), 1, CAL), [1], []),
-    "for sale instead": (ADA, LandOffer(*ids(), 1, 300), [1], []),
     "nobody's": (ADA, LandAbandon(*ids(), 1), [], []),
 }
 
@@ -350,7 +342,7 @@ def test_who_is_given_a_parcel_finds_it_among_their_own_until_it_is_none(
     (gift,) = queries.land_mine(world.state, BEA, LandMine(1)).parcels
     assert (gift.owner_id, gift.given_to, gift.standing) == (ADA, BEA, Standing.NONE)
     assert (found_by(world, ADA), found_by(world, CAL)) == ([1], [])
-    run([(who, request_, LandBought(1, ADA) if isinstance(request_, LandBuy) else held(1))], world)
+    run([(who, request_, LandTaken(1, ADA) if isinstance(request_, LandTake) else held(1))], world)
     assert (found_by(world, ADA), found_by(world, BEA)) == (adas, beas)
 
 

@@ -14,26 +14,27 @@ from protocol.errors import Refusal
 from protocol.messages import (
     Cut,
     LandAbandon,
-    LandBought,
-    LandBuy,
     LandDescribe,
     LandForSale,
     LandLeave,
     LandLet,
     LandMerge,
     LandMine,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
+    LandTake,
+    LandTaken,
     LandToLet,
     LandTransfer,
+    ListingHeld,
+    MarketCancel,
     Role,
     Standing,
     TilesEdited,
 )
 from tests.world.support import ADA, BEA, CAL, World, act, balanced, ids, outcome
-from tests.world.test_land import LAND, NO, Row, build, claim, got, held, rules, split
+from tests.world.test_land import LAND, NO, Row, build, claim, got, held, rules, sell, split
 from world import leases, queries
 from world.building import kinds_on
 from world.commands import AnyDurable, Settle
@@ -147,28 +148,28 @@ TABLES: dict[str, list[Row | int]] = {
         CLAIMED,
         (ADA, claim(2, 0), got(2, 100)),
         (ADA, let(), OK),
-        (ADA, LandOffer(*ids(), 1, 500), NO.NOT_ALLOWED),
+        (ADA, sell(1, 500), NO.NOT_ALLOWED),
         (ADA, split(1, Cut.VERTICAL, 1), NO.NOT_ALLOWED),
         (BEA, rent(), OK),
-        (ADA, LandOffer(*ids(), 1, 500), NO.NOT_ALLOWED),
+        (ADA, sell(1, 500), NO.NOT_ALLOWED),
         (ADA, LandTransfer(*ids(), 1, CAL), NO.NOT_ALLOWED),
         (ADA, split(1, Cut.VERTICAL, 1), NO.NOT_ALLOWED),
         (ADA, LandMerge(*ids(), 2, 1), NO.NOT_ALLOWED),
         (ADA, LandAbandon(*ids(), 1), NO.NOT_ALLOWED),
         (ADA, let(), NO.NOT_ALLOWED),
-        (CAL, LandBuy(*ids(), 1, 500), NO.CHANGED),
+        (CAL, LandTake(*ids(), 1), NO.CHANGED),
         TICKS,
         (ADA, LandTransfer(*ids(), 1, CAL), OK),
     ],
     "what is for sale is not to let, and who buys or is given it finds no offer": [
         CLAIMED,
-        (ADA, LandOffer(*ids(), 1, 500), OK),
+        (ADA, sell(1, 500), ListingHeld(2, 1)),
         (ADA, let(), NO.NOT_ALLOWED),
-        (ADA, LandOffer(*ids(), 1), OK),
+        (ADA, MarketCancel(*ids(), 2), ListingHeld(2, 1)),
         (ADA, let(), OK),
         (ADA, LandTransfer(*ids(), 1, CAL), OK),
         (ADA, let(), NO.NOT_ALLOWED),
-        (CAL, LandBuy(*ids(), 1, 0), LandBought(1, ADA)),
+        (CAL, LandTake(*ids(), 1), LandTaken(1, ADA)),
         (BEA, rent(), NO.CHANGED),
     ],
     "a lease ends by itself, and only then": [
@@ -324,8 +325,8 @@ def test_a_recalled_world_knows_what_is_due() -> None:
     again = State(world.state.rules)
     row = msgspec.json.encode(world.state.parcels.by_id[1])
     apply(again, msgspec.json.decode(row, type=Parcel))
-    last = world.state.tick + TICKS
-    assert (again.parcels.first_due(last - 1), again.parcels.first_due(last)) == (None, 1)
+    dues, last = again.parcels.lease_dues, world.state.tick + TICKS
+    assert (dues.first(last - 1), dues.first(last)) == (None, 1)
 
 
 def test_the_same_commands_settle_the_same() -> None:
@@ -403,7 +404,7 @@ class Sums:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["let", "rent", "leave", "wait", "buy", "give"]),
+        st.sampled_from(["let", "rent", "leave", "wait", "take", "give"]),
         st.sampled_from([ADA, BEA, CAL]),
         st.integers(1, 3),
         st.integers(0, 900),
@@ -429,7 +430,7 @@ def test_no_money_is_made_or_lost_and_each_deposit_comes_back_once(steps: list[A
             "let": let(parcel_id, amount, deposit=amount // 2, renewable=renewable),
             "rent": rent(parcel_id, seen),
             "leave": leave(parcel_id),
-            "buy": LandBuy(*ids(), parcel_id, amount),
+            "take": LandTake(*ids(), parcel_id),
             "give": LandTransfer(*ids(), parcel_id, 1 + amount % 3),
         }
         sums.take(world.do(act(who, requests[what])).entries)

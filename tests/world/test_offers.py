@@ -2,23 +2,26 @@
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from protocol.messages import PARCELS_PAGE, WORLD_TILES_MAX, LandForSale, LandToLet, ParcelsFound
+from protocol.messages import PARCELS_PAGE, WORLD_TILES_MAX, LandForSale, LandToLet, ParcelsFound, SaleEnd
 from tests.world.support import ADA, BEA, World, coordinates, ids
 from world import offers as offers_module
 from world import queries
 from world.offers import Offers, Place
 from world.parcels import Parcel, Terms
 from world.queries import OFFERS_SHOWN_MAX
+from world.sales import FeeTerms, Inspection, Listing
+from world.state import State
 
 INSIDE = coordinates().filter(lambda at: at < WORLD_TILES_MAX)
 PLACES = st.tuples(INSIDE, INSIDE)
 Query = Callable[..., ParcelsFound]
+Offer = Callable[[State, Parcel], Callable[[], None]]
 
 
 def by_distance(places: dict[int, tuple[float, float]], x: float, y: float) -> list[int]:
@@ -64,20 +67,52 @@ def test_what_is_far_away_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> N
     assert measured < 1_024
 
 
-ASKED: dict[str, tuple[Query, type[LandForSale | LandToLet], dict[str, Any]]] = {
-    "for sale": (queries.land_for_sale, LandForSale, {"price": 1}),
-    "to let": (queries.land_to_let, LandToLet, {"to_let": Terms(1, 0, 1_000, renewable=False)}),
+def sell(state: State, parcel: Parcel) -> Callable[[], None]:
+    """Puts a parcel up for sale; returns what takes it off the market."""
+    as_it_is = Inspection(b"", 0, 0)
+    listing = Listing(
+        parcel.parcel_id,
+        parcel.parcel_id,
+        ADA,
+        1,
+        False,
+        FeeTerms(0, 0),
+        as_it_is,
+        None,
+        parcel.parcel_id,
+        parcel.parcel_id,
+    )
+    state.parcels.put(parcel)
+    state.sales.put(listing, parcel.middle)
+    return lambda: state.sales.put(listing.over(SaleEnd.CANCELLED, 0), parcel.middle)
+
+
+def let(state: State, parcel: Parcel) -> Callable[[], None]:
+    """To let, likewise."""
+    state.parcels.put(replace(parcel, to_let=Terms(1, 0, 1_000, renewable=False)))
+
+    def over() -> None:
+        state.parcels.put(parcel)
+
+    return over
+
+
+ASKED: dict[str, tuple[Query, type[LandForSale | LandToLet], Offer]] = {
+    "for sale": (queries.land_for_sale, LandForSale, sell),
+    "to let": (queries.land_to_let, LandToLet, let),
 }
 
 
-@pytest.mark.parametrize(("query", "question", "offered"), ASKED.values(), ids=ASKED)
+@pytest.mark.parametrize(("query", "question", "offer"), ASKED.values(), ids=ASKED)
 def test_pages_follow_each_other_and_end(
-    query: Query, question: type[LandForSale | LandToLet], offered: dict[str, Any]
+    query: Query, question: type[LandForSale | LandToLet], offer: Offer
 ) -> None:
     """Guard: OFFERS_SHOWN_MAX; whoever pages on finds nothing more, and is told so."""
     world = World()
-    for number in range(OFFERS_SHOWN_MAX + 9):
-        world.state.parcels.put(Parcel(number + 1, ADA, "Ada", 2 * number, 0, 1, 1, **offered))
+    over = [
+        offer(world.state, Parcel(number + 1, ADA, "Ada", 2 * number, 0, 1, 1))
+        for number in range(OFFERS_SHOWN_MAX + 9)
+    ]
 
     def page(skip: int) -> ParcelsFound:
         return query(world.state, BEA, question(ids()[0], skip))
@@ -90,6 +125,6 @@ def test_pages_follow_each_other_and_end(
     )
     assert len(pages) == OFFERS_SHOWN_MAX // PARCELS_PAGE
     assert page(2**32 - 1).parcels == []
-    for parcel_id in range(1, OFFERS_SHOWN_MAX + 9):
-        world.state.parcels.free(parcel_id)
+    for end in over[:-1]:
+        end()
     assert [parcel.parcel_id for parcel in page(0).parcels] == [OFFERS_SHOWN_MAX + 9]

@@ -11,16 +11,19 @@ from protocol.messages import (
     PLOT_TILES,
     Cut,
     LandAbandon,
-    LandBuy,
     LandDescribe,
     LandLet,
     LandMerge,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Standing,
     TileUndo,
 )
@@ -55,8 +58,11 @@ def any_request(random: Random) -> AnyDurable:
             lambda: LandOpen(*ids(), parcel_id, random.random() < 0.5, False),
             lambda: LandPermit(*ids(), parcel_id, random.choice(list(PEOPLE)), Standing.BUILDER),
             lambda: LandTransfer(*ids(), parcel_id, random.choice((ADA, BEA))),
-            lambda: LandOffer(*ids(), parcel_id, 100),
-            lambda: LandBuy(*ids(), parcel_id, 100),
+            lambda: LandTake(*ids(), parcel_id),
+            lambda: MarketList(*ids(), parcel_id, 100),
+            lambda: MarketEdit(*ids(), random.randrange(5, 60), 100),
+            lambda: MarketBuy(*ids(), random.randrange(5, 60), 100),
+            lambda: MarketCancel(*ids(), random.randrange(5, 60)),
             lambda: LandAbandon(*ids(), parcel_id),
             lambda: LandMerge(*ids(), parcel_id, random.randrange(1, 6)),
             lambda: LandSplit(*ids(), parcel_id, Cut.VERTICAL, random.randrange(1, 5) * PLOT_TILES),
@@ -123,7 +129,7 @@ def test_a_parcel_that_nobody_has_yet_may_be_of_the_worst_kind() -> None:
     sizes = Sizes(Chronicle().world.state)
     assert sizes.worst(LandAbandon(*ids(), 1)) == ENTRY_BYTES_MAX
     assert sizes.worst(LandOpen(*ids(), 1, True, True)) == WORST_BYTES_OTHERWISE
-    assert sizes.worst(LandBuy(*ids(), 1, 5)) == WORST_BYTES[LandBuy]
+    assert sizes.worst(MarketBuy(*ids(), 1, 5)) == WORST_BYTES[MarketBuy]
 
 
 def test_what_becomes_of_a_parcel_that_is_merged_or_let_is_not_looked_into() -> None:

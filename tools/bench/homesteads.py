@@ -1,6 +1,6 @@
 """The load of `bench durable`: homesteads, each a plot of land that two players claim, build on, sell and give up, over and over.
 
-A life has ten actions: claim, describe, build, build, open, offer, buy, describe, build, abandon. Three in ten build on six to eight
+A life has ten actions: claim, describe, build, build, open, list, buy, describe, build, abandon. Three in ten build on six to eight
 tiles, two move money, the others change a parcel. The next action of a homestead is asked for once the one before is answered, so the
 load never has more on its way than there are homesteads. As fast as it goes, each goes on at once; at a pace, actions fall due evenly,
 and one that finds all homesteads busy waits for the next and counts from when it was due.
@@ -19,11 +19,11 @@ from protocol.messages import (
     PLOT_TILES,
     ClientMessage,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
-    LandOffer,
     LandOpen,
+    MarketBuy,
+    MarketList,
     TileEdit,
 )
 from protocol.snapshot import CELL_TILES
@@ -55,8 +55,8 @@ def life(spot: Spot) -> Life:
         yield seller, TileEdit, (floor,)
         yield seller, TileEdit, (walls,)
         yield seller, LandOpen, (parcel_id, True, False)
-        yield seller, LandOffer, (parcel_id, PRICE)
-        yield buyer, LandBuy, (parcel_id, PRICE)
+        listed = yield seller, MarketList, (parcel_id, PRICE)
+        yield buyer, MarketBuy, (listed["listing_id"], PRICE)
         yield buyer, LandDescribe, (parcel_id, f"Homestead {parcel_id}", "In new hands.")
         yield buyer, TileEdit, (fence,)
         yield buyer, LandAbandon, (parcel_id,)

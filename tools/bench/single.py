@@ -25,11 +25,11 @@ from protocol.messages import (
     PLOT_TILES,
     ClientMessage,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
-    LandOffer,
     LandOpen,
+    MarketBuy,
+    MarketList,
     TileEdit,
     name_of,
 )
@@ -38,23 +38,33 @@ from tools.bench.homesteads import life
 from tools.bots.acting import COUNT_BYTES, RUN_BYTES
 from world.ledger import HOUSE, TREASURY
 from world.parcels import Parcel
+from world.sales import DIGEST_BYTES, FeeTerms, Inspection, Listing
 
 CONNECTIONS = 10
 DATABASE = "single"
 PLAYERS = 2 * CONNECTIONS
 GRANT = 10**12  # poisha
 CLAIM_PRICE = 500
+FEE = FeeTerms(250, 100)  # as config.toml has it
+INSPECTED = Inspection(bytes(DIGEST_BYTES), 0, 0)  # not looked at
 RECORD_BYTES = 220  # what an entry of the server has on average
 
 _LOCK_ACCOUNT = "SELECT balance FROM accounts WHERE account_id = $1 FOR UPDATE"
 _LOCK_PARCEL = "SELECT parcel FROM parcels WHERE parcel_id = $1 FOR UPDATE"
 _LOCK_SURFACE = "SELECT edits FROM surfaces WHERE cx = $1 AND cy = $2 FOR UPDATE"
 _PAY = "UPDATE accounts SET balance = balance + $2, seq = $3 WHERE account_id = $1 RETURNING balance"
-_POST = "INSERT INTO postings (seq, place, account_id, amount, balance) VALUES ($1, 0, $2, $3, $4), ($1, 1, $5, $6, $7)"
+_POST = """
+INSERT INTO postings (seq, place, account_id, amount, balance)
+SELECT $1, place - 1, account_id, amount, balance
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS leg (account_id, amount, balance, place)
+"""
 _NEW_PARCEL = """
 INSERT INTO parcels (parcel_id, owner_id, px, py, pw, ph, parcel) VALUES ($1, $2, $3, $4, 1, 1, $5)
 """
 _CHANGE_PARCEL = "UPDATE parcels SET owner_id = $2, parcel = $3 WHERE parcel_id = $1"
+_NEW_SALE = "INSERT INTO sales (sale_id, parcel_id, seller_id, sale) VALUES ($1, $2, $3, $4)"
+_LOCK_SALE = "SELECT sale FROM sales WHERE sale_id = $1 FOR UPDATE"
+_END_SALE = "DELETE FROM sales WHERE sale_id = $1"
 _BUILD = """
 INSERT INTO surfaces (cx, cy, version, edits) VALUES ($1, $2, 2, $3)
 ON CONFLICT (cx, cy) DO UPDATE SET version = surfaces.version + 1, edits = excluded.edits
@@ -92,15 +102,14 @@ async def _claim(connection: Connection, seq: int, player_id: int, x: int, y: in
     parcel = Parcel(seq, player_id, "somebody", x // PLOT_TILES, y // PLOT_TILES, 1, 1, seq=seq)
     await connection.fetchval(_LOCK_ACCOUNT, player_id)
     await connection.execute(_NEW_PARCEL, seq, player_id, parcel.px, parcel.py, _encode(parcel).decode())
-    await _pay(connection, seq, player_id, HOUSE, CLAIM_PRICE)
+    await _pay(connection, seq, (player_id, -CLAIM_PRICE), (HOUSE, CLAIM_PRICE))
     return {"parcel_id": seq, "price": CLAIM_PRICE}
 
 
-async def _pay(connection: Connection, seq: int, payer: int, payee: int, amount: int) -> None:
-    """The house last: everybody waits for its row."""
-    left = await connection.fetchval(_PAY, payer, -amount, seq)
-    there = await connection.fetchval(_PAY, payee, amount, seq)
-    await connection.execute(_POST, seq, payer, -amount, left, payee, amount, there)
+async def _pay(connection: Connection, seq: int, *legs: tuple[int, int]) -> None:
+    """(account, amount) legs; the house last: everybody waits for its row."""
+    balances = [await connection.fetchval(_PAY, account, amount, seq) for account, amount in legs]
+    await connection.execute(_POST, seq, *(list(column) for column in zip(*legs, strict=True)), balances)
 
 
 async def _change(connection: Connection, parcel_id: int, **fields: Any) -> dict[str, Any]:
@@ -122,16 +131,20 @@ async def _open(
     return await _change(connection, parcel_id, open_enter=enter, open_build=build, seq=seq)
 
 
-async def _offer(connection: Connection, seq: int, _: int, parcel_id: int, price: int) -> dict[str, Any]:
-    return await _change(connection, parcel_id, price=price, seq=seq)
+async def _list(connection: Connection, seq: int, seller: int, parcel_id: int, price: int) -> dict[str, Any]:
+    await connection.fetchval(_LOCK_PARCEL, parcel_id)
+    listing = Listing(seq, parcel_id, seller, price, False, FEE, INSPECTED, None, seq, seq)
+    await connection.execute(_NEW_SALE, seq, parcel_id, seller, _encode(listing).decode())
+    return {"listing_id": seq, "parcel_id": parcel_id}
 
 
-async def _buy(connection: Connection, seq: int, buyer: int, parcel_id: int, price: int) -> dict[str, Any]:
-    parcel = _decode(await connection.fetchval(_LOCK_PARCEL, parcel_id), type=Parcel)
-    await _pay(connection, seq, buyer, parcel.owner_id, price)
-    return await _change(connection, parcel_id, owner_id=buyer, price=None, seq=seq) | {
-        "seller_id": parcel.owner_id
-    }
+async def _buy(connection: Connection, seq: int, buyer: int, listing_id: int, price: int) -> dict[str, Any]:
+    listing = _decode(await connection.fetchval(_LOCK_SALE, listing_id), type=Listing)
+    await connection.execute(_END_SALE, listing_id)
+    bought = await _change(connection, listing.parcel_id, owner_id=buyer, seq=seq)
+    fee = listing.fee
+    await _pay(connection, seq, (buyer, -price), (listing.seller_id, price - fee), (HOUSE, fee))
+    return bought | {"listing_id": listing_id, "seller_id": listing.seller_id, "price": price, "fee": fee}
 
 
 async def _abandon(connection: Connection, seq: int, _: int, parcel_id: int) -> dict[str, Any]:
@@ -155,8 +168,8 @@ _DO: dict[type[ClientMessage], Callable[..., Awaitable[dict[str, Any]]]] = {
     LandClaim: _claim,
     LandDescribe: _describe,
     LandOpen: _open,
-    LandOffer: _offer,
-    LandBuy: _buy,
+    MarketList: _list,
+    MarketBuy: _buy,
     LandAbandon: _abandon,
     TileEdit: _edit,
 }

@@ -1,5 +1,6 @@
 """Settlers: they look for open land near them, claim it, name it, build a house on it row by row, open and close it, put it up for
-sale or to let, buy and rent from each other and give land away, and take what they are given, or decline it.
+sale (and change their price, or their mind) or to let, buy and rent from each other and give land away, and take what they are given,
+or decline it.
 
 Each does one thing at a time, and the next a moment after it was answered. What they own they believe until a refusal says otherwise;
 then they ask. Now and then one asks for what was just done once more: the same answer must come.
@@ -14,18 +15,21 @@ from protocol.edits import TILE_EDIT, pack
 from protocol.messages import (
     PLOT_TILES,
     ClientMessage,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandForSale,
     LandIn,
     LandLet,
     LandMine,
-    LandOffer,
     LandOpen,
     LandRent,
+    LandTake,
     LandToLet,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     TileEdit,
 )
 from tools.bots.acting import Acting, Asked
@@ -35,6 +39,7 @@ PAUSE_S = (0.5, 2.0)  # between an answer and the next thing, evenly spread
 LANDS_MAX = 4  # who owns so many claims and buys no more
 SEARCH_PLOTS = 5  # open land is looked for so far around
 PRICES = (2_000, 20_000)  # poisha
+SALE_MS = (60_000, 3_600_000)  # how long a listing stands, where it does not stand until somebody buys
 RENTS = (100, 1_000)  # poisha for a term, and the deposit
 TERM_MS = 86_400_000
 AGAIN_SHARE = 0.05  # of the actions that are asked for twice
@@ -61,7 +66,7 @@ class Land:
     y: int
     named: bool
     rows: int = 0  # of the house, that stand
-    for_sale: bool = False
+    listing_id: int | None = None  # it is for sale
     to_let: bool = False
     leased: bool = False  # somebody rents it: it is not to be touched
 
@@ -130,11 +135,11 @@ class Settler(Acting):
             self.question(LandForSale, (), self._buy_one)
         elif chance < 0.5:
             self.question(LandToLet, (), self._rent_one)
-        elif land.to_let or (chance < 0.6 and not land.for_sale):
+        elif land.to_let or (chance < 0.6 and land.listing_id is None):
             self._let(land)
         elif chance < 0.7:
-            self._offer(land)
-        elif chance < 0.95:
+            self._sell(land)
+        elif chance < 0.95 or land.listing_id is not None:
             self._open(land)
         else:
             self._give_away(land)
@@ -171,14 +176,23 @@ class Settler(Acting):
         row = [(left + step, top, build) for step, build in enumerate(HOUSE[land.rows])]
         self._do(TileEdit, (pack(row, TILE_EDIT),), built)
 
-    def _offer(self, land: Land) -> None:
-        """For sale, or not any more."""
+    def _sell(self, land: Land) -> None:
+        """For sale, for another price, or not any more."""
 
-        def offered(_: Mapping[str, Any]) -> None:
-            land.for_sale = not land.for_sale
+        def listed(result: Mapping[str, Any]) -> None:
+            land.listing_id = result["listing_id"]
 
-        price = None if land.for_sale else self._random.randrange(*PRICES)
-        self._do(LandOffer, (land.parcel_id, price), offered)
+        def over(_: Mapping[str, Any]) -> None:
+            land.listing_id = None
+
+        price, chance = self._random.randrange(*PRICES), self._random.random()
+        if land.listing_id is None:
+            duration_ms = self._random.randrange(*SALE_MS) if chance < 0.5 else None
+            self._do(MarketList, (land.parcel_id, price, duration_ms, chance < 0.25), listed)
+        elif chance < 0.5:
+            self._do(MarketEdit, (land.listing_id, price), listed)
+        else:
+            self._do(MarketCancel, (land.listing_id,), over)
 
     def _let(self, land: Land) -> None:
         """To let, or not any more."""
@@ -205,15 +219,15 @@ class Settler(Acting):
     def _answer_gift(self, parcel_id: int, owner_id: int, wants_more: bool) -> None:
         """Takes it, or says that it stays its owner's."""
         if wants_more:
-            self._buy(parcel_id, 0)
+            self._get(LandTake, (parcel_id,))
         else:
             self._do(LandTransfer, (parcel_id, owner_id), _nothing)
 
-    def _buy(self, parcel_id: int, price: int) -> None:
-        def bought(_: Mapping[str, Any]) -> None:
+    def _get(self, request: type[ClientMessage], fields: tuple[Any, ...]) -> None:
+        def got(_: Mapping[str, Any]) -> None:
             self.look_again()  # to see all of it
 
-        self._do(LandBuy, (parcel_id, price), bought)
+        self._do(request, fields, got)
 
     # --- what is asked ---
 
@@ -229,7 +243,7 @@ class Settler(Acting):
                     one["y"],
                     bool(one["name"]),
                     len(HOUSE),
-                    one["price"] is not None,
+                    None if one["listing"] is None else one["listing"]["listing_id"],
                     one["to_let"] is not None,
                     one["lease"] is not None,
                 )
@@ -264,8 +278,8 @@ class Settler(Acting):
         offers = [one for one in (found or {"parcels": ()})["parcels"] if one["parcel_id"] not in mine]
         if not offers:
             return
-        one = self._random.choice(offers[:5])
-        self._buy(one["parcel_id"], one["price"])
+        listing = self._random.choice(offers[:5])["listing"]
+        self._get(MarketBuy, (listing["listing_id"], listing["price"], listing["seq"]))
         self.flush()
 
     def _rent_one(self, found: Mapping[str, Any] | None) -> None:

@@ -17,6 +17,7 @@ import { amountText } from "./money.js";
 import { Panel } from "./panel.js";
 import { nameOf } from "./parcel.js";
 import { People } from "./people.js";
+import { endText } from "./sale.js";
 import { Wallet } from "./wallet.js";
 
 const PASSING = new Set(["moderator", "admin"]); // who enters closed land
@@ -28,7 +29,7 @@ const byId = (id) => document.getElementById(id);
 
 export class Estate {
   /**
-   * `on`: toast(text), here() -> { x, y } of my feet, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
+   * `on`: toast(text), here() -> { x, y } of my feet, worldMs() -> world time, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
    * one of the panels opens; and of the account signedIn(signedIn, email), leave(farewell), changed(profile).
    */
   constructor(connection, tokens, scene, on) {
@@ -40,7 +41,7 @@ export class Estate {
     this.actions = new Actions(connection, { changed: (state) => this.showState(state) });
     this.land = new Land(connection, { changed: () => this.landChanged(), given: () => this.landPanel.list("land_mine") });
     const request = (name, fields, otherwise) => this.request(name, fields, otherwise);
-    const act = (name, fields) => this.act(name, fields);
+    const act = (name, fields, otherwise) => this.act(name, fields, otherwise);
     this.panel = new Panel("panel", { closed: () => this.open(null) });
     this.wallet = new Wallet(this.panel, {
       request: (name, fields) => connection.request(name, fields),
@@ -52,11 +53,13 @@ export class Estate {
       act,
       toast: on.toast,
       here: on.here,
+      worldMs: on.worldMs,
       survey: (high) => scene.survey(high),
       colourOf: (parcel) => this.colourOf(parcel),
       gifts: (parcels) => this.showGifts(parcels),
     });
     this.gifts = new Set(); // parcel_ids of what is given to me, and was told of
+    this.ended = new Set(); // listing_ids of mine that are over, and were told of
     this.builder = new Builder(marks, (kind, side) => scene.iconOf(kind, side), {
       whyNot: (x, y) => (this.everywhere ? null : this.land.whyNotBuild(x, y)),
       builtAt: on.builtAt,
@@ -96,7 +99,7 @@ export class Estate {
     this.people.enter(player_id);
     this.actions.enter(player_id);
     this.wallet.enter();
-    this.landPanel.enter();
+    this.landPanel.enter(settings);
   }
 
   setRole(role) {
@@ -114,6 +117,7 @@ export class Estate {
   /** Now and then. */
   advance(now) {
     this.land.look(now);
+    this.landPanel.advance();
     this.scene.coveredWanted = this.panel.coversFromBelow;
     const { x, y } = this.on.here();
     const here = this.land.at(x, y);
@@ -134,11 +138,12 @@ export class Estate {
     }
   }
 
-  /** A durable action: { seq, result } once it is stored; null where it is refused, and the words are shown. */
-  async act(name, fields) {
+  /** A durable action: { seq, result } once it is stored; where it is refused as for `request`. */
+  async act(name, fields, otherwise = null) {
     try {
       return await this.actions.do(name, fields);
     } catch (refusal) {
+      if (otherwise) return otherwise(refusal);
       this.on.toast(refusal.message);
       return null;
     }
@@ -169,6 +174,29 @@ export class Estate {
     byId("land-button").classList.toggle("news", parcels.length > 0);
     if (fresh.length > 1) this.on.toast(`${fresh.length} parcels are given to you: open Land (P) to take them.`);
     else if (fresh.length > 0) this.on.toast(`${fresh[0].owner_name} gives you ${nameOf(fresh[0])}: open Land (P) to take it.`);
+  }
+
+  /** The messages `listing_opened` and `listing_changed`. */
+  listed(message, opened) {
+    this.land.listed(message);
+    this.landPanel.traded(message.listing.parcel_id, opened);
+  }
+
+  /** The message `listing_ended`: comes to the seller, too, and once more where they see the land. */
+  unlisted(message) {
+    const { listing_id, parcel_id, seller_id } = message;
+    this.land.unlisted(message);
+    this.landPanel.traded(parcel_id, false);
+    if (seller_id !== this.land.me || this.ended.has(listing_id)) return;
+    this.ended.add(listing_id);
+    this.tellEnd(message, nameOf(this.land.known.get(parcel_id) ?? { parcel_id }));
+  }
+
+  /** What became of my listing. */
+  async tellEnd({ end, price, buyer_id }, called) {
+    const buyer = buyer_id === null ? null : await this.request("account_profile", { player_id: buyer_id }, () => null);
+    const words = endText(end, called, price, buyer?.name ?? "Somebody");
+    if (words !== null) this.on.toast(words);
   }
 
   moneyChanged() {

@@ -2,7 +2,7 @@
 //
 // Parcels of cells in sight are told of as they change; what lies further away, or was not in sight, is asked for page by page whenever
 // my cell changes. What is told while a page is on its way is newer than the page. An event goes to many and does not say what I may do
-// on the parcel, so after one the surroundings are asked for again.
+// on the parcel, so after one the surroundings are asked for again. Nor does it say whether the parcel is for sale: other events do.
 
 import { OPEN } from "./movement.js";
 import { Standing } from "./protocol.js";
@@ -107,7 +107,7 @@ export class Land {
     const kept = old && holderOf(old) === holderOf(parcel) ? old.standing : Standing.NONE;
     this.told.add(parcel.parcel_id);
     if ((parcel.given_to === this.me) !== (old?.given_to === this.me)) this.on.given();
-    this.put({ ...parcel, standing: mine ? (parcel.lease ? Standing.TENANT : Standing.OWNER) : kept });
+    this.put({ ...parcel, listing: old?.listing ?? null, standing: mine ? (parcel.lease ? Standing.TENANT : Standing.OWNER) : kept });
     if (!mine) this.due = true;
     this.on.changed();
   }
@@ -117,6 +117,39 @@ export class Land {
     this.told.add(parcel_id);
     this.remove(parcel_id);
     this.on.changed();
+  }
+
+  /** The messages `listing_opened` and `listing_changed`. */
+  listed({ listing }) {
+    this.trade(listing.parcel_id, listing);
+  }
+
+  /** The message `listing_ended`. */
+  unlisted({ parcel_id, listing_id }) {
+    const parcel = this.known.get(parcel_id);
+    if (!parcel || parcel.listing?.listing_id === listing_id) this.trade(parcel_id, null);
+  }
+
+  /** A parcel is for sale like that; `listing` null: not any more. */
+  trade(parcelId, listing) {
+    const parcel = this.known.get(parcelId);
+    if (!parcel) {
+      this.due = true; // it may be on a page that is on its way, as it was before
+      return;
+    }
+    this.told.add(parcelId);
+    this.put({ ...parcel, listing });
+    this.on.changed();
+  }
+
+  /** Parcels of an answer. Of those around me that are not in sight nobody told whether they are for sale since I looked. */
+  learn(parcels) {
+    const news = parcels.filter((parcel) => {
+      const known = this.known.get(parcel.parcel_id);
+      return this.covers(parcel) && (!known || known.listing?.seq !== parcel.listing?.seq);
+    });
+    for (const parcel of news) this.put(parcel);
+    if (news.length > 0) this.on.changed();
   }
 
   /** A player is called so from now on. Nobody tells it of the land. */
@@ -181,10 +214,10 @@ export class Land {
     return `Only builders of ${parcel.name || `parcel ${parcel.parcel_id}`} may build here; ask ${holder}.`;
   }
 
-  /** My parcels that make a rectangle together with one of mine. */
+  /** My parcels that make a rectangle together with one of mine, and are not for sale. */
   mergeable(parcel) {
     return [...this.known.values()].filter((other) => {
-      if (other.owner_id !== parcel.owner_id || other.parcel_id === parcel.parcel_id) return false;
+      if (other.owner_id !== parcel.owner_id || other.parcel_id === parcel.parcel_id || other.listing) return false;
       const beside = other.y === parcel.y && other.height === parcel.height && (other.x + other.width === parcel.x || parcel.x + parcel.width === other.x);
       const below = other.x === parcel.x && other.width === parcel.width && (other.y + other.height === parcel.y || parcel.y + parcel.height === other.y);
       return beside || below;

@@ -5,16 +5,20 @@
 import { button, h } from "./dom.js";
 import { rentText } from "./lease.js";
 import { moneyText } from "./money.js";
-import { nameOf, parcelRow, parcelView, sizeText } from "./parcel.js";
+import { nameOf, parcelRow, parcelView, sizeText, wayText } from "./parcel.js";
 import { CutTool, PlotsTool } from "./plots.js";
 import { Standing } from "./protocol.js";
+import { saleLines, tellTimes } from "./sale.js";
 
 const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+
+/** Of a parcel's listing, if it has one. */
+const seqOf = ({ listing }) => listing?.seq ?? null;
 
 export class LandPanel {
   /**
    * `land` and `wallet` are read, `marks` of the overlay written. `on`: request(name, fields), act(name, fields), toast(text),
-   * colourOf(parcel), survey(high), here() -> { x, y }, gifts(parcels) when it is known what is given to me.
+   * colourOf(parcel), survey(high), here() -> { x, y }, worldMs() -> world time, gifts(parcels) when it is known what is given to me.
    */
   constructor(panel, land, wallet, marks, on) {
     this.panel = panel;
@@ -26,13 +30,16 @@ export class LandPanel {
     this.tool = null; // what the pointer draws with
     this.parcel = null; // the one that is shown, as last seen
     this.permits = null;
+    this.refused = null; // why it was not sold to me: { words, seq } with the listing's seq by then
+    this.stale = false; // more is for sale than the list has
     this.quote = null; // of the plots chosen: { plots, price } or { refusal }
     this.quoting = false;
     this.lists = { land_mine: null, land_for_sale: null, land_to_let: null }; // { parcels, more }
   }
 
   /** On entering: somebody may have given me land while I was away. */
-  enter() {
+  enter({ fee_basis_points, fee_min }) {
+    this.fee = { share: fee_basis_points / 10_000, least: fee_min };
     this.list("land_mine", false, () => null);
   }
 
@@ -57,10 +64,26 @@ export class LandPanel {
     this.view?.();
   }
 
+  /** A parcel is for sale, or for another price, or not any more; `opened`: it was not before. */
+  traded(parcelId, opened) {
+    this.stale ||= opened;
+    if (this.parcel?.parcel_id === parcelId && !this.land.known.has(parcelId)) this.lookAgain();
+  }
+
+  /** Now and then. */
+  advance() {
+    if (this.view === null) return;
+    tellTimes(this.panel.body, this.on.worldMs());
+    if (!this.stale || this.view !== this.drawHome) return;
+    this.stale = false;
+    this.list("land_for_sale", false, () => null);
+  }
+
   leave() {
     this.tool = null;
     this.parcel = null;
     this.permits = null;
+    this.refused = null;
     Object.assign(this.marks, { claim: null, cut: null, chosen: null, grid: 0 });
     this.on.survey(false);
   }
@@ -74,6 +97,7 @@ export class LandPanel {
 
   home() {
     this.leave();
+    this.stale = false;
     this.turnTo(this.drawHome);
     this.list("land_mine");
     this.list("land_for_sale");
@@ -88,6 +112,7 @@ export class LandPanel {
     if (!page) return;
     this.lists[name] = { parcels: [...before, ...page.parcels], more: page.more };
     if (name === "land_mine") this.on.gifts(this.mine(true));
+    if (name === "land_for_sale") this.land.learn(page.parcels);
     if (this.view === this.drawHome) this.view();
   }
 
@@ -96,26 +121,29 @@ export class LandPanel {
     return this.lists.land_mine?.parcels.filter(({ given_to }) => (given_to === this.land.me) === given) ?? null;
   }
 
+  /** What is for sale of the list that was asked for; null while nobody knows. */
+  forSale() {
+    return this.lists.land_for_sale?.parcels.map((parcel) => this.land.known.get(parcel.parcel_id) ?? parcel).filter(({ listing }) => listing) ?? null;
+  }
+
   drawHome() {
     const { x, y } = this.on.here();
     const here = this.land.at(x, y);
+    const side = this.land.plotTiles;
     this.panel.show("land", "Land", "home", [
       here ? parcelRow(here, this.on.colourOf(here), () => this.show(here), "where you stand") : h("p", { class: "soft" }, "You stand on open land. It is nobody's, and can be claimed."),
       button("Claim land", () => this.claim(), { id: "claim", class: "main" }),
-      ...(this.mine(true)?.length > 0 ? this.section("Given to you", "gifts", this.mine(true), (parcel) => `from ${parcel.owner_name}, if you take it`) : []),
-      ...this.section("Your land", "land_mine", this.mine(false), (parcel) => sizeText(parcel, this.land.plotTiles), "You own none yet."),
-      ...this.offers("For sale near you", "land_for_sale", (parcel) => `${moneyText(parcel.price)}, of ${parcel.owner_name}`),
-      ...this.offers("To let near you", "land_to_let", (parcel) => `${rentText(parcel.to_let)}, of ${parcel.owner_name}`),
+      ...(this.mine(true)?.length > 0 ? this.section("Given to you", "gifts", this.mine(true), (parcel) => [`from ${parcel.owner_name}, if you take it`]) : []),
+      ...this.section("Your land", "land_mine", this.mine(false), (parcel) => [sizeText(parcel, side)], "You own none yet."),
+      ...this.section("For sale near you", "land_for_sale", this.forSale(), (parcel) => saleLines(parcel, this.land.me, `${sizeText(parcel, side)}, ${wayText({ x, y }, parcel)}`), "Nothing just now."),
+      ...this.section("To let near you", "land_to_let", this.lists.land_to_let?.parcels ?? null, (parcel) => [`${rentText(parcel.to_let)}, of ${parcel.owner_name}`], "Nothing just now."),
     ]);
+    this.advance();
   }
 
-  offers(title, name, words) {
-    return this.section(title, name, this.lists[name]?.parcels ?? null, words, "Nothing just now.");
-  }
-
-  /** A list under its title; `parcels` null while nobody knows. */
-  section(title, name, parcels, words, none) {
-    const rows = (parcels ?? []).map((parcel) => parcelRow(parcel, this.on.colourOf(parcel), () => this.show(parcel), words(parcel)));
+  /** A list under its title; `parcels` null while nobody knows. `lines` has what is said about one. */
+  section(title, name, parcels, lines, none) {
+    const rows = (parcels ?? []).map((parcel) => parcelRow(parcel, this.on.colourOf(parcel), () => this.show(parcel), ...lines(parcel)));
     return [
       h("h3", {}, title),
       rows.length > 0 ? h("div", { class: "rows", id: name }, ...rows) : h("p", { class: "soft" }, parcels ? none : "…"),
@@ -158,15 +186,18 @@ export class LandPanel {
   }
 
   drawParcel() {
-    const { parcel } = this;
+    const { parcel, refused } = this;
     const nodes = parcelView(parcel, {
       me: this.land.me,
+      fee: this.fee,
       side: this.land.plotTiles,
       colour: this.on.colourOf(parcel),
       permits: this.permits,
       mergeable: this.land.mergeable(parcel),
+      trouble: refused !== null && refused.seq === seqOf(parcel) ? refused.words : null,
       on: {
         act: (name, fields) => this.act(name, fields),
+        buy: (listing) => this.buy(listing),
         toast: this.on.toast,
         find: (name) => this.find(name),
         settle: (...names) => this.panel.settle(...names),
@@ -177,27 +208,55 @@ export class LandPanel {
       },
     });
     this.panel.show("land", nameOf(parcel), `parcel ${parcel.parcel_id}`, [...nodes, this.back()]);
+    tellTimes(this.panel.body, this.on.worldMs());
   }
 
-  /** A durable action on the parcel that is shown. What lies out of sight is looked at again, for nobody tells of it. */
-  async act(name, fields) {
-    const before = this.land.known.get(fields.parcel_id);
-    const done = await this.on.act(name, fields);
-    const { parcel } = this;
-    if (done && this.land.known.get(fields.parcel_id) === before) this.land.due = true;
-    if (done && this.mine(true)?.some(({ parcel_id }) => parcel_id === fields.parcel_id)) this.list("land_mine");
-    if (done && parcel && !this.land.covers(parcel)) {
-      const found = await this.parcelAt(parcel);
-      if (found && this.parcel === parcel) this.parcel = found;
-    }
+  /** A durable action on the parcel that is shown; see Estate.act. What lies out of sight is looked at again, for nobody tells of it. */
+  async act(name, fields, otherwise = null) {
+    const { parcel_id } = this.parcel;
+    const before = this.land.known.get(parcel_id);
+    const done = await this.on.act(name, fields, otherwise);
+    if (done && this.land.known.get(parcel_id) === before) this.land.due = true;
+    if (done && this.mine(true)?.some((gift) => gift.parcel_id === parcel_id)) this.list("land_mine");
+    if (done && this.parcel && !this.land.covers(this.parcel)) await this.lookAgain();
     if (done && this.parcel) await this.askPermits();
     return done;
+  }
+
+  /** Buys the parcel that is shown, as it is offered there; who was here later than another reads why not, beside what it is now. */
+  async buy({ listing_id, price, seq }) {
+    const { parcel } = this;
+    this.refused = null;
+    const done = await this.act("market_buy", { listing_id, price, seq }, (refusal) => this.notSold(parcel, refusal));
+    if (done) this.on.toast(`${nameOf(parcel)} is yours: you paid ${moneyText(done.result.price)}.`);
+  }
+
+  async notSold({ parcel_id }, { message }) {
+    await this.lookAgain();
+    if (this.parcel?.parcel_id === parcel_id && this.view === this.drawParcel) {
+      this.refused = { words: message, seq: seqOf(this.parcel) };
+      this.view();
+      this.panel.body.querySelector("#not-bought")?.scrollIntoView({ block: "nearest" });
+    } else {
+      this.on.toast(message);
+    }
+    return null;
+  }
+
+  /** The parcel that is shown, as the server has it. */
+  async lookAgain() {
+    const { parcel } = this;
+    const found = parcel && (await this.parcelAt(parcel));
+    if (!found || this.parcel?.parcel_id !== found.parcel_id) return;
+    if (this.land.covers(found)) this.land.learn([found]);
+    else this.parcel = found;
+    this.view();
   }
 
   /** The parcel at a place, as the server has it; null where there is none. */
   async parcelAt({ x, y }) {
     const found = await this.on.request("land_at", { x, y });
-    return found?.parcel_id ? { price: null, ...found } : null;
+    return found?.parcel_id ? found : null;
   }
 
   back() {

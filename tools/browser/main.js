@@ -131,6 +131,9 @@ export async function start() {
     land_claimed: (message) => estate.land.changed(message),
     land_changed: (message) => estate.land.changed(message),
     land_freed: (message) => estate.land.freed(message),
+    listing_opened: (message) => estate.listed(message, true),
+    listing_changed: (message) => estate.listed(message, false),
+    listing_ended: (message) => estate.unlisted(message),
     wallet_changed: (message) => estate.wallet.set(message),
     lease_ended: () => hud.toast("A lease is over: the deposit is back, and the parcel is as it was before."),
     upkeep_missed: ({ owed }) => hud.toast(`Upkeep was due and your wallet held too little: ${moneyText(owed)} are owed, or the land is lost.`),
@@ -168,6 +171,7 @@ export async function start() {
   const estate = new Estate(connection, tokens, scene, {
     toast: (text) => hud.toast(text),
     here: () => ({ x: prediction.x, y: prediction.y }),
+    worldMs: () => clock.tickAt(performance.now()) * clock.tickMs,
     ahead: () => ({ x: Math.floor(prediction.x + Math.cos(heading)), y: Math.floor(prediction.y + Math.sin(heading)) }),
     builtAt: (x, y) => chunks.builtAt(x + 0.5, y + 0.5),
     opened: () => hud.hideWelcome(),
@@ -335,7 +339,7 @@ export async function start() {
   }
 
   function show(me, now) {
-    minimap.draw(me, heading, world.me, world.entities.values(), estate.land.known.values(), (parcel) => estate.colourOf(parcel), now);
+    minimap.draw(me, heading, world.me, world.entities.values(), estate.land.known.values(), estate.landPanel.parcel, (parcel) => estate.colourOf(parcel), now);
     chat.advance((id) => {
       const person = world.entities.get(id);
       return person && person.count > 0 ? scene.aboveName(person) : null;

@@ -9,6 +9,7 @@ const DRAW_MS = 90;
 const IN_MEMORY = { willReadFrequently: true }; // small and redrawn often: the graphics card has better things to do
 const RIM_PX = 3;
 const SHADE_PX = 4; // soft shadow outside of the rim
+const CHOSEN_PX = 3.4; // radius of the dot of the parcel that is looked at
 
 export class Minimap {
   constructor(canvas) {
@@ -37,8 +38,8 @@ export class Minimap {
     this.pictures.delete(chunk.key);
   }
 
-  /** `parcels` with `colourOf(parcel)`: whose land it is. */
-  draw(me, heading, meId, people, parcels, colourOf, now) {
+  /** `parcels` with `colourOf(parcel)`: whose land it is; `chosen`: the one that is looked at, or null. */
+  draw(me, heading, meId, people, parcels, chosen, colourOf, now) {
     if (!me || now - this.drawnAt < DRAW_MS) return;
     this.drawnAt = now;
     const scale = globalThis.devicePixelRatio || 1;
@@ -83,6 +84,7 @@ export class Minimap {
       context.lineWidth = (1.3 * scale) / pixels;
       context.strokeRect(parcel.x, parcel.y, parcel.width, parcel.height);
     }
+    if (chosen) this.point(me, chosen, scale / pixels, colourOf(chosen));
     for (const person of people) {
       if (person.id === meId || person.count === 0) continue;
       this.dot(person.x, person.y, 2.1 * scale / pixels, "#fdf6e3", "rgba(10,16,22,.75)");
@@ -104,6 +106,14 @@ export class Minimap {
     context.stroke();
     context.restore();
     context.restore();
+  }
+
+  /** Where a parcel is, or at the rim in which direction; a pixel is `unit` tiles. */
+  point(me, { x, y, width, height }, unit, colour) {
+    const [east, south] = [x + width / 2 - me.x, y + height / 2 - me.y];
+    const reach = REACH_TILES - (SHADE_PX + RIM_PX + 2 * CHOSEN_PX) * unit;
+    const share = Math.min(1, reach / Math.hypot(east, south));
+    this.dot(me.x + east * share, me.y + south * share, CHOSEN_PX * unit, colour, "rgba(10,16,22,.9)");
   }
 
   dot(x, y, radius, fill, rim) {

@@ -53,7 +53,11 @@ export class Panel {
 
   /** What was typed into these fields is done: they show what they began with. */
   settle(...names) {
-    for (const field of this.fields()) if (names.includes(field.name)) field.value = field.defaultValue;
+    for (const field of this.fields()) {
+      if (!names.includes(field.name)) continue;
+      if (field.type === "checkbox") field.checked = field.defaultChecked;
+      else field.value = begun(field);
+    }
   }
 
   /** What has a name is a person's to fill in until it is sent. */
@@ -64,8 +68,8 @@ export class Panel {
   drafts() {
     const focus = this.body.contains(document.activeElement) ? document.activeElement : null;
     return {
-      values: new Map(this.fields().filter((field) => field.value !== field.defaultValue).map(({ name, value }) => [name, value])),
-      checked: new Map(this.fields().map(({ name, checked }) => [name, checked])),
+      values: new Map(this.fields().filter((field) => field.value !== begun(field)).map(({ name, value }) => [name, value])),
+      checked: new Map(this.fields().filter(({ checked, defaultChecked }) => checked !== defaultChecked).map(({ name, checked }) => [name, checked])),
       open: new Set([...this.body.querySelectorAll("details[open]")].map(({ id }) => id)),
       focus: focus?.name || focus?.id || null,
     };
@@ -80,6 +84,9 @@ export class Panel {
     if (focus) (this.body.querySelector(`[name="${focus}"]`) ?? this.body.querySelector(`#${focus}`))?.focus();
   }
 }
+
+/** What stood in a field before anybody filled it in. */
+const begun = (field) => field.defaultValue ?? ([...field.options].find(({ defaultSelected }) => defaultSelected) ?? field.options[0])?.value;
 
 /** A part that unfolds. */
 export function fold(id, title, ...children) {

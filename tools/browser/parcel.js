@@ -2,15 +2,16 @@
 //
 // `parcelView` gives the elements for the panel; `on` does what is asked:
 //   act(name, fields)     a durable action: its answer, or null when it was refused (and the words were shown)
+//   buy(listing)          buys it as it is shown
 //   find(name)            { player_id, name } of a player, or null
 //   settle(...names)      what was typed into these fields is done
 //   split(), ease(), freed(), redraw()     what the panel shows next
 
 import { button, h } from "./dom.js";
 import { leaseFacts, letting, noticing, renting } from "./lease.js";
-import { moneyText, readAmount } from "./money.js";
 import { field, fold, form, sure } from "./panel.js";
 import { LIMITS, Standing } from "./protocol.js";
+import { buying, saleFacts, selling } from "./sale.js";
 
 const STANDINGS = [
   [Standing.VISITOR, "may enter"],
@@ -18,14 +19,15 @@ const STANDINGS = [
   [Standing.MANAGER, "manages it"],
   [Standing.TENANT, "rents it"],
 ];
+const WINDS = ["east", "south-east", "south", "south-west", "west", "north-west", "north", "north-east"];
 const GIVEN = STANDINGS.filter(([value]) => value <= Standing.MANAGER); // by a permit
 
 export const nameOf = (parcel) => parcel.name || `Parcel ${parcel.parcel_id}`;
 const coloured = (colour) => h("i", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" });
 
-/** Whose it is and how large, in one line for lists. */
-export function parcelRow(parcel, colour, press, words) {
-  return h("button", { type: "button", class: "row", onclick: press }, coloured(colour), h("span", {}, nameOf(parcel), h("small", {}, words)));
+/** A parcel in a list, with lines of words below its name. */
+export function parcelRow(parcel, colour, press, ...lines) {
+  return h("button", { type: "button", class: "row", onclick: press }, coloured(colour), h("span", {}, nameOf(parcel), ...lines.map((words) => h("small", {}, words))));
 }
 
 export const sizeText = ({ width, height }, side) => {
@@ -33,7 +35,17 @@ export const sizeText = ({ width, height }, side) => {
   return `${width} × ${height} tiles, ${plots} ${plots === 1 ? "plot" : "plots"}`;
 };
 
-/** `context`: { me, side, colour, permits (or null), mergeable, on }. */
+/** How far the nearest of a parcel is from a place, and in which direction. */
+export function wayText({ x, y }, parcel) {
+  const east = Math.min(Math.max(x, parcel.x), parcel.x + parcel.width) - x;
+  const south = Math.min(Math.max(y, parcel.y), parcel.y + parcel.height) - y;
+  const tiles = Math.round(Math.hypot(east, south));
+  if (tiles === 0) return "right here";
+  const wind = WINDS[(Math.round((Math.atan2(south, east) * 4) / Math.PI) + WINDS.length) % WINDS.length];
+  return `${tiles} ${tiles === 1 ? "tile" : "tiles"} ${wind}`;
+}
+
+/** `context`: { me, side, colour, permits (or null), mergeable, trouble (why it could not be bought, or null), on }. */
 export function parcelView(parcel, context) {
   const mine = parcel.owner_id === context.me;
   const manages = parcel.standing >= Standing.MANAGER;
@@ -43,18 +55,20 @@ export function parcelView(parcel, context) {
     h("p", { class: "owner" }, coloured(context.colour), mine ? "Yours" : `Land of ${parcel.owner_name}`),
     parcel.description ? h("p", { class: "words" }, parcel.description) : null,
     facts(parcel, context),
-    parcel.price !== null && !mine ? buying(parcel, context.on) : null,
+    parcel.listing && !mine ? buying(parcel, context.on) : null,
+    context.trouble === null ? null : h("p", { id: "not-bought", class: "trouble", role: "alert" }, context.trouble),
     parcel.given_to === context.me ? taking(parcel, context.on) : null,
     parcel.to_let && !mine ? renting(parcel, context.on) : null,
     parcel.lease && party ? noticing(parcel, context.on) : null,
     manages ? naming(parcel, context.on) : null,
     manages ? opening(parcel, context) : null,
-    free ? selling(parcel, context.on) : null,
-    free ? letting(parcel, context.on) : null,
-    free ? shaping(parcel, context) : null,
-    free ? leaving(parcel, context.on, context.me) : null,
+    free ? selling(parcel, context.fee, context.on) : null,
+    ...(!free ? [] : parcel.listing ? [bound()] : [letting(parcel, context.on), shaping(parcel, context), leaving(parcel, context.on, context.me)]),
   ];
 }
+
+/** What is for sale is sold as it is. */
+const bound = () => h("p", { id: "bound", class: "soft" }, "While it is for sale it cannot be let, split, merged, given away or abandoned, and grants no other way.");
 
 function facts(parcel, { me, side }) {
   const may = [parcel.open_enter ? "enter" : null, parcel.open_build ? "build" : null].filter(Boolean);
@@ -65,15 +79,11 @@ function facts(parcel, { me, side }) {
     ["Everybody", may.length > 0 ? `may ${may.join(" and ")}` : "is kept out"],
   ];
   if (standing && parcel.owner_id !== me) rows.push(["You", standing[1].replace(/^(manage|rent)s/, "$1")]);
-  if (parcel.price !== null) rows.push(["For sale", moneyText(parcel.price)]);
+  rows.push(...saleFacts(parcel, me));
   if (parcel.given_to) rows.push(["Given away", parcel.given_to === me ? "to you, if you take it" : "to somebody who has not taken it yet"]);
   rows.push(...leaseFacts(parcel));
   if (parcel.way) rows.push(["Way", `everybody may walk on ${sizeText(parcel.way, side)}`]);
   return h("dl", {}, ...rows.flatMap(([term, words]) => [h("dt", {}, term), h("dd", {}, words)]));
-}
-
-function buying({ parcel_id, price }, on) {
-  return sure(`Buy for ${moneyText(price)}`, `Press again: you pay ${moneyText(price)}`, () => on.act("land_buy", { parcel_id, price }), { id: "buy", class: "main" });
 }
 
 function taking({ parcel_id, owner_id }, on) {
@@ -81,7 +91,7 @@ function taking({ parcel_id, owner_id }, on) {
     if (await on.act("land_transfer", { parcel_id, to: owner_id })) on.freed();
   };
   return h("div", { class: "pair" },
-    button("Take it, for nothing", () => on.act("land_buy", { parcel_id, price: 0 }), { id: "take", class: "main" }),
+    button("Take it, for nothing", () => on.act("land_take", { parcel_id }), { id: "take", class: "main" }),
     button("Decline", decline, { id: "decline", class: "plain" }));
 }
 
@@ -130,21 +140,6 @@ function permitForm(parcel_id, on) {
     ),
     h("button", { class: "plain" }, "Let them"),
   );
-}
-
-function selling({ parcel_id, price }, on) {
-  if (price !== null) {
-    return fold("selling", "Sell", h("p", { class: "soft" }, `Anybody can buy it for ${moneyText(price)}.`), button("Take it off the market", () => on.act("land_offer", { parcel_id }), { id: "take-back", class: "plain" }));
-  }
-  return fold("selling", "Sell", form(
-    async (sent) => {
-      const amount = readAmount(sent.elements.price.value);
-      if (amount === null) on.toast("Write an amount in BDT, like 1250 or 99.50.");
-      else if (await on.act("land_offer", { parcel_id, price: amount })) on.settle("price");
-    },
-    field("Price in BDT", h("input", { name: "price", inputmode: "decimal", required: true, placeholder: "0.00" })),
-    h("button", { class: "plain" }, "Offer for sale"),
-  ));
 }
 
 function shaping(parcel, { side, mergeable, on }) {

@@ -61,8 +61,11 @@ export const MESSAGES = {
   land_split: { code: 20, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "cut", "at", "ease"] },
   land_merge: { code: 21, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "other_id"] },
   land_abandon: { code: 22, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
-  land_offer: { code: 23, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id", "price"] },
-  land_buy: { code: 24, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "price"] },
+  land_take: { code: 45, direction: "client", required: 3, fields: ["request_id", "action_id", "parcel_id"] },
+  market_list: { code: 46, direction: "client", required: 4, fields: ["request_id", "action_id", "parcel_id", "price", "duration_ms", "keep_permits"] },
+  market_edit: { code: 47, direction: "client", required: 4, fields: ["request_id", "action_id", "listing_id", "price", "duration_ms", "keep_permits"] },
+  market_cancel: { code: 59, direction: "client", required: 3, fields: ["request_id", "action_id", "listing_id"] },
+  market_buy: { code: 60, direction: "client", required: 4, fields: ["request_id", "action_id", "listing_id", "price", "seq"] },
   wallet: { code: 25, direction: "client", required: 1, fields: ["request_id"] },
   wallet_statement: { code: 26, direction: "client", required: 1, fields: ["request_id", "before"] },
   receipt_get: { code: 27, direction: "client", required: 2, fields: ["request_id", "seq"] },
@@ -113,6 +116,9 @@ export const MESSAGES = {
   wallet_changed: { code: 81, direction: "server", required: 3, fields: ["balance", "held", "seq"] },
   lease_ended: { code: 82, direction: "server", required: 2, fields: ["parcel_id", "tenant_id"] },
   upkeep_missed: { code: 83, direction: "server", required: 3, fields: ["parcel_id", "owed", "freed_ms"] },
+  listing_opened: { code: 86, direction: "server", required: 1, fields: ["listing"] },
+  listing_changed: { code: 87, direction: "server", required: 1, fields: ["listing"] },
+  listing_ended: { code: 88, direction: "server", required: 5, fields: ["listing_id", "parcel_id", "seller_id", "end", "price", "buyer_id"] },
   mute_changed: { code: 84, direction: "server", required: 2, fields: ["muted", "reason", "until_ms"] },
   role_changed: { code: 85, direction: "server", required: 1, fields: ["role"] },
 };
@@ -143,6 +149,8 @@ export const RefusalCode = Object.freeze({
   BANNED: 23, // kept out by a moderator; the message says why and until when
   MUTED: 24, // a moderator took your voice; the message says why, retry_after_ms until when
   UNSEEMLY: 25, // a word in it is not wanted here: say it otherwise
+  TOO_LOW: 26, // less than the least that is taken; the message says how much that is
+  ENDED: 27, // this is over, or never was
 });
 
 export const CloseCode = Object.freeze({
@@ -214,6 +222,13 @@ export const Standing = Object.freeze({
 export const Cut = Object.freeze({
   VERTICAL: 0, // along x = at: a western and an eastern part
   HORIZONTAL: 1, // along y = at: a northern and a southern part
+});
+
+export const SaleEnd = Object.freeze({
+  SOLD: 0, // somebody bought it
+  CANCELLED: 1, // its seller took it back
+  EXPIRED: 2, // its time was over
+  FORFEITED: 3, // the land is nobody's any more: too much upkeep was owed
 });
 
 export const Trouble = Object.freeze({

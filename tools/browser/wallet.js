@@ -5,7 +5,8 @@ import { amountText, moneyText } from "./money.js";
 
 const WORDS = {
   land_claim: ["Starting grant", "Land claimed"],
-  land_buy: ["Land sold", "Land bought"],
+  market_buy: ["Land sold, less the fee", "Land bought"],
+  land_buy: ["Land sold", "Land bought"], // in journals from before there were listings
   land_rent: ["Rent", "Rent and deposit"],
   lease_renewed: ["Rent", "Rent"],
   lease_ended: ["Deposit back", "Deposit back"],

@@ -17,11 +17,13 @@ import asyncpg
 
 from protocol import messages
 from protocol.edits import CHUNK_EDIT, unpack
-from protocol.messages import PLOT_TILES, LandClaim, name_of
+from protocol.messages import PLOT_TILES, LandClaim, SaleEnd, name_of
 from protocol.snapshot import CELL_TILES
 
 BEGINNING = bytes(32)
 TREASURY, GATEWAYS = -1, -100  # only these may hold less than nothing
+HOUSE = -2
+SOLD, EXPIRED = SaleEnd.SOLD.value, SaleEnd.EXPIRED.value
 CLAIM = name_of(LandClaim)
 
 Shown = tuple[Any, ...]
@@ -37,9 +39,10 @@ class Entry:
     action_id: bytes
     changes: list[dict[str, Any]]
     result: dict[str, Any]
+    tick: int
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """Its changes of one kind: post, hold, parcel, freed, built."""
+        """Its changes of one kind: post, hold, parcel, listing, freed, built."""
         return [change for change in self.changes if change["type"] == kind]
 
     def tiles(self) -> Iterator[tuple[tuple[int, int], int]]:
@@ -64,15 +67,48 @@ def shown(parcel: messages.Parcel) -> Shown:
         parcel.description,
         parcel.open_enter,
         parcel.open_build,
-        parcel.price,
     )
 
 
 def _shown_of(parcel: dict[str, Any]) -> Shown:
     bounds = (parcel[name] * PLOT_TILES for name in ("px", "py", "pw", "ph"))
-    names = ("name", "description", "open_enter", "open_build", "price")
+    names = ("name", "description", "open_enter", "open_build")
     first = parcel["parcel_id"], parcel["owner_id"], parcel["owner_name"]
     return (*first, *bounds, *(parcel[name] for name in names))
+
+
+def sold(listing: messages.Listing) -> Shown:
+    """What an event tells of a listing, to be compared; where it ends is told in another unit."""
+    return (
+        listing.listing_id,
+        listing.parcel_id,
+        listing.seller_id,
+        listing.price,
+        listing.fee,
+        listing.keep_permits,
+        listing.tiles,
+        listing.arrears,
+        listing.seq,
+    )
+
+
+def _sold_of(listing: dict[str, Any]) -> Shown:
+    inspected = listing["inspected"]
+    first = (listing[name] for name in ("listing_id", "parcel_id", "seller_id", "price"))
+    return (
+        *first,
+        fee_of(listing),
+        listing["keep_permits"],
+        inspected["tiles"],
+        inspected["arrears"],
+        listing["seq"],
+    )
+
+
+def fee_of(listing: dict[str, Any]) -> int:
+    """What of a price goes to the house: hundredths of a percent, rounded down, but no less than the least and no more than all."""
+    price, terms = listing["price"], listing["fee_terms"]
+    return int(min(price, max(terms["minimum"], price * terms["basis_points"] // 10_000)))
 
 
 @dataclass(slots=True)
@@ -88,6 +124,9 @@ class Audit:
     versions: dict[tuple[int, int], int] = field(default_factory=dict)
     parcels_told: set[tuple[Shown, bool]] = field(default_factory=set)  # as told, and whether by a claim
     freed: set[int] = field(default_factory=set)
+    sales: dict[int, dict[str, Any]] = field(default_factory=dict)  # those that are open
+    sales_told: set[Shown] = field(default_factory=set)  # as told
+    ends_told: set[tuple[int, int, int | None]] = field(default_factory=set)  # listing, how, buyer
     balances_told: set[tuple[int, int, int]] = field(default_factory=set)  # account, seq, balance
     violations: list[str] = field(default_factory=list)
     seq: int = 0
@@ -129,7 +168,13 @@ class Audit:
             self._wrong(f"entry {seq} does not chain to the one before")
         action_id = bytes.fromhex(fields["action"])
         entry = Entry(
-            seq, fields["kind"], fields["player_id"], action_id, fields["changes"], fields["result"]
+            seq,
+            fields["kind"],
+            fields["player_id"],
+            action_id,
+            fields["changes"],
+            fields["result"],
+            fields["tick"],
         )
         if action_id:
             if action_id in self.by_action:
@@ -153,6 +198,8 @@ class Audit:
                 case "freed":
                     del self.parcels[change["parcel_id"]]
                     self.freed.add(change["parcel_id"])
+                case "listing":
+                    self._list(entry, change)
                 case "built":
                     self._built(entry.seq, change)
 
@@ -164,6 +211,29 @@ class Audit:
                 f"entry {seq}: account {account} holds {self.balances[account]}, not {post['balance']}"
             )
         self.balances_told.add((account, seq, post["balance"]))
+
+    def _list(self, entry: Entry, listing: dict[str, Any]) -> None:
+        """A sale is so now. What ends was open; who sells owns it."""
+        listing_id, end = listing["listing_id"], listing["end"]
+        before = self.sales.pop(listing_id, None)
+        if (before is None) != (end is None and listing_id == entry.seq):
+            self._wrong(f"entry {entry.seq}: sale {listing_id} is opened again, or was over")
+        if end is None:
+            self.sales[listing_id] = listing
+            self.sales_told.add(_sold_of(listing))
+            return
+        self.ends_told.add((listing_id, end, listing["buyer_id"]))
+        if end == EXPIRED and not (listing["ends"] and listing["ends"] <= entry.tick):
+            self._wrong(f"entry {entry.seq}: sale {listing_id} ended at tick {entry.tick}, before its time")
+        if end == SOLD:
+            self._sell(entry, listing)
+
+    def _sell(self, entry: Entry, listing: dict[str, Any]) -> None:
+        """The land and the fee change hands in the same entry."""
+        bought = [(one["parcel_id"], one["owner_id"]) for one in entry.of("parcel")]
+        fees = sum(one["amount"] for one in entry.of("post") if one["account"] == HOUSE)
+        if (bought, fees) != ([(listing["parcel_id"], listing["buyer_id"])], fee_of(listing)):
+            self._wrong(f"entry {entry.seq}: sale {listing['listing_id']} is sold as {entry.changes}")
 
     def _hold(self, hold: dict[str, Any]) -> None:
         if hold["amount"]:
@@ -221,6 +291,11 @@ class Audit:
         rows = await connection.fetch("SELECT * FROM parcels")
         self._same("parcels", {row["parcel_id"]: json.loads(row["parcel"]) for row in rows}, self.parcels)
         self._check_owners(rows)
+        rows = await connection.fetch("SELECT * FROM sales")
+        self._same("sales", {row["sale_id"]: json.loads(row["sale"]) for row in rows}, self.sales)
+        for row in rows:
+            if self.parcels.get(row["parcel_id"], {}).get("owner_id") != row["seller_id"]:
+                self._wrong(f"sale {row['sale_id']} is of parcel {row['parcel_id']}, not its seller's")
         rows = await connection.fetch("SELECT * FROM surfaces")
         built = {(row["cx"], row["cy"]): dict(unpack(row["edits"], CHUNK_EDIT).tolist()) for row in rows}
         self._same("surfaces", built, dict(self.surfaces))

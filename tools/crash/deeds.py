@@ -14,18 +14,21 @@ from protocol.messages import (
     PLOT_TILES,
     Cut,
     LandAbandon,
-    LandBuy,
     LandClaim,
     LandDescribe,
     LandLeave,
     LandLet,
     LandMerge,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Ok,
     Standing,
     TileEdit,
@@ -37,7 +40,7 @@ from world.tiles import Build
 REACH_PLOTS = 9  # claims lie within so many plots of (0, 0): some in everybody's sight, some in nobody's
 SIDE_PLOTS_MAX = 3
 TILES_MAX = 8  # in one edit
-PRICE_MAX = 5_000
+PRICE_MIN, PRICE_MAX = 100, 5_000
 RENT_MAX = 300
 TERM_MS_MIN, TERM_MS_MAX = 1_000, 30_000
 ABANDON_FROM = 6  # parcels; who has fewer keeps them
@@ -45,12 +48,21 @@ ABANDON_FROM = 6  # parcels; who has fewer keeps them
 Box = tuple[int, int, int, int]  # x, y, width, height in tiles
 
 
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """A listing."""
+
+    parcel_id: int
+    seller_id: int
+    price: int
+
+
 @dataclass(slots=True)
 class Memory:
     """What the players were told they have."""
 
     owned: dict[int, dict[int, Box]] = field(default_factory=dict)  # player_id -> parcel_id -> where
-    for_sale: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, price
+    for_sale: dict[int, Sale] = field(default_factory=dict)  # by listing_id
     given: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, who may take it
     to_let: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, rent
     rented: dict[int, int] = field(default_factory=dict)  # parcel_id -> tenant
@@ -62,14 +74,16 @@ class Memory:
             case LandClaim(_, _, x, y, width, height):
                 mine[ok.result["parcel_id"]] = (x, y, width, height)
             case LandTransfer(_, _, parcel_id, to):
-                self.for_sale.pop(parcel_id, None)
                 if parcel_id in mine:
                     self.given[parcel_id] = (player_id, to)
                 else:
                     self.given.pop(parcel_id, None)  # declined
-            case LandBuy(_, _, parcel_id, _):
-                seller, _ = self.for_sale.get(parcel_id) or self.given.get(parcel_id, (0, 0))
-                self._hand_over(parcel_id, seller, player_id)
+            case LandTake(_, _, parcel_id):
+                giver, _ = self.given.get(parcel_id, (0, 0))
+                self._hand_over(parcel_id, giver, player_id)
+            case MarketBuy(_, _, listing_id):
+                self.for_sale.pop(listing_id, None)
+                self._hand_over(ok.result["parcel_id"], ok.result["seller_id"], player_id)
             case LandSplit(_, _, parcel_id, cut, at):
                 self._divide(mine, parcel_id, ok.result["other_id"], cut, at)
             case LandMerge(_, _, parcel_id, other_id):
@@ -77,16 +91,16 @@ class Memory:
             case LandAbandon(_, _, parcel_id):
                 mine.pop(parcel_id, None)
             case _:
-                self._learn_offers(player_id, request)
+                self._learn_offers(player_id, request, ok)
 
-    def _learn_offers(self, player_id: int, request: AnyDurable) -> None:
+    def _learn_offers(self, player_id: int, request: AnyDurable, ok: Ok) -> None:
         match request:
-            case LandOffer(_, _, parcel_id, None):
-                self.for_sale.pop(parcel_id, None)
-                self.given.pop(parcel_id, None)
-            case LandOffer(_, _, parcel_id, int(price)):
-                self.for_sale[parcel_id] = (player_id, price)
-                self.given.pop(parcel_id, None)
+            case MarketList(_, _, parcel_id, price):
+                self.for_sale[ok.result["listing_id"]] = Sale(parcel_id, player_id, price)
+            case MarketEdit(_, _, listing_id, price):
+                self.for_sale[listing_id] = Sale(ok.result["parcel_id"], player_id, price)
+            case MarketCancel(_, _, listing_id):
+                self.for_sale.pop(listing_id, None)
             case LandLet(_, _, parcel_id, None):
                 self.to_let.pop(parcel_id, None)
             case LandLet(_, _, parcel_id, int(rent)):
@@ -97,7 +111,6 @@ class Memory:
 
     def _hand_over(self, parcel_id: int, before: int, after: int) -> None:
         box = self.owned.get(before, {}).pop(parcel_id, None)
-        self.for_sale.pop(parcel_id, None)
         self.given.pop(parcel_id, None)
         if box is not None:
             self.owned.setdefault(after, {})[parcel_id] = box
@@ -179,23 +192,43 @@ class Chooser:
         """What was built last, if the server remembers."""
         return TileUndo(*self._head())
 
-    def offer(self) -> AnyDurable | None:
-        """For sale, or not any more."""
+    def sell(self) -> AnyDurable | None:
+        """At a price, sometimes for a while only."""
         one = self._one()
         if one is None:
             return None
-        price = None if self.random.random() < 0.2 else self.random.randint(0, PRICE_MAX)
-        return LandOffer(*self._head(), one[0], price)
+        duration_ms = self.random.randint(TERM_MS_MIN, TERM_MS_MAX) if self.random.random() < 0.4 else None
+        keep = self.random.random() < 0.3
+        return MarketList(*self._head(), one[0], self.random.randint(PRICE_MIN, PRICE_MAX), duration_ms, keep)
+
+    def edit_sale(self) -> AnyDurable | None:
+        """Another price."""
+        sale = self._sale(own=True)
+        price = self.random.randint(PRICE_MIN, PRICE_MAX)
+        return None if sale is None else MarketEdit(*self._head(), sale[0], price)
+
+    def cancel_sale(self) -> AnyDurable | None:
+        """Not for sale any more."""
+        sale = self._sale(own=True)
+        return None if sale is None else MarketCancel(*self._head(), sale[0])
 
     def buy(self) -> AnyDurable | None:
-        """What somebody else sells, or gives."""
-        others = [
-            (parcel_id, price)
-            for parcel_id, (owner_id, price) in self.memory.for_sale.items()
-            if owner_id != self.player_id
+        """What somebody else sells."""
+        sale = self._sale(own=False)
+        return None if sale is None else MarketBuy(*self._head(), sale[0], sale[1].price)
+
+    def _sale(self, own: bool) -> tuple[int, Sale] | None:
+        sales = [
+            (listing_id, sale)
+            for listing_id, sale in self.memory.for_sale.items()
+            if (sale.seller_id == self.player_id) is own
         ]
-        others += [(parcel_id, 0) for parcel_id, (_, to) in self.memory.given.items() if to == self.player_id]
-        return LandBuy(*self._head(), *self.random.choice(others)) if others else None
+        return self.random.choice(sales) if sales else None
+
+    def take(self) -> AnyDurable | None:
+        """What somebody gives."""
+        gifts = [one for one, (_, to) in self.memory.given.items() if to == self.player_id]
+        return LandTake(*self._head(), self.random.choice(gifts)) if gifts else None
 
     def let(self) -> AnyDurable | None:
         """For a short term, or not any more."""
@@ -292,8 +325,11 @@ _TABLE: tuple[tuple[Callable[[Chooser], AnyDurable | None], int], ...] = (
     (Chooser.claim, 8),
     (Chooser.build, 12),
     (Chooser.undo, 1),
-    (Chooser.offer, 4),
+    (Chooser.sell, 4),
+    (Chooser.edit_sale, 1),
+    (Chooser.cancel_sale, 1),
     (Chooser.buy, 5),
+    (Chooser.take, 1),
     (Chooser.let, 4),
     (Chooser.rent, 5),
     (Chooser.give_notice, 1),

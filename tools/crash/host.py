@@ -50,6 +50,7 @@ SETTINGS: dict[str, object] = {
     "limits.slow_client_s": 300,
     "economy.starting_grant": 1_000_000,
     "land.lease_term_min_s": 1,
+    "market.listing_min_s": 1,
     "server.shutdown_s": 20,
     "log.level": "warning",
 }

@@ -7,7 +7,8 @@ What was asked, answered and told is held against the journal (audit.py) after e
     not done         what was refused has no entry
     told             each event is the content of an entry: nothing was seen that is not in the journal afterwards
     built            when all is quiet, the chunks that clients keep are what the journal has built
-    nobody asked     each entry is an action that one of these clients sent, or what the world does by itself: terms end
+    nobody asked     each entry is an action that one of these clients sent, or what the world does by itself: terms and
+                     listings end
 
 Each violation is a sentence with what a person needs to look further.
 """
@@ -22,31 +23,38 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     LandAbandon,
-    LandBuy,
     LandChanged,
     LandClaim,
     LandClaimed,
     LandFreed,
-    LandOffer,
+    LandTake,
     LandTransfer,
+    ListingChanged,
+    ListingEnded,
+    ListingOpened,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Ok,
     Refused,
+    SaleEnd,
     TileEdit,
     WalletChanged,
     Welcome,
     name_of,
 )
 from tools.built import Known, standing
-from tools.crash.audit import Audit, Entry, shown
+from tools.crash.audit import Audit, Entry, shown, sold
 from world.commands import AnyDurable
 from world.entries import NOBODY
-from world.settlement import LEASE_ENDED, LEASE_RENEWED
+from world.settlement import LEASE_ENDED, LEASE_RENEWED, LISTING_EXPIRED
 from world.tiles import VERSION_BARE
 
 LATER = (RefusalCode.UNAVAILABLE, RefusalCode.RATE_LIMITED)  # the same again, when retry_after_ms is over
-BY_ITSELF = {(kind, NOBODY) for kind in (LEASE_RENEWED, LEASE_ENDED)}
+BY_ITSELF = {(kind, NOBODY) for kind in (LEASE_RENEWED, LEASE_ENDED, LISTING_EXPIRED)}
 
-News = LandClaimed | LandChanged | LandFreed | WalletChanged
+News = LandClaimed | LandChanged | LandFreed | ListingOpened | ListingChanged | ListingEnded | WalletChanged
 
 
 @dataclass(slots=True, eq=False)
@@ -204,6 +212,10 @@ def _is_stored(player_id: int, news: News, audit: Audit) -> bool:
             return (shown(parcel), False) in audit.parcels_told
         case LandFreed(parcel_id):
             return parcel_id in audit.freed
+        case ListingOpened(listing) | ListingChanged(listing):
+            return sold(listing) in audit.sales_told
+        case ListingEnded():
+            return (news.listing_id, news.end, news.buyer_id) in audit.ends_told
         case WalletChanged(balance, _, seq):
             return (player_id, seq, balance) in audit.balances_told
 
@@ -238,19 +250,46 @@ def _transfers(asked: Asked, entry: Entry) -> bool:
     return (parcel["owner_id"], parcel["given_to"]) == (asked.player_id, request.to)
 
 
-def _offers(asked: Asked, entry: Entry) -> bool:
+def _takes(asked: Asked, entry: Entry) -> bool:
     request: Any = asked.request
     (parcel,) = entry.of("parcel")
-    return (parcel["parcel_id"], parcel.get("price")) == (request.parcel_id, request.price)
+    taken = (parcel["parcel_id"], parcel["owner_id"], parcel["given_to"])
+    return taken == (request.parcel_id, asked.player_id, None)
+
+
+def _lists(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (listing,) = entry.of("listing")
+    wanted = (entry.seq, request.parcel_id, asked.player_id, request.price, bool(request.keep_permits))
+    made = tuple(listing[name] for name in ("listing_id", "parcel_id", "seller_id", "price", "keep_permits"))
+    return made == wanted and (listing["ends"] is None) == (request.duration_ms is None)
+
+
+def _edits_sale(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (listing,) = entry.of("listing")
+    made = (listing["listing_id"], listing["seller_id"], listing["price"], listing["end"])
+    return made == (request.listing_id, asked.player_id, request.price, None)
+
+
+def _cancels(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (listing,) = entry.of("listing")
+    made = (listing["listing_id"], listing["seller_id"], listing["end"])
+    return made == (request.listing_id, asked.player_id, SaleEnd.CANCELLED)
 
 
 def _buys(asked: Asked, entry: Entry) -> bool:
     request: Any = asked.request
-    (parcel,) = entry.of("parcel")
+    (parcel,), (listing,) = entry.of("parcel"), entry.of("listing")
     paid = -sum(post["amount"] for post in entry.of("post") if post["account"] == asked.player_id)
     granted = sum(-post["amount"] for post in entry.of("post") if post["account"] == -1)
-    bought = (parcel["parcel_id"], parcel["owner_id"]) == (request.parcel_id, asked.player_id)
-    return bought and paid in (request.price, request.price - granted, request.price - granted // 2)
+    ended = (listing["listing_id"], listing["end"], listing["buyer_id"])
+    return (
+        ended == (request.listing_id, SaleEnd.SOLD, asked.player_id)
+        and (parcel["parcel_id"], parcel["owner_id"]) == (listing["parcel_id"], asked.player_id)
+        and paid in (request.price, request.price - granted, request.price - granted // 2)
+    )
 
 
 def _abandons(asked: Asked, entry: Entry) -> bool:
@@ -267,8 +306,11 @@ def _edits(asked: Asked, entry: Entry) -> bool:
 _FITS: dict[type, Callable[[Asked, Entry], bool]] = {
     LandClaim: _claims,
     LandTransfer: _transfers,
-    LandOffer: _offers,
-    LandBuy: _buys,
+    LandTake: _takes,
+    MarketList: _lists,
+    MarketEdit: _edits_sale,
+    MarketCancel: _cancels,
+    MarketBuy: _buys,
     LandAbandon: _abandons,
     TileEdit: _edits,
 }

@@ -35,6 +35,9 @@ from protocol.messages import (
     LandChanged,
     LandClaimed,
     LandFreed,
+    ListingChanged,
+    ListingEnded,
+    ListingOpened,
     Move,
     Moved,
     Ok,
@@ -288,7 +291,15 @@ class Player:
             case Moved(seq):
                 while self._moves and self._moves[0][0] <= seq:
                     self.moved_gap_s = max(self.moved_gap_s, self._loop.time() - self._moves.popleft()[1])
-            case LandClaimed() | LandChanged() | LandFreed() | WalletChanged():
+            case (
+                LandClaimed()
+                | LandChanged()
+                | LandFreed()
+                | ListingOpened()
+                | ListingChanged()
+                | ListingEnded()
+                | WalletChanged()
+            ):
                 self._oracle.saw(self.player_id, message)
             case Closing(resume=str(ticket)):
                 self._ticket = ticket

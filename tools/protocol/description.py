@@ -51,6 +51,8 @@ WELCOME_SETTINGS = {  # what server.gate puts there; a test holds the two togeth
     "ground_id": "names the world's ground; chunks kept under another name are of another world: throw them away",
     "built_id": "names this start of the server; what is kept of what was built under another name may be undone, see What is built",
     "plot_tiles": "side of a plot, in tiles: land is owned in whole plots",
+    "fee_basis_points": "what the house takes of a sale that is listed now, in hundredths of a percent of its price, rounded down",
+    "fee_min": "and the least, in poisha, but never more than the price; what a listing costs stands in it",
 }
 
 

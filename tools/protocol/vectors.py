@@ -31,6 +31,18 @@ U63_MAX = 2**63 - 1
 JS_INTEGER_MAX = 2**53 - 1
 TICKET = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmVk"
 ACTION = bytes(range(16))
+LISTING: Fields = {
+    "listing_id": 7,
+    "parcel_id": 1,
+    "seller_id": 1,
+    "price": 10**15,
+    "fee": 250,
+    "keep_permits": False,
+    "tiles": 16_384,
+    "arrears": 0,
+    "seq": JS_INTEGER_MAX,
+    "ends_ms": None,
+}
 PARCEL: Fields = {
     "parcel_id": 1,
     "owner_id": 9,
@@ -43,7 +55,6 @@ PARCEL: Fields = {
     "description": "",
     "open_enter": True,
     "open_build": False,
-    "price": None,
     "standing": None,
     "to_let": None,
     "lease": None,
@@ -51,6 +62,7 @@ PARCEL: Fields = {
     "arrears": None,
     "way": None,
     "given_to": None,
+    "listing": None,
 }
 TERMS: Fields = {"rent": 5_000, "deposit": 10_000, "term_ms": 86_400_000, "renewable": True}
 NAMED = bytes.fromhex("88820100000000080010ffffffffffff0000")  # two people in the own cell
@@ -119,9 +131,37 @@ MESSAGES: list[tuple[str, Fields]] = [
     ),
     ("land_merge", {"request_id": 23, "action_id": ACTION, "parcel_id": 1, "other_id": 2}),
     ("land_abandon", {"request_id": 24, "action_id": ACTION, "parcel_id": 1}),
-    ("land_offer", {"request_id": 25, "action_id": ACTION, "parcel_id": 1}),
-    ("land_offer", {"request_id": 25, "action_id": ACTION, "parcel_id": 1, "price": 10**15}),
-    ("land_buy", {"request_id": 26, "action_id": ACTION, "parcel_id": 1, "price": 0}),
+    ("land_take", {"request_id": 25, "action_id": ACTION, "parcel_id": U32_MAX}),
+    ("market_list", {"request_id": 26, "action_id": ACTION, "parcel_id": 1, "price": 10**15}),
+    (
+        "market_list",
+        {
+            "request_id": 26,
+            "action_id": ACTION,
+            "parcel_id": 1,
+            "price": 0,
+            "duration_ms": 366 * 86_400_000,
+            "keep_permits": True,
+        },
+    ),
+    ("market_edit", {"request_id": 26, "action_id": ACTION, "listing_id": JS_INTEGER_MAX, "price": 5_000}),
+    (
+        "market_edit",
+        {
+            "request_id": 26,
+            "action_id": ACTION,
+            "listing_id": 1,
+            "price": 5_000,
+            "duration_ms": 1,
+            "keep_permits": False,
+        },
+    ),
+    ("market_cancel", {"request_id": 26, "action_id": ACTION, "listing_id": JS_INTEGER_MAX}),
+    ("market_buy", {"request_id": 26, "action_id": ACTION, "listing_id": 1, "price": 10**15}),
+    (
+        "market_buy",
+        {"request_id": 26, "action_id": ACTION, "listing_id": 1, "price": 0, "seq": JS_INTEGER_MAX},
+    ),
     ("wallet", {"request_id": 27}),
     ("wallet_statement", {"request_id": 28}),
     ("wallet_statement", {"request_id": 28, "before": U63_MAX}),
@@ -314,7 +354,7 @@ MESSAGES: list[tuple[str, Fields]] = [
     ("ok", {"request_id": 11, "seq": 0, "result": PARCEL}),
     ("ok", {"request_id": 12, "seq": 0, "result": {"parcels": [PARCEL, PARCEL], "more": False}}),
     ("land_claimed", {"parcel": PARCEL}),
-    ("land_changed", {"parcel": {**PARCEL, "price": 10**15, "name": "", "open_build": True}}),
+    ("land_changed", {"parcel": {**PARCEL, "name": "", "open_build": True}}),
     ("land_freed", {"parcel_id": U32_MAX}),
     ("entry_denied", {"parcel_id": 1, "trouble": 0, "message": "Ada lets nobody in."}),
     ("land_changed", {"parcel": {**PARCEL, "to_let": TERMS, "upkeep_ms": 0, "arrears": 65535}}),
@@ -337,6 +377,21 @@ MESSAGES: list[tuple[str, Fields]] = [
     ),
     ("lease_ended", {"parcel_id": 1, "tenant_id": U32_MAX}),
     ("upkeep_missed", {"parcel_id": 1, "owed": 10**15, "freed_ms": JS_INTEGER_MAX}),
+    ("ok", {"request_id": 11, "seq": 0, "result": {**PARCEL, "listing": LISTING}}),
+    ("listing_opened", {"listing": LISTING}),
+    ("listing_changed", {"listing": {**LISTING, "keep_permits": True, "ends_ms": JS_INTEGER_MAX}}),
+    (
+        "listing_ended",
+        {
+            "listing_id": 7,
+            "parcel_id": U32_MAX,
+            "seller_id": 1,
+            "end": 0,
+            "price": 10**15,
+            "buyer_id": U32_MAX,
+        },
+    ),
+    ("listing_ended", {"listing_id": 7, "parcel_id": 1, "seller_id": 1, "end": 3, "price": 0}),
     ("mute_changed", {"muted": False, "reason": ""}),
     ("mute_changed", {"muted": True, "reason": "চিৎকার", "until_ms": JS_INTEGER_MAX}),
     ("role_changed", {"role": "moderator"}),

@@ -2,8 +2,8 @@
 
 `Tables` is what is committed: a transaction works on a copy, and the copy takes its place whole or not at all. It refuses what the
 database refuses: an epoch that is over, a seq, action_id or hold twice, postings that do not sum to zero, a wallet below zero, two
-parcels on one plot. `ModelStore` has the methods of persistence.store.Store that a server uses, under the same rules; what becomes
-rows is made by the same persistence/rows.py. tests/sim/test_model.py holds the two together.
+parcels on one plot, two sales of one parcel. `ModelStore` has the methods of persistence.store.Store that a server uses, under the same
+rules; what becomes rows is made by the same persistence/rows.py. tests/sim/test_model.py holds the two together.
 
 Whatever a server asks for travels to the disk, is done there at one moment, and the answer travels back; so a server may die, or lose
 the line, before or after. What one server writes is done in the order in which it was sent, as the lock on the row of `world` has it.
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from persistence.rows import Key, Rows, Surfaces, parcel_row, rows_of
+from persistence.rows import Key, Rows, Surfaces, parcel_row, rows_of, sale_row
 from persistence.store import (
     CUT_SECONDS_MAX,
     Batch,
@@ -36,6 +36,7 @@ from tools.simulate.clock import Process, Scheduler
 from world.entries import BEGINNING, Entry
 from world.ledger import Hold, may_be_below_zero
 from world.parcels import Parcel, plots_in
+from world.sales import Listing
 from world.tiles import Surface
 
 TRAVEL_S = 0.001, 0.02  # one way, on a good day
@@ -44,6 +45,7 @@ REFUSED_S = 0.005  # a database that is away says so at once
 CREATED_AT_MS = 1_700_000_000_000
 
 _decode_parcel = msgspec.json.Decoder(Parcel).decode
+_decode_sale = msgspec.json.Decoder(Listing).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Tables:
     accounts: dict[int, int] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     parcels: dict[int, tuple[Any, ...]] = field(default_factory=dict)  # as in rows.parcel_row
+    sales: dict[int, tuple[int, int, int, str]] = field(default_factory=dict)  # as in rows.sale_row
     surfaces: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
     players: dict[str, PlayerRow] = field(default_factory=dict)  # by key
     chat: dict[tuple[int, int], ChatLine] = field(default_factory=dict)  # by epoch and serial
@@ -132,6 +135,7 @@ class Tables:
             self.answers[action_id] = StoredAnswer(player_id, content, seq, result)
         self._save_money(rows)
         self._save_parcels(rows)
+        self._save_sales(rows)
         last = entries[-1]
         self.last_seq, self.last_digest = last.seq, last.digest
         self.last_parcel_id = max(self.last_parcel_id, rows.last_parcel_id)
@@ -161,6 +165,14 @@ class Tables:
             for plot in plots_in(px, py, pw, ph):
                 other = taken.setdefault(plot, parcel_id)
                 _demand(other == parcel_id, f"parcels {other} and {parcel_id} on one plot")
+
+    def _save_sales(self, rows: Rows) -> None:
+        for sale_id, listing in rows.sales.items():
+            self.sales.pop(sale_id, None)
+            if listing.end is None:
+                self.sales[sale_id] = sale_row(listing)
+        sold = [parcel_id for _, parcel_id, _, _ in self.sales.values()]
+        _demand(len(sold) == len(set(sold)), "two sales of one parcel")
 
 
 def _demand(holds: bool, trouble: str) -> None:
@@ -356,6 +368,13 @@ class ModelStore:
         progress(len(rows))
         if rows:
             yield [_decode_parcel(row[-1]) for row in rows]
+
+    async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Listing]]:
+        """As Store has it; all in one page."""
+        rows: list[tuple[Any, ...]] = await self._ask(lambda tables: sorted(tables.sales.values()))
+        progress(len(rows))
+        if rows:
+            yield [_decode_sale(row[-1]) for row in rows]
 
     async def all_built(self, progress: Callable[[int], None]) -> list[tuple[int, int, int, bytes]]:
         """As Store has it."""

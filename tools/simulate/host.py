@@ -42,7 +42,7 @@ from tools.simulate.disk import Disk, ModelStore
 from tools.simulate.ground import Ground
 from world.commands import Inbox
 from world.entries import Entry
-from world.state import LandRules, Rules, State
+from world.state import LandRules, MarketRules, Rules, State
 from world.terrain import Terrain
 
 SEED = 0
@@ -76,6 +76,7 @@ RULES = Rules(
         upkeep_period_ms=6_000,
         upkeep_grace=1,
     ),
+    market=MarketRules(fee_basis_points=1_250, fee_min=300, player_listings_max=4),
 )
 
 

@@ -2,6 +2,7 @@
 
     committed    each commit: one epoch, nothing rewritten, entries sound in themselves (fold.py), done once and asked for by somebody
     told         nothing of land or money before it is durable; an answer is what stands in the journal
+    sold         news of sales go to all who see the land, as soon as their entry is stored
     built        edits follow each other, are told with the next tick, are all that is stored, and make of each client's chunks
                  what the server has
     recovered    a new server's memory is the fold of the durable journal
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from persistence.journal import JOURNAL_AGE_S
-from persistence.rows import parcel_row
+from persistence.rows import parcel_row, sale_row
 from protocol.edits import CHUNK_EDIT, unpack
 from protocol.errors import RefusalCode
 from protocol.messages import (
@@ -28,17 +29,24 @@ from protocol.messages import (
     ChunkEdits,
     EntryDenied,
     LandAt,
-    LandBuy,
     LandChanged,
     LandClaimed,
     LandFreed,
     LandMine,
     LandQuote,
     LandRent,
+    LandTake,
     LeaseEnded,
+    ListingChanged,
+    ListingEnded,
+    ListingOpened,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
     Ok,
     ReceiptGet,
     Refused,
+    SaleEnd,
     UpkeepMissed,
     Wallet,
     WalletChanged,
@@ -56,11 +64,13 @@ from world.entries import Built, Change, Entry
 from world.grid import unpack as cell_of
 from world.ledger import in_words
 from world.parcels import Freed, Parcel
-from world.queries import seen
+from world.queries import listed, seen
+from world.sales import Listing
 from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED
 from world.state import State
 from world.tiles import VERSION_BARE
 
+SALE_ENDED = 0  # in place of the seq of a sale's last change
 UNAVAILABLE_S_MAX = 2.0  # from asking to being told that the database is away
 SLACK_S = (
     2 / TICK_HZ + 0.01
@@ -88,12 +98,19 @@ class Oracle:
         self._deeds: dict[tuple[bytes, int], list[Deed]] = {}  # by action_id and player
         self._done: dict[bytes, int] = {}  # action_id -> seq
         self._owned: set[Any] = set()  # parcels as they durably were at some time
+        self._listed: set[bytes] = set()  # listings, likewise
         self._ended: set[int] = set()
+        self._over: set[tuple[int, SaleEnd | None, int | None]] = (
+            set()
+        )  # listings that ended: which, how, who bought it
         self._settled: set[tuple[type, int]] = set()  # what happened by itself, as it is told of
         self._surfaces: dict[int, dict[Place, Surface]] = {}  # by server: as it was read, and told since
         self._edits: set[tuple[int, Place, int, bytes]] = (
             set()
         )  # done by servers: epoch, chunk, version, records
+        self._unsaid: dict[
+            int, dict[tuple[int, int], tuple[int, set[int]]]
+        ] = {}  # by server, of sales: entry, cells
         self._untold: dict[
             int, set[tuple[int, Place, int, bytes]]
         ] = {}  # by server, of these: since its last tick
@@ -138,6 +155,10 @@ class Oracle:
                 self._owned.add(_as_seen(change))
             case Freed(parcel_id):
                 self._ended.add(parcel_id)
+            case Listing() if change.end is None:
+                self._listed.add(_facts(listed(_RULES, change)))
+            case Listing():
+                self._over.add((change.listing_id, change.end, change.buyer_id))
             case Built(cx, cy, version, edits):
                 if (row.epoch, (cx, cy), version, edits) not in self._edits:
                     self._trouble(f"entry {row.seq} builds in {(cx, cy)} what no server of its epoch did")
@@ -270,6 +291,10 @@ class Oracle:
                 return _facts(parcel) in self._owned
             case LandFreed(parcel_id):
                 return parcel_id in self._ended
+            case ListingOpened(listing) | ListingChanged(listing):
+                return _facts(listing) in self._listed
+            case ListingEnded():
+                return (message.listing_id, message.end, message.buyer_id) in self._over
             case LeaseEnded(parcel_id) | UpkeepMissed(parcel_id):
                 return (type(message), parcel_id) in self._settled
             case WalletChanged(balance, held, seq):
@@ -300,6 +325,10 @@ class Oracle:
                 if isinstance(change, Built)
             }
             self._edits |= edits
+            unsaid = self._unsaid.setdefault(host.number, {})
+            for change in entry.changes:
+                if isinstance(change, Listing):
+                    unsaid[change.listing_id, _state_of(change)] = entry.seq, set(entry.sold)
             self._untold.setdefault(host.number, set()).update(edits)
         if host.epoch != self._disk.tables.epoch:
             return  # what it has in memory will never count
@@ -307,8 +336,24 @@ class Oracle:
         if count > self._limits.entries_max or size > self._limits.bytes_max:
             self._trouble(f"{host.process.name} is {count} entries and {size} bytes ahead of the disk")
 
-    def ticked(self, host: Host) -> None:
-        """All of a tick's frame is told: its books balance, and what was built before is known."""
+    def sold(self, host: Host, message: Any, cells: Iterable[int]) -> None:
+        """A server tells those in sight of a sale."""
+        match message:
+            case ListingOpened(listing) | ListingChanged(listing):
+                state = listing.listing_id, listing.seq
+            case ListingEnded():
+                state = message.listing_id, SALE_ENDED
+            case _:
+                return
+        _, there = self._unsaid.get(host.number, {}).pop(state, (0, set(cells)))
+        if there != set(cells):
+            self._trouble(f"{message} is told in {set(cells)}, and the land lies in {there}")
+
+    def ticked(self, host: Host, durable_seq: int) -> None:
+        """All of a tick's frame is told: its books balance, what was built before is known, and sales that are stored."""
+        unsaid = [sale for sale, (seq, _) in self._unsaid.get(host.number, {}).items() if seq <= durable_seq]
+        if unsaid:
+            self._trouble(f"{host.process.name} tells nobody of sales {unsaid}")
         if host.hub.actions.books.closed:
             self._trouble(f"{host.process.name} closes the market: {host.hub.actions.books.closed}")
         if host.number in self._surfaces and self._untold.get(host.number):
@@ -330,6 +375,7 @@ class Oracle:
             ("digest", page.digest, state.digest),
             ("parcels", page.parcels, state.parcels.by_id),
             ("plots", page.plots, plots),
+            ("sales", page.sales, state.sales.by_id),
             ("last parcel_id", page.last_parcel_id, state.parcels.last_id),
             ("balances", page.balances, state.ledger.balances),
             ("holds", page.holds, state.ledger.holds),
@@ -358,6 +404,7 @@ class Oracle:
             ("accounts", page.balances, tables.accounts),
             ("holds", page.holds, tables.holds),
             ("parcels", {one: parcel_row(parcel) for one, parcel in page.parcels.items()}, tables.parcels),
+            ("sales", {one: sale_row(sale) for one, sale in page.sales.items()}, tables.sales),
             ("surfaces", page.surfaces, {key: _surface(one) for key, one in tables.surfaces.items()}),
             ("answers", self._done, {one: row.seq for one, row in tables.answers.items()}),
         ):
@@ -384,7 +431,9 @@ class Oracle:
     def _land_at(self, copy: Copy, result: Any) -> Callable[[Page], bool]:
         def right(page: Page) -> bool:
             parcel = page.at(copy.request.x, copy.request.y)
-            return (None if parcel is None else _as_seen(parcel)) == (_facts(result) if result else None)
+            return (None if parcel is None else _as_seen(parcel, page)) == (
+                _facts(result) if result else None
+            )
 
         return right
 
@@ -394,7 +443,7 @@ class Oracle:
         def right(page: Page) -> bool:
             parcels = (page.parcels[one] for one in sorted(page.parcels))
             return told == [
-                _as_seen(one)
+                _as_seen(one, page)
                 for one in parcels
                 if copy.player_id in (one.owner_id, one.holder_id, one.given_to)
             ]
@@ -440,9 +489,11 @@ _TOLD_OF = {LEASE_ENDED: LeaseEnded, LAND_FORFEITED: LeaseEnded, UPKEEP_MISSED: 
 _RULES = State(RULES)  # an empty world: what is told of a parcel depends on its rules
 
 
-def _as_seen(parcel: Parcel) -> bytes:
-    """What others are told of a parcel."""
-    return _facts(seen(_RULES, parcel))
+def _as_seen(parcel: Parcel, page: Page | None = None) -> bytes:
+    """What others are told of a parcel; who asks is told of its sale, too, as it is on a page."""
+    told = seen(_RULES, parcel)
+    sale = None if page is None else page.sale_of(parcel.parcel_id)
+    return _facts(msgspec.structs.replace(told, listing=None if sale is None else listed(_RULES, sale)))
 
 
 def _facts(parcel: Any) -> bytes:
@@ -465,6 +516,10 @@ def _is_of(deed: Deed, record: Any) -> bool:
     )
 
 
+def _state_of(listing: Listing) -> int:
+    return listing.seq if listing.end is None else SALE_ENDED
+
+
 def _plots(request: Any) -> Iterator[tuple[int, int]]:
     for x in range(request.x, request.x + request.width, PLOT_TILES):
         for y in range(request.y, request.y + request.height, PLOT_TILES):
@@ -473,14 +528,24 @@ def _plots(request: Any) -> Iterator[tuple[int, int]]:
 
 def _justified(request: Any, player_id: int, page: Page, answer: Refused) -> bool:
     """Whether what a refusal says of land or money is so on a page; what it says of anything else is not judged."""
-    text, parcel = answer.message, page.parcels.get(getattr(request, "parcel_id", 0))
+    sale = page.sales.get(getattr(request, "listing_id", 0))
+    text, parcel = (
+        answer.message,
+        page.parcels.get(sale.parcel_id if sale else getattr(request, "parcel_id", 0)),
+    )
     match answer.code:
         case RefusalCode.TAKEN if "lies there" in text:
             return any(plot in page.plots for plot in _plots(request))
         case RefusalCode.INSUFFICIENT_FUNDS:
             return f"there are {in_words(page.balances.get(player_id, GRANT))} in" in text
+        case RefusalCode.ENDED:
+            return sale is None or sale.ends is not None
+        case RefusalCode.CHANGED if isinstance(request, MarketBuy):
+            return sale is not None and _sold_otherwise(request, sale, text)
         case RefusalCode.CHANGED:
             return parcel is not None and _offered(request, parcel, player_id) in text
+        case RefusalCode.NOT_OWNER if isinstance(request, MarketEdit | MarketCancel):
+            return sale is not None and sale.seller_id != player_id
         case RefusalCode.NOT_FOUND if "no such parcel" in text:
             return parcel is None or page.parcels.get(getattr(request, "other_id", parcel.parcel_id)) is None
         case RefusalCode.NOT_OWNER if (tile := _TILE.match(text)) is not None:
@@ -511,13 +576,22 @@ def _explains(parcel: Parcel | None, text: str) -> bool:
     )
 
 
+def _sold_otherwise(request: MarketBuy, sale: Listing, text: str) -> bool:
+    """Whether a purchase may be refused with CHANGED in these words. That land is sold as it was offered is for fold.py to see."""
+    if sale.price != request.price:
+        return f"costs {in_words(sale.price)} now" in text
+    if request.seq not in (None, sale.seq):
+        return "was edited" in text
+    if request.seq is None and sale.since != sale.listing_id:
+        return "is offered otherwise than at first" in text
+    return "is not as it was offered" in text
+
+
 def _offered(request: Any, parcel: Parcel, player_id: int) -> str:
     """What must stand in a refusal with CHANGED."""
     match request:
-        case LandBuy() if parcel.given_to == player_id:
-            return in_words(0)
-        case LandBuy():
-            return "not for sale" if parcel.price is None else in_words(parcel.price)
+        case LandTake():
+            return "is" if parcel.given_to == player_id else "not given to you"
         case LandRent():
             return "not to let" if parcel.to_let is None else in_words(parcel.to_let.rent)
     return "Nobody rents" if parcel.lease is None else "is not"

@@ -23,7 +23,6 @@ from protocol.messages import (
     Cut,
     LandAbandon,
     LandAt,
-    LandBuy,
     LandChanged,
     LandClaim,
     LandClaimed,
@@ -34,13 +33,20 @@ from protocol.messages import (
     LandLet,
     LandMerge,
     LandMine,
-    LandOffer,
     LandOpen,
     LandPermit,
     LandQuote,
     LandRent,
     LandSplit,
+    LandTake,
     LandTransfer,
+    ListingChanged,
+    ListingEnded,
+    ListingOpened,
+    MarketBuy,
+    MarketCancel,
+    MarketEdit,
+    MarketList,
     Ok,
     ReceiptGet,
     Refused,
@@ -148,6 +154,7 @@ class Player:
         self.lag_s = 0.0  # a slow client
         self.deeds: list[Deed] = []
         self.land: dict[int, messages.Parcel] = {}
+        self.sales: dict[int, messages.Listing] = {}  # by listing_id
         self.built = Known()
         self.connection: Connection | None = None
         self._random = random
@@ -184,6 +191,10 @@ class Player:
                 self.land[message.parcel.parcel_id] = message.parcel
             case LandFreed():
                 self.land.pop(message.parcel_id, None)
+            case ListingOpened() | ListingChanged():
+                self.sales[message.listing.listing_id] = message.listing
+            case ListingEnded():
+                self.sales.pop(message.listing_id, None)
             case _:
                 self.built.hear(message, SIGHT)
 
@@ -359,17 +370,32 @@ class Player:
     def _abandon(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
         return LandAbandon(0, b"", parcel.parcel_id)
 
-    def _offer(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
-        return LandOffer(0, b"", parcel.parcel_id, self._random.choice((None, *PRICES)))
+    def _sell(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
+        draw = self._random
+        duration_ms, keep = draw.choice((None, *TERMS_MS)), draw.choice((None, True))
+        return MarketList(0, b"", parcel.parcel_id, draw.choice(PRICES), duration_ms, keep)
 
-    def _buy(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
-        offers = [
-            one
-            for one in self.land.values()
-            if one.given_to == self.player_id or (one.price is not None and one.owner_id != self.player_id)
-        ]
-        wanted = self._random.choice(offers) if offers else parcel
-        return LandBuy(0, b"", wanted.parcel_id, wanted.price or 0)
+    def _edit_sale(self, *_: object) -> AnyDurable:
+        draw = self._random
+        listing = self._sale(lambda one: one.seller_id == self.player_id)
+        return MarketEdit(0, b"", listing.listing_id, draw.choice(PRICES), draw.choice((None, *TERMS_MS)))
+
+    def _cancel_sale(self, *_: object) -> AnyDurable:
+        return MarketCancel(0, b"", self._sale(lambda one: one.seller_id == self.player_id).listing_id)
+
+    def _buy(self, *_: object) -> AnyDurable:
+        listing = self._sale(lambda one: one.seller_id != self.player_id)
+        seq = self._random.choice((None, listing.seq))
+        return MarketBuy(0, b"", listing.listing_id, listing.price, seq)
+
+    def _sale(self, wanted: Callable[[messages.Listing], bool]) -> messages.Listing:
+        """One that is wanted, or else any, or one that never was."""
+        sales = [one for one in self.sales.values() if wanted(one)] or list(self.sales.values())
+        return self._random.choice(sales) if sales else messages.Listing(1, 1, 1, 0, 0, False, 0, 0, 1)
+
+    def _take(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
+        gifts = [one for one in self.land.values() if one.given_to == self.player_id]
+        return LandTake(0, b"", (self._random.choice(gifts) if gifts else parcel).parcel_id)
 
     def _let(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
         draw = self._random
@@ -415,8 +441,20 @@ _WISHES: tuple[Callable[[Player, messages.Parcel, list[messages.Parcel]], AnyDur
     Player._ease,
     Player._merge,
     Player._abandon,
-    Player._offer,
-    Player._offer,
+    Player._sell,
+    Player._sell,
+    Player._sell,
+    Player._edit_sale,
+    Player._edit_sale,
+    Player._cancel_sale,
+    Player._take,
+    Player._buy,
+    Player._buy,
+    Player._buy,
+    Player._buy,
+    Player._buy,
+    Player._buy,
+    Player._buy,
     Player._buy,
     Player._buy,
     Player._let,

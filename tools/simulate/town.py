@@ -396,8 +396,9 @@ class Town:
         self._look_around(host, everybody)
         for keys, message in frame.casts:
             places = list(map(unpack, keys))
+            self.oracle.sold(host, codec.decode_server(message)[0], keys)
             self._spread(host, message, [one for one in everybody if _sees(one, places)], [])
-        self.oracle.ticked(host)
+        self.oracle.ticked(host, frame.durable_seq)
 
     def _welcome(self, connection: Connection, arrival: Arrival) -> None:
         connection.playing = True

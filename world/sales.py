@@ -1,0 +1,123 @@
+"""What is for sale: the book of all sales that are open, found by number, by parcel, by seller, by their end and by how near they are.
+
+A sale is a change like a parcel is: each state of it stands in the journal, under the number of the entry that made it, so no two sales
+of any kind share one. One parcel is in one sale at most. Of a sale that is over the book keeps nothing: that it was is in the journal.
+
+What is sold is the land as it was inspected. An `Inspection` is what the seller offers: a digest of what stands there, and what is owed
+for the land, which its next owner owes. What a sale is made under, its fee too, is kept in it: settings that change later do not touch
+it.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec.structs import replace
+
+from protocol.messages import SaleEnd
+from world.dues import Dues
+from world.offers import Offers, Place
+from world.parcels import Ids
+
+DIGEST_BYTES = 16
+BASIS_POINTS = 10_000  # are the whole
+
+
+class FeeTerms(msgspec.Struct, frozen=True, gc=False):
+    """What the house takes of a price: a part of it, `minimum` poisha at least, and never more than all of it."""
+
+    basis_points: int
+    minimum: int
+
+    def of(self, price: int) -> int:
+        """The fee in poisha, rounded down."""
+        return min(price, max(self.minimum, price * self.basis_points // BASIS_POINTS))
+
+
+class Inspection(msgspec.Struct, frozen=True, gc=False):
+    """What is sold, besides the plots: BLAKE2b of what stands on them, how many tiles that are, periods of upkeep that are owed, and
+    BLAKE2b of who may do what there, where the buyer keeps that.
+    """
+
+    build: bytes
+    tiles: int
+    arrears: int
+    access: bytes = b""
+
+
+class Listing(msgspec.Struct, frozen=True, tag="listing", gc=False):
+    """A sale at a fixed price, as it is from entry `seq` on, and offered as it was inspected from entry `since` on. It ends at tick
+    `ends`, None: never; once it is over, `end` says how.
+    """
+
+    listing_id: int
+    parcel_id: int
+    seller_id: int
+    price: int
+    keep_permits: bool
+    fee_terms: FeeTerms
+    inspected: Inspection
+    ends: int | None
+    seq: int
+    since: int
+    end: SaleEnd | None = None
+    buyer_id: int | None = None
+
+    @property
+    def fee(self) -> int:
+        """What of the price goes to the house."""
+        return self.fee_terms.of(self.price)
+
+    def over(self, end: SaleEnd, seq: int, buyer_id: int | None = None) -> "Listing":
+        """Its end, by entry `seq`."""
+        return replace(self, end=end, buyer_id=buyer_id, seq=seq)
+
+
+class Sales:
+    """All open sales."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, Listing] = {}
+        self.by_parcel: dict[int, int] = {}  # parcel_id -> listing_id
+        self.by_seller = Ids()
+        self.offers = Offers()  # parcels, by where they are
+        self.dues = Dues()  # by parcel_id, as in Parcels
+        self.sold_total = 0  # since the start, as all totals here
+        self.fees_total = 0  # poisha
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def __iter__(self) -> Iterator[Listing]:
+        return iter(self.by_id.values())
+
+    def on(self, parcel_id: int) -> Listing | None:
+        """The sale that a parcel is in."""
+        listing_id = self.by_parcel.get(parcel_id)
+        return None if listing_id is None else self.by_id[listing_id]
+
+    def first_due(self, tick: int) -> Listing | None:
+        """What is at its end the longest at `tick`, or None."""
+        parcel_id = self.dues.first(tick)
+        return None if parcel_id is None else self.on(parcel_id)
+
+    def put(self, listing: Listing, place: Place) -> None:
+        """Takes a sale as it is now; `place` is where its parcel is, in tiles."""
+        if listing.end is not None:
+            self._close(listing)
+            return
+        if listing.listing_id not in self.by_id:
+            self.by_parcel[listing.parcel_id] = listing.listing_id
+            self.by_seller.add(listing.seller_id, listing.listing_id)
+            self.offers.put(listing.parcel_id, place)
+        self.by_id[listing.listing_id] = listing
+        self.dues.put(listing.parcel_id, listing.ends)
+
+    def _close(self, listing: Listing) -> None:
+        del self.by_id[listing.listing_id]
+        del self.by_parcel[listing.parcel_id]
+        self.by_seller.remove(listing.seller_id, listing.listing_id)
+        self.offers.remove(listing.parcel_id)
+        self.dues.put(listing.parcel_id, None)
+        if listing.end is SaleEnd.SOLD:
+            self.sold_total += 1
+            self.fees_total += listing.fee
