@@ -36,6 +36,7 @@ PLOT_TILES = 16  # land is owned in plots of 16 x 16 tiles
 PARCEL_NAME_CHARS_MAX = 40
 DESCRIPTION_CHARS_MAX = 400
 MONEY_MAX = 10**15  # poisha; ten trillion BDT
+BASIS_POINTS = 10_000  # hundredths of a percent, are the whole
 PARCELS_PAGE = 64  # in one answer
 POSTINGS_PAGE = 50
 LOOK_TILES_MAX = 512  # side of the rectangle that land_in looks at

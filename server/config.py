@@ -39,11 +39,10 @@ from pydantic_settings import (
 
 from persistence.keyring import KEY_BYTES_MIN, KEYS_MAX
 from protocol.codec import MESSAGES_PER_FRAME_MAX
-from protocol.messages import CHAT_CHARS_MAX, LISTING_MS_MAX, MONEY_MAX
+from protocol.messages import BASIS_POINTS, CHAT_CHARS_MAX, LISTING_MS_MAX, MONEY_MAX
 from protocol.snapshot import CELL_TILES, COUNT_MAX, STEP_MAX
 from server.origins import SAME_HOST, check_origin
 from server.words import words_of
-from world.sales import BASIS_POINTS
 
 ENV_PREFIX = "LANDWORLD_"
 CONFIG_FILE = "config.toml"

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from protocol.messages import SaleEnd
+from protocol.messages import BASIS_POINTS, SaleEnd
 from world.dues import Dues
 from world.offers import Offers, Place
 from world.parcels import Ids
 
 DIGEST_BYTES = 16
-BASIS_POINTS = 10_000  # are the whole
 
 
 class FeeTerms(msgspec.Struct, frozen=True, gc=False):

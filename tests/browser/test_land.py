@@ -289,7 +289,7 @@ def test_who_buys_what_was_built_on_meanwhile_can_once_the_seller_has_looked(
 
 def test_a_listing_is_changed_and_taken_back_by_its_seller(country: ServerProcess, visit: Visit) -> None:
     """Guard: Panel.settle, without which the next form begins with what was sent by the one before."""
-    parcel_id = claimed(country, "Xena", -32, -16)
+    parcel_id = claimed(country, "Xena", -48, 16)
     xena, yuri = come(visit, country, "Xena"), come(visit, country, "Yuri")
     for one in (xena, yuri):
         knows(one, parcel_id, "p.listing === null")

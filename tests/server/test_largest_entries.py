@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from protocol.edits import CHUNK_EDIT, EDITS_MAX, TILE_EDIT, pack
 from protocol.errors import Refusal
 from protocol.messages import (
+    BASIS_POINTS,
     DESCRIPTION_CHARS_MAX,
     DURABLE_MESSAGES,
     LEASE_TERM_MS_MAX,
@@ -50,7 +51,7 @@ from world.ledger import TREASURY
 from world.market import inspection
 from world.open_land import PLOTS_EDGE
 from world.parcels import Parcel, Permit, Terms
-from world.sales import BASIS_POINTS, FeeTerms, Listing
+from world.sales import FeeTerms, Listing
 from world.sizes import ENTRY_BYTES_MAX, WORST_BYTES, WORST_BYTES_OTHERWISE, Sizes
 from world.state import LandRules, MarketRules, Rules, State
 from world.tick import act as do

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import Refusal
 from protocol.messages import (
+    BASIS_POINTS,
     Cut,
     LandAbandon,
     LandAt,
@@ -38,7 +39,7 @@ from world import queries
 from world.commands import AnyDurable, Settle
 from world.ledger import HOUSE, TREASURY
 from world.parcels import Permit
-from world.sales import BASIS_POINTS, FeeTerms, Listing
+from world.sales import FeeTerms, Listing
 from world.settlement import LISTING_EXPIRED
 from world.state import LandRules, MarketRules
 from world.tiles import Build
