@@ -13,6 +13,7 @@ import pytest
 from protocol.edits import TILE_EDIT, pack
 from protocol.messages import (
     ClientMessage,
+    LandAbandon,
     LandClaim,
     LandClaimed,
     LandOpen,
@@ -76,6 +77,17 @@ def claimed(server: ServerProcess, name: str, x: int, y: int, *, closed: bool = 
 
     found: int = outside(play)
     return found
+
+
+def freed(server: ServerProcess, name: str, parcel_id: int) -> None:
+    """Gives a plot up that would be in the way of others' claims."""
+
+    async def play() -> None:
+        owner = await Client.join(server, server.token(name))
+        await done(owner, lambda number, action: LandAbandon(number, action, parcel_id))
+        await owner.leave()
+
+    outside(play)
 
 
 def come(visit: Visit, server: ServerProcess, name: str) -> Visitor:
@@ -289,7 +301,7 @@ def test_who_buys_what_was_built_on_meanwhile_can_once_the_seller_has_looked(
 
 def test_a_listing_is_changed_and_taken_back_by_its_seller(country: ServerProcess, visit: Visit) -> None:
     """Guard: Panel.settle, without which the next form begins with what was sent by the one before."""
-    parcel_id = claimed(country, "Xena", -48, 16)
+    parcel_id = claimed(country, "Xena", -32, -16)
     xena, yuri = come(visit, country, "Xena"), come(visit, country, "Yuri")
     for one in (xena, yuri):
         knows(one, parcel_id, "p.listing === null")
@@ -316,6 +328,7 @@ def test_a_listing_is_changed_and_taken_back_by_its_seller(country: ServerProces
     xena.page.locator("#leaving-title").wait_for()
     begins_with(xena, "price", "")
     safe(xena)
+    freed(country, "Xena", parcel_id)
 
 
 def show(visitor: Visitor, place: tuple[float, float]) -> None:
