@@ -53,6 +53,7 @@ PORT = 5432  # only part of the socket's name
 POSTGRES_USER = "landworld-pg"  # the system user, for root only
 DATABASE = "landworld"  # the database and its owner
 HELD_BY_CHILDREN = "is still in use"  # what Postgres says while children of a killed postmaster live
+STILL_DYING = "Is another postmaster"  # killed and not reaped yet; a live one is found by _look
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -240,7 +241,7 @@ class EmbeddedPostgres:
         """Start a postmaster. Raises DatabaseStartError when the last one died of something lasting."""
         if self._process is None or self._process.returncode == 0:
             self._progress(f"starting PostgreSQL {await asyncio.to_thread(self._version)}")
-        elif HELD_BY_CHILDREN in (said := await asyncio.to_thread(self._log_tail)):
+        elif HELD_BY_CHILDREN in (said := await asyncio.to_thread(self._log_tail)) or STILL_DYING in said:
             self._progress("waiting for what is left of a killed PostgreSQL to end")
             await asyncio.sleep(RESPAWN_SECONDS)
         elif self._process.returncode != -signal.SIGKILL:
