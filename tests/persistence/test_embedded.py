@@ -143,6 +143,38 @@ async def test_it_recovers_after_kill_9_of_postgres_and_waits_for_its_children(d
             await again.stop()
 
 
+async def test_a_start_waits_for_a_killed_postmaster_that_is_still_in_the_table_of_processes(
+    data: Path,
+) -> None:
+    """What its socket's lock file names is anything of its user's that lives. Guard: STILL_DYING in _spawn."""
+    waiting = asyncio.Event()
+
+    def progress(text: str) -> None:
+        if "what is left of a killed PostgreSQL" in text:
+            waiting.set()
+
+    async with _running(data) as (postgres, _):
+        lock = postgres._socket_directory() / f".s.PGSQL.{embedded.PORT}.lock"
+        said = lock.read_text()
+        pid = postgres.pid
+        dying = postgres._run_as_user(["sleep", "600"], subprocess.DEVNULL)
+    again = EmbeddedPostgres(data, progress, START_S)
+    lock.write_text(said.replace(str(pid), str(dying.pid), 1))
+    starting = asyncio.create_task(again.start())
+    try:
+        woken = asyncio.create_task(waiting.wait())
+        await asyncio.wait({starting, woken}, return_when=asyncio.FIRST_COMPLETED)
+        woken.cancel()
+        dying.kill()
+        dying.wait()
+        assert await _run(await starting, "SELECT 1") == "1"
+        assert waiting.is_set()
+    finally:
+        dying.kill()
+        dying.wait()
+        await again.stop()
+
+
 async def test_a_postgres_that_dies_is_started_again(data: Path) -> None:
     """Guard: the watcher."""
     up_again = asyncio.Event()
