@@ -635,27 +635,25 @@ class Store:
 
     async def parcels(self, progress: Callable[[int], None]) -> AsyncIterator[list[Parcel]]:
         """All parcels by id, page by page; `progress` is told how many were read."""
-        after = read = 0
-        while True:
-            async with self.reading() as connection:
-                rows = await connection.fetch(_PAGE_OF_PARCELS, after, PARCELS_READ)
-            if not rows:
-                return
-            after, read = rows[-1]["parcel_id"], read + len(rows)
-            progress(read)
+        async for rows in self._pages(_PAGE_OF_PARCELS, "parcel_id", progress):
             yield [_decode_parcel(row["parcel"]) for row in rows]
 
     async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Listing]]:
         """All open sales in the order in which they were made, page by page; `progress` is told how many were read."""
+        async for rows in self._pages(_PAGE_OF_SALES, "sale_id", progress):
+            yield [_decode_sale(row["sale"]) for row in rows]
+
+    async def _pages(self, query: str, key: str, progress: Callable[[int], None]) -> AsyncIterator[list[Any]]:
+        """The rows of a table by its `key`, page by page; a connection is held for a page only."""
         after = read = 0
         while True:
             async with self.reading() as connection:
-                rows = await connection.fetch(_PAGE_OF_SALES, after, PARCELS_READ)
+                rows = await connection.fetch(query, after, PARCELS_READ)
             if not rows:
                 return
-            after, read = rows[-1]["sale_id"], read + len(rows)
+            after, read = rows[-1][key], read + len(rows)
             progress(read)
-            yield [_decode_sale(row["sale"]) for row in rows]
+            yield rows
 
     async def all_built(self, progress: Callable[[int], None]) -> list[tuple[int, int, int, bytes]]:
         """All that stands: cx, cy, version, packed CHUNK_EDIT records. `progress` is told how many chunks were read, page by page."""

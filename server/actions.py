@@ -61,9 +61,7 @@ RETRY_AFTER_MS = 2_000
 MARKET: tuple[type, ...] = (LandClaim, MarketList, MarketEdit, MarketBuy, LandLet, LandRent)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
-LOOK_UP_EVERY_S = (
-    0.01  # meanwhile more come that the next statement asks for, too: a fifth of the time between two ticks
-)
+LOOK_UP_EVERY_S = 0.01  # a fifth of a tick: meanwhile more come that the next statement asks for, too
 TICK_US_MAX = 40_000  # for all actions between two ticks, by costs.py: a thousand plain ones
 TICK_US_MIN = 2_500  # where there is no time left at all
 SHARE_MIN, SHARE_MAX = 0.5, 0.8  # of the time until the next tick
@@ -171,7 +169,7 @@ class Actions:
 
     @property
     def waiting(self) -> int:
-        """Requests that have not entered the tick."""
+        """Requests that were not admitted."""
         return len(self._queue)
 
     def took(self, seconds: float) -> None:

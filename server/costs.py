@@ -61,19 +61,9 @@ PER_PLOT_US: dict[type, tuple[int, int]] = {  # of one plot, and of each more
     LandAbandon: (70, 2),
     LandEase: (3_300, 0),
 }
-OWNERS: tuple[type, ...] = (
-    LandMerge,
-    LandSplit,
-    LandAbandon,
-    LandEase,
-    MarketList,
-    MarketEdit,
-)  # nobody but the owner may
-OF_ALL_TILES = (
-    MarketList,
-    MarketEdit,
-    MarketBuy,
-)  # look at every tile, whatever may have become of the parcel before
+# Nobody but the owner may.
+OWNERS: tuple[type, ...] = (LandMerge, LandSplit, LandAbandon, LandEase, MarketList, MarketEdit)
+OF_ALL_TILES = (MarketList, MarketEdit, MarketBuy)  # whatever may have become of the parcel before
 CLAIM_US = 70, 10  # the same of a claim
 WALK_US = 3_200  # open land must be walked, because the plots around a claim are open in several runs
 TILES_FREE = 8  # tiles of an edit that cost nothing more

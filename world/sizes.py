@@ -59,12 +59,7 @@ _CHANGES = (
 )  # one parcel, which keeps its shape
 
 _LOOKED_INTO = (*_CHANGES, LandAbandon)
-_NO_LAND = (
-    LandClaim,
-    MarketList,
-    MarketEdit,
-    MarketCancel,
-)  # what makes no parcel that was there before another
+_NO_LAND = (LandClaim, MarketList, MarketEdit, MarketCancel)  # make no parcel that was there before another
 _encode = msgspec.json.Encoder().encode
 
 
@@ -118,7 +113,7 @@ class Sizes:
         """A parcel as it is, and what those before and the request itself may add."""
         before = (
             self._changes[parcel.parcel_id] + self._changes[0]
-        )  # a listing made in the same tick may be of any
+        )  # a listing of the same batch may be of any
         return len(_encode(parcel)) + (before + 1) * GROWTH_BYTES
 
     def _standing(self, parcel: Parcel) -> int:

@@ -529,10 +529,8 @@ def _plots(request: Any) -> Iterator[tuple[int, int]]:
 def _justified(request: Any, player_id: int, page: Page, answer: Refused) -> bool:
     """Whether what a refusal says of land or money is so on a page; what it says of anything else is not judged."""
     sale = page.sales.get(getattr(request, "listing_id", 0))
-    text, parcel = (
-        answer.message,
-        page.parcels.get(sale.parcel_id if sale else getattr(request, "parcel_id", 0)),
-    )
+    text = answer.message
+    parcel = page.parcels.get(sale.parcel_id if sale else getattr(request, "parcel_id", 0))
     match answer.code:
         case RefusalCode.TAKEN if "lies there" in text:
             return any(plot in page.plots for plot in _plots(request))

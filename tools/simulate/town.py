@@ -396,8 +396,8 @@ class Town:
         self._look_around(host, everybody)
         for keys, message in frame.casts:
             places = list(map(unpack, keys))
-            self.oracle.sold(host, codec.decode_server(message)[0], keys)
-            self._spread(host, message, [one for one in everybody if _sees(one, places)], [])
+            said = self._spread(host, message, [one for one in everybody if _sees(one, places)], [])
+            self.oracle.sold(host, said, keys)
         self.oracle.ticked(host, frame.durable_seq)
 
     def _welcome(self, connection: Connection, arrival: Arrival) -> None:
@@ -417,12 +417,14 @@ class Town:
                 connection.cell = cell
                 self._deliver(connection, Snapshot(host.state.tick, *cell, b""))
 
-    def _spread(self, host: Host, message: bytes, hearers: list[Connection], player_ids: list[int]) -> None:
+    def _spread(self, host: Host, message: bytes, hearers: list[Connection], player_ids: list[int]) -> Any:
+        """What is said, which it returns, is on its way to all who hear it."""
         said = codec.decode_server(message)[0]
         shown = self.oracle.built(host, said) if isinstance(said, ChunkEdits) else None
         self.oracle.news(said, player_ids)
         for connection in hearers:
             self._deliver(connection, said, shown)
+        return said
 
     def _tell(self, connection: Connection, message: bytes) -> None:
         """One server answers one connection."""
