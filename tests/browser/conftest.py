@@ -6,7 +6,7 @@ error on its console. Pages are small, for here the processor draws them; pictur
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,15 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes whether the test itself failed, for `visit`."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="package")
@@ -117,8 +126,8 @@ def world() -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def visit(chromium: Browser) -> Iterator[Visit]:
-    """Opens a page for a new person on a server; at the end no page may have complained."""
+def visit(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """Opens a page for a new person on a server; at the end none may have complained. If the test fails they are printed."""
     visitors: list[Visitor] = []
 
     def open_page(server: ServerProcess, query: str = "", **options: Any) -> Visitor:
@@ -128,6 +137,9 @@ def visit(chromium: Browser) -> Iterator[Visit]:
         return visitor
 
     yield open_page
-    for visitor in visitors:
+    for number, visitor in enumerate(visitors):
+        if request.node.stash.get(_FAILED, False):
+            shown = visitor.page.inner_text("body")
+            print(f"page {number} shows: {shown!r}")  # noqa: T201 (elsewhere it is all there is to see)
         visitor.context.close()
     assert [trouble for visitor in visitors for trouble in visitor.troubles] == []

@@ -520,15 +520,33 @@ window.WebSocket = class extends Socket {
 """
 
 
+def deafen(visit: Visit, server: ServerProcess, name: str) -> Visitor:
+    """Somebody whose page hears nothing while `window.deaf`."""
+    visitor = visit(server, viewport=WIDE)
+    visitor.page.add_init_script(DEAF)
+    visitor.page.goto(f"http://127.0.0.1:{server.http_port}/#token={server.token(name)}")
+    visitor.page.reload()
+    return visitor.enter()
+
+
+def test_what_land_costs_is_asked_again_when_the_answer_was_none(
+    country: ServerProcess, visit: Visit
+) -> None:
+    """Guard: againMs in LandPanel.chosen; a server that was busy for a moment made "Not here" of good land, for ever."""
+    ivy = deafen(visit, country, "Ivy")
+    begin_claim(ivy)
+    ivy.page.evaluate("window.deaf = true")
+    drag(ivy, (-8, -24), (-8, -24))
+    assert ivy.page.inner_text("#quote").startswith("…")
+    ivy.page.evaluate("window.lines.at(-1).close(); window.deaf = false")
+    ivy.page.locator("#take:enabled").wait_for()
+
+
 def test_what_was_not_answered_when_the_line_broke_is_sent_again_and_done_once(
     country: ServerProcess, visit: Visit
 ) -> None:
     """Guard: Actions keeps the action_id; with a new one each time, the claim is refused as taken."""
-    ivy = visit(country, viewport=WIDE)
-    ivy.page.add_init_script(DEAF)
-    ivy.page.goto(f"http://127.0.0.1:{country.http_port}/#token={country.token('Ivy')}")
-    ivy.page.reload()
-    ivy.enter()
+    ivy = deafen(visit, country, "Ivy")
     begin_claim(ivy)
     drag(ivy, (-8, -24), (-8, -24))
     take = ivy.page.locator("#take:enabled")

@@ -7,9 +7,11 @@ import { rentText } from "./lease.js";
 import { moneyText } from "./money.js";
 import { nameOf, parcelRow, parcelView, sizeText, wayText } from "./parcel.js";
 import { CutTool, PlotsTool } from "./plots.js";
-import { Standing } from "./protocol.js";
+import { RefusalCode, Standing } from "./protocol.js";
 import { saleLines, tellTimes } from "./sale.js";
 
+const RETRY_MS = 1000; // at least
+const LATER = [RefusalCode.RATE_LIMITED, RefusalCode.UNAVAILABLE]; // refusals that say nothing of the land
 const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
 /** Of a parcel's listing, if it has one. */
@@ -32,7 +34,7 @@ export class LandPanel {
     this.permits = null;
     this.refused = null; // why it was not sold to me: { words, seq } with the listing's seq by then
     this.stale = false; // more is for sale than the list has
-    this.quote = null; // of the plots chosen: { plots, price } or { refusal }
+    this.quote = null; // of the plots chosen: { plots, price }, or { refusal, againMs }: null, or it is no answer and when to ask again
     this.quoting = false;
     this.lists = { land_mine: null, land_for_sale: null, land_to_let: null }; // { parcels, more }
   }
@@ -286,7 +288,8 @@ export class LandPanel {
     if (this.quoting) return;
     this.quoting = true;
     const { rectangle } = this.tool;
-    const quote = await this.on.request("land_quote", rectangle, (refusal) => ({ refusal: refusal.message }));
+    const quote = await this.on.request("land_quote", rectangle, ({ code, message, retryAfterMs }) => (
+      { refusal: message, againMs: LATER.includes(code) ? Math.max(retryAfterMs ?? 0, RETRY_MS) : null }));
     this.quoting = false;
     if (this.view !== this.drawClaim) return;
     const now = this.tool.rectangle;
@@ -295,7 +298,9 @@ export class LandPanel {
       return;
     }
     this.quote = quote;
-    this.marks.claim = { ...rectangle, good: quote ? quote.refusal === undefined : null };
+    const open = Boolean(quote.againMs);
+    if (open) setTimeout(() => this.view === this.drawClaim && this.quote === quote && this.chosen(), quote.againMs);
+    this.marks.claim = { ...rectangle, good: open ? null : quote.refusal === undefined };
     this.view();
   }
 
@@ -307,7 +312,7 @@ export class LandPanel {
     this.panel.show("land", "Claim land", "claim", [
       h("p", { class: "soft keys" }, "Drag over the land to choose plots. Or hold Shift and press the arrows."),
       h("p", { class: "soft touched" }, "Draw over the land to choose plots."),
-      h("p", { class: "figure", id: "quote" }, good ? moneyText(quote.price) : quote ? "Not here" : "…", h("small", {}, sizeText(rectangle, this.land.plotTiles))),
+      h("p", { class: "figure", id: "quote" }, good ? moneyText(quote.price) : quote && !quote.againMs ? "Not here" : "…", h("small", {}, sizeText(rectangle, this.land.plotTiles))),
       h("p", { class: "soft why", id: "why" }, quote?.refusal ?? (poor ? `You have ${moneyText(this.wallet.balance)}.` : "")),
       h("div", { class: "pair" },
         button(good ? "Claim it" : "Claim", () => this.take(rectangle), { id: "take", class: "main", disabled: !good || poor }),
