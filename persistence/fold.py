@@ -12,7 +12,7 @@ from protocol.edits import CHUNK_EDIT
 from world.entries import BEGINNING, Built, Change, Record, chained
 from world.ledger import Hold, HoldState, Ledger, Post, may_be_below_zero
 from world.parcels import Freed, Parcel
-from world.sales import Listing
+from world.sales import Auction, Listing, Sale
 from world.tiles import Surface
 
 
@@ -24,7 +24,7 @@ class Fold:
         self.digest = digest
         self.ledger = Ledger()
         self.parcels: dict[int, Parcel] = {}
-        self.sales: dict[int, Listing] = {}  # those that are open
+        self.sales: dict[int, Sale] = {}  # those that are open
         self.surfaces: dict[Key, Surface] = {}
         self.last_parcel_id = 0
 
@@ -59,10 +59,10 @@ class Fold:
                 self.last_parcel_id = max(self.last_parcel_id, change.parcel_id)
             case Freed():
                 self.parcels.pop(change.parcel_id, None)
-            case Listing(listing_id):
-                self.sales[listing_id] = change
+            case Listing() | Auction():
+                self.sales[change.sale_id] = change
                 if change.end is not None:
-                    del self.sales[listing_id]
+                    del self.sales[change.sale_id]
             case Built():
                 take(self.surfaces.setdefault((change.cx, change.cy), Surface()), change)
             case _:

@@ -85,6 +85,7 @@ Money = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="in poisha: 100 are 
 Change = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, description="in poisha; below 0 it left")]
 Term = Annotated[int, Meta(ge=1, le=LEASE_TERM_MS_MAX, description="how long it runs, in ms of world time")]
 ListingId = Annotated[U64, Meta(description="which listing; the place in the journal of what made it")]
+AuctionId = Annotated[U64, Meta(description="which auction; the place in the journal of what made it")]
 Duration = Annotated[
     int, Meta(ge=1, le=LISTING_MS_MAX, description="how long it stands, in ms of world time from now on")
 ]
@@ -206,6 +207,7 @@ class SaleEnd(MeaningInt):
     CANCELLED = 1, "its seller took it back"
     EXPIRED = 2, "its time was over"
     FORFEITED = 3, "the land is nobody's any more: too much upkeep was owed"
+    UNSOLD = 4, "an auction without a bid, or without one that reached its reserve"
 
 
 class Sanction(MeaningInt):
@@ -454,6 +456,29 @@ class ListingBought(Result):
     seller_id: Annotated[PlayerId, Meta(description="whose it was")]
     price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what was paid, in poisha")]
     fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of it went to the house, in poisha")]
+
+
+class AuctionHeld(Result):
+    """The auction runs."""
+
+    auction_id: AuctionId
+    parcel_id: ParcelId
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends, unless somebody bids late")]
+
+
+class BidPlaced(Result):
+    """The bid counts."""
+
+    auction_id: AuctionId
+    leads: Annotated[
+        bool,
+        Meta(description="whether one leads now; else somebody's maximum was higher, or as high and earlier"),
+    ]
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends")]
+    sold: Annotated[
+        bool, Meta(description="the land is yours, at the price for which it could be had at once")
+    ] = False
 
 
 class LandClaimResult(Result):
@@ -960,6 +985,40 @@ class MarketBuy(ClientMessage, tag=60):
         ),
     ] = None
     rule = Rule(PLAYING, Rate.ACTION, result=ListingBought)
+
+
+class MarketAuction(ClientMessage, tag=61):
+    """Puts a parcel up for auction: whoever would pay most has it when its time is over. Nobody builds there meanwhile, and it cannot be
+    given away, let, abandoned or change its shape.
+    """
+
+    request_id: RequestId
+    action_id: ActionId
+    parcel_id: ParcelId
+    start_price: Money
+    duration_ms: Duration
+    reserve: Annotated[Money | None, Meta(description="for less it is not sold; nil: none")] = None
+    buy_now: Annotated[
+        Money | None, Meta(description="at once for this, until a bid reaches it; nil: not at once")
+    ] = None
+    keep_permits: Annotated[
+        bool | None, Meta(description="who may do what there stays under the buyer; nil: no")
+    ] = None
+    show_reserve: Annotated[bool | None, Meta(description="whether bidders know the reserve; nil: no")] = None
+    rule = Rule(PLAYING, Rate.ACTION, result=AuctionHeld)
+
+
+class MarketBid(ClientMessage, tag=62):
+    """Bids in an auction. The server bids on, by the least step, up to the maximum, which nobody is told; all of it is set aside while
+    one leads, and comes back in the moment somebody else does.
+    """
+
+    request_id: RequestId
+    action_id: ActionId
+    auction_id: AuctionId
+    amount: Money
+    maximum: Annotated[Money | None, Meta(description="nil: the amount")] = None
+    rule = Rule(PLAYING, Rate.ACTION, result=BidPlaced)
 
 
 class Wallet(ClientMessage, tag=25):
@@ -1520,6 +1579,8 @@ CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = (
     MarketEdit,
     MarketCancel,
     MarketBuy,
+    MarketAuction,
+    MarketBid,
     Wallet,
     WalletStatement,
     ReceiptGet,

@@ -42,6 +42,7 @@ from world.commands import AnyDurable
 from world.grid import pack
 from world.open_land import ring
 from world.parcels import Parcel, Rectangle, plots_in
+from world.sales import Listing
 from world.sizes import parcel_id_of
 from world.state import State
 
@@ -156,5 +157,6 @@ class Costs:
         if isinstance(request, LandRent):
             return parcel.to_let is None
         if isinstance(request, MarketBuy):
-            return self._sales.by_id[request.listing_id].price != request.price
+            sale = self._sales.by_id[request.listing_id]
+            return not isinstance(sale, Listing) or sale.price != request.price
         return isinstance(request, OWNERS) and parcel.owner_id != player_id

@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from protocol.errors import Refusal, RefusalCode
+from protocol.messages import BASIS_POINTS
 from world.ledger import in_words
-from world.sales import BASIS_POINTS
 
 NOBODY = 0
 

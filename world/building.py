@@ -21,6 +21,7 @@ from world.entries import Built, Change, Outcome, version_of
 from world.grid import pack as key_of
 from world.grid import unpack as cell_of
 from world.parcels import Parcel, Rectangle, cells_of, plot_at, plots_in
+from world.sales import Auction
 from world.state import State, Undo
 from world.tiles import BUILD_WALK, Build, TileRow
 
@@ -54,6 +55,9 @@ def check_may_build(state: State, player_id: int, x: int, y: int, kind: int) -> 
     if parcel is None:
         text = f"Tile ({x}, {y}) is nobody's land: claim it, and you may build there."
         raise Refusal(RefusalCode.NOT_OWNER, text)
+    if isinstance(state.sales.on(parcel.parcel_id), Auction):
+        text = f"Tile ({x}, {y}): nobody builds on {_called(parcel)} while it is in an auction."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
     if not (parcel.open_build or parcel.standing(player_id) >= Standing.BUILDER):
         raise Refusal(RefusalCode.NOT_OWNER, f"Tile ({x}, {y}): only builders of {_named(parcel)}")
     if not BUILD_WALK.get(Build(kind), 1) and plot_at(x, y) in state.parcels.ways:
@@ -62,8 +66,11 @@ def check_may_build(state: State, player_id: int, x: int, y: int, kind: int) -> 
 
 
 def _named(parcel: Parcel) -> str:
-    called = f"“{parcel.name}”" if parcel.name else f"parcel {parcel.parcel_id}"
-    return f"{called} may build there; ask {parcel.holder_name}."
+    return f"{_called(parcel)} may build there; ask {parcel.holder_name}."
+
+
+def _called(parcel: Parcel) -> str:
+    return f"“{parcel.name}”" if parcel.name else f"parcel {parcel.parcel_id}"
 
 
 def undo(state: State, act: Act, _: TileUndo) -> Outcome:

@@ -19,7 +19,7 @@ from world.commands import Act
 from world.grid import pack, unpack
 from world.ledger import Hold, Post
 from world.parcels import PLOTS_PER_CHUNK, Freed, Parcel, cell_of_plot
-from world.sales import Listing
+from world.sales import Auction, Listing
 from world.state import Answer, State
 from world.tiles import VERSION_BARE
 
@@ -37,7 +37,7 @@ class Built(msgspec.Struct, frozen=True, tag="built", gc=False):
     edits: bytes
 
 
-Change = Union[Post, Hold, Parcel, Freed, Built, Listing]  # noqa: UP007 (also read at run time)
+Change = Union[Post, Hold, Parcel, Freed, Built, Listing, Auction]  # noqa: UP007 (also read at run time)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +102,7 @@ def write(state: State, kind: str, outcome: Outcome, command: Act | None) -> Ent
         Record(state.seq, state.tick, kind, player_id, action, content.hex(), outcome.changes, outcome.result)
     )
     state.digest = chained(state.digest, record)
-    sales = [change.parcel_id for change in outcome.changes if type(change) is Listing]
+    sales = [change.parcel_id for change in outcome.changes if isinstance(change, Listing | Auction)]
     sold = [cell for parcel_id in sales for cell in state.parcels.by_id[parcel_id].cells()]
     for change in outcome.changes:
         apply(state, change)
@@ -131,7 +131,7 @@ def apply(state: State, change: Change) -> None:
             _set_gates(state, state.parcels.put(change))
         case Freed():
             _set_gates(state, state.parcels.free(change.parcel_id))
-        case Listing():
+        case Listing() | Auction():
             state.sales.put(change, state.parcels.by_id[change.parcel_id].middle)
         case Built(cx, cy, _, edits):
             state.chunks.edit(pack(cx, cy), edits)

@@ -34,7 +34,7 @@ from world.land import called, check_count, check_off_market, legs_with_grant, o
 from world.leases import term_in_words
 from world.ledger import HOUSE, in_words
 from world.parcels import Parcel
-from world.sales import DIGEST_BYTES, FeeTerms, Inspection, Listing
+from world.sales import DIGEST_BYTES, Auction, FeeTerms, Inspection, Listing, Sale
 from world.state import State
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -46,11 +46,9 @@ def put_up(state: State, act: Act, request: MarketList) -> Outcome:
     """For sale, as it stands there."""
     parcel = owned(state, act, request.parcel_id)
     check_off_market(state, parcel)
+    check_listings(state, act)
     rules, seq = state.rules.market, state.seq + 1
-    if len(state.sales.by_seller.of(act.player_id)) >= rules.player_listings_max:
-        text = f"One player sells {rules.player_listings_max} parcels at most at a time; take one back first."
-        raise Refusal(RefusalCode.LIMIT_REACHED, text)
-    _check_price(state, request.price)
+    check_price(state, request.price)
     listing = Listing(
         seq,
         parcel.parcel_id,
@@ -59,7 +57,7 @@ def put_up(state: State, act: Act, request: MarketList) -> Outcome:
         bool(request.keep_permits),
         FeeTerms(rules.fee_basis_points, rules.fee_min),
         inspection(state, parcel, bool(request.keep_permits)),
-        _ends(state, request.duration_ms),
+        ends_at(state, request.duration_ms),
         seq,
         seq,
     )
@@ -71,7 +69,7 @@ def edit(state: State, act: Act, request: MarketEdit) -> Outcome:
     listing, seq = _open(state, request.listing_id), state.seq + 1
     _check_mine(state, act, listing)
     if request.price != listing.price:  # what stands in it was within the bounds of then
-        _check_price(state, request.price)
+        check_price(state, request.price)
     keeps = listing.keep_permits if request.keep_permits is None else request.keep_permits
     inspected = inspection(state, state.parcels.by_id[listing.parcel_id], keeps)
     edited = replace(
@@ -79,7 +77,7 @@ def edit(state: State, act: Act, request: MarketEdit) -> Outcome:
         price=request.price,
         keep_permits=keeps,
         inspected=inspected,
-        ends=_ends(state, request.duration_ms) or listing.ends,
+        ends=ends_at(state, request.duration_ms) or listing.ends,
         seq=seq,
         since=listing.since if inspected == listing.inspected else seq,
     )
@@ -92,15 +90,28 @@ def cancel(state: State, act: Act, request: MarketCancel) -> Outcome:
     if listing is None:
         raise ended()
     _check_mine(state, act, listing)
+    if isinstance(listing, Auction) and listing.standing.has_bids:
+        raise Refusal(
+            RefusalCode.NOT_ALLOWED, "Somebody has bid already; an auction with bids is not taken back."
+        )
     end = SaleEnd.EXPIRED if _is_past(state, listing) else SaleEnd.CANCELLED
-    return _held(listing.over(end, state.seq + 1))
+    return Outcome(ListingHeld(listing.sale_id, listing.parcel_id), [listing.over(end, state.seq + 1)])
 
 
 def _held(listing: Listing) -> Outcome:
     return Outcome(ListingHeld(listing.listing_id, listing.parcel_id), [listing])
 
 
-def _check_price(state: State, price: int) -> None:
+def check_listings(state: State, act: Act) -> None:
+    """Raises Refusal for who sells as much as one may at a time."""
+    most = state.rules.market.player_listings_max
+    if len(state.sales.by_seller.of(act.player_id)) >= most:
+        text = f"One player sells {most} parcels at most at a time; take one back first."
+        raise Refusal(RefusalCode.LIMIT_REACHED, text)
+
+
+def check_price(state: State, price: int) -> None:
+    """Raises Refusal for a price that lies without the bounds."""
     rules = state.rules.market
     if price < rules.price_min:
         raise Refusal(RefusalCode.TOO_LOW, f"Land is sold for {in_words(rules.price_min)} at least.")
@@ -108,17 +119,20 @@ def _check_price(state: State, price: int) -> None:
         raise Refusal(RefusalCode.BAD_REQUEST, f"Land is sold for {in_words(rules.price_max)} at most.")
 
 
-def _ends(state: State, duration_ms: int | None) -> int | None:
+def ends_at(state: State, duration_ms: int | None) -> int | None:
     """The tick at which a listing is over. Raises Refusal."""
-    if duration_ms is None:
-        return None
+    return None if duration_ms is None else state.tick + check_duration(state, duration_ms)
+
+
+def check_duration(state: State, duration_ms: int) -> int:
+    """The ticks of a time that a sale may stand. Raises Refusal."""
     rules = state.rules.market
     if not rules.listing_ms_min <= duration_ms <= rules.listing_ms_max:
         shortest, longest = term_in_words(rules.listing_ms_min), term_in_words(rules.listing_ms_max)
         raise Refusal(
             RefusalCode.BAD_REQUEST, f"A listing stands for {shortest} to {longest}, or until it is sold."
         )
-    return state.tick + state.ticks_of(duration_ms)
+    return state.ticks_of(duration_ms)
 
 
 # --- buying ---
@@ -139,18 +153,18 @@ def buy(state: State, act: Act, request: MarketBuy) -> Outcome:
         legs += legs_with_grant(state, listing.seller_id, [(listing.seller_id, price - fee)])
         legs.append((HOUSE, fee))
     posts = state.ledger.posted((account, amount) for account, amount in legs if amount)
-    _check_as_inspected(state, parcel, listing)  # last, since it looks at every tile
-    bought = replace(_handed_over(parcel, act, listing.keep_permits), seq=seq)
+    check_as_inspected(state, parcel, listing)  # last, since it looks at every tile
+    bought = handed_over(parcel, act.player_id, act.name, listing.keep_permits, seq)
     result = ListingBought(listing.listing_id, parcel.parcel_id, listing.seller_id, price, fee)
     return Outcome(result, [*posts, listing.over(SaleEnd.SOLD, seq, act.player_id), bought])
 
 
-def _handed_over(parcel: Parcel, act: Act, keeps: bool) -> Parcel:
-    """With a new owner; who may do what there is kept, or as where land is claimed."""
-    theirs = replace(parcel, owner_id=act.player_id, owner_name=act.name)
+def handed_over(parcel: Parcel, owner_id: int, name: str, keeps: bool, seq: int) -> Parcel:
+    """With a new owner, by entry `seq`; who may do what there is kept, or as where land is claimed."""
+    theirs = replace(parcel, owner_id=owner_id, owner_name=name, seq=seq)
     if not keeps:
         return replace(theirs, permits=(), open_enter=True, open_build=False)
-    return replace(theirs, permits=tuple(one for one in parcel.permits if one.player_id != act.player_id))
+    return replace(theirs, permits=tuple(one for one in parcel.permits if one.player_id != owner_id))
 
 
 def _check_as_seen(parcel: Parcel, listing: Listing, request: MarketBuy) -> None:
@@ -171,9 +185,9 @@ def _offered(listing: Listing) -> str:
     return f"it costs {in_words(listing.price)}, {listing.inspected.tiles} tiles are built on, {kept}{owed}"
 
 
-def _check_as_inspected(state: State, parcel: Parcel, listing: Listing) -> None:
+def check_as_inspected(state: State, parcel: Parcel, sale: Sale) -> None:
     """Raises Refusal where the land is not what its seller offers, and says what is another."""
-    now, then = inspection(state, parcel, listing.keep_permits), listing.inspected
+    now, then = inspection(state, parcel, sale.keep_permits), sale.inspected
     news: list[str] = []
     if now.tiles != then.tiles:
         news.append(f"{then.tiles} tiles were built on, and now {now.tiles}")
@@ -202,7 +216,7 @@ def _digest(what: bytes) -> bytes:
     return hashlib.blake2b(what, digest_size=DIGEST_BYTES).digest()
 
 
-def _is_past(state: State, listing: Listing) -> bool:
+def _is_past(state: State, listing: Sale) -> bool:
     return listing.ends is not None and listing.ends <= state.tick
 
 
@@ -214,12 +228,12 @@ def ended() -> Refusal:
 def _open(state: State, listing_id: int) -> Listing:
     """The listing. Raises Refusal once it is over."""
     listing = state.sales.by_id.get(listing_id)
-    if listing is None or _is_past(state, listing):
+    if not isinstance(listing, Listing) or _is_past(state, listing):
         raise ended()
     return listing
 
 
-def _check_mine(state: State, act: Act, listing: Listing) -> None:
+def _check_mine(state: State, act: Act, listing: Sale) -> None:
     """Raises Refusal where a listing is not the player's."""
     if listing.seller_id != act.player_id:
         parcel = state.parcels.by_id[listing.parcel_id]

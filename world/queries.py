@@ -55,7 +55,7 @@ def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages
         None if parcel.way is None else messages.Way(*(value * PLOT_TILES for value in parcel.way)),
         parcel.given_to,
         None
-        if player_id is None or (listing := state.sales.on(parcel.parcel_id)) is None
+        if player_id is None or not isinstance(listing := state.sales.on(parcel.parcel_id), Listing)
         else listed(state, listing),
     )
 

@@ -14,11 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from protocol.messages import BASIS_POINTS, SaleEnd
+from world.bidding import Standing, Terms
 from world.dues import Dues
 from world.offers import Offers, Place
 from world.parcels import Ids
 
 DIGEST_BYTES = 16
+NO_HOLD = 0  # as hold_id
 
 
 class FeeTerms(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +64,11 @@ class Listing(msgspec.Struct, frozen=True, tag="listing", gc=False):
     buyer_id: int | None = None
 
     @property
+    def sale_id(self) -> int:
+        """Its number in the book."""
+        return self.listing_id
+
+    @property
     def fee(self) -> int:
         """What of the price goes to the house."""
         return self.fee_terms.of(self.price)
@@ -71,12 +78,53 @@ class Listing(msgspec.Struct, frozen=True, tag="listing", gc=False):
         return replace(self, end=end, buyer_id=buyer_id, seq=seq)
 
 
+class Auction(msgspec.Struct, frozen=True, tag="auction", gc=False):
+    """An auction as it is from entry `seq` on; once it is over, `end` says how. All that its leader would pay is set aside."""
+
+    auction_id: int
+    parcel_id: int
+    seller_id: int
+    keep_permits: bool
+    fee_terms: FeeTerms
+    inspected: Inspection
+    terms: Terms
+    shows_reserve: bool
+    standing: Standing
+    hold_id: int  # NO_HOLD where nobody leads
+    seq: int
+    leader_name: str = ""
+    end: SaleEnd | None = None
+    buyer_id: int | None = None
+
+    @property
+    def sale_id(self) -> int:
+        """Its number in the book."""
+        return self.auction_id
+
+    @property
+    def ends(self) -> int:
+        """The tick at which it is over."""
+        return self.standing.ends
+
+    @property
+    def fee(self) -> int:
+        """What of the price goes to the house."""
+        return self.fee_terms.of(self.standing.price)
+
+    def over(self, end: SaleEnd, seq: int, buyer_id: int | None = None) -> "Auction":
+        """Its end, by entry `seq`."""
+        return replace(self, end=end, buyer_id=buyer_id, seq=seq, hold_id=NO_HOLD)
+
+
+Sale = Listing | Auction
+
+
 class Sales:
     """All open sales."""
 
     def __init__(self) -> None:
-        self.by_id: dict[int, Listing] = {}
-        self.by_parcel: dict[int, int] = {}  # parcel_id -> listing_id
+        self.by_id: dict[int, Sale] = {}
+        self.by_parcel: dict[int, int] = {}  # parcel_id -> sale_id
         self.by_seller = Ids()
         self.offers = Offers()  # parcels, by where they are
         self.dues = Dues()  # by parcel_id, as in Parcels
@@ -86,37 +134,37 @@ class Sales:
     def __len__(self) -> int:
         return len(self.by_id)
 
-    def __iter__(self) -> Iterator[Listing]:
+    def __iter__(self) -> Iterator[Sale]:
         return iter(self.by_id.values())
 
-    def on(self, parcel_id: int) -> Listing | None:
+    def on(self, parcel_id: int) -> Sale | None:
         """The sale that a parcel is in."""
-        listing_id = self.by_parcel.get(parcel_id)
-        return None if listing_id is None else self.by_id[listing_id]
+        sale_id = self.by_parcel.get(parcel_id)
+        return None if sale_id is None else self.by_id[sale_id]
 
-    def first_due(self, tick: int) -> Listing | None:
+    def first_due(self, tick: int) -> Sale | None:
         """What is at its end the longest at `tick`, or None."""
         parcel_id = self.dues.first(tick)
         return None if parcel_id is None else self.on(parcel_id)
 
-    def put(self, listing: Listing, place: Place) -> None:
+    def put(self, sale: Sale, place: Place) -> None:
         """Takes a sale as it is now; `place` is where its parcel is, in tiles."""
-        if listing.end is not None:
-            self._close(listing)
+        if sale.end is not None:
+            self._close(sale)
             return
-        if listing.listing_id not in self.by_id:
-            self.by_parcel[listing.parcel_id] = listing.listing_id
-            self.by_seller.add(listing.seller_id, listing.listing_id)
-            self.offers.put(listing.parcel_id, place)
-        self.by_id[listing.listing_id] = listing
-        self.dues.put(listing.parcel_id, listing.ends)
+        if sale.sale_id not in self.by_id:
+            self.by_parcel[sale.parcel_id] = sale.sale_id
+            self.by_seller.add(sale.seller_id, sale.sale_id)
+            self.offers.put(sale.parcel_id, place)
+        self.by_id[sale.sale_id] = sale
+        self.dues.put(sale.parcel_id, sale.ends)
 
-    def _close(self, listing: Listing) -> None:
-        del self.by_id[listing.listing_id]
-        del self.by_parcel[listing.parcel_id]
-        self.by_seller.remove(listing.seller_id, listing.listing_id)
-        self.offers.remove(listing.parcel_id)
-        self.dues.put(listing.parcel_id, None)
-        if listing.end is SaleEnd.SOLD:
+    def _close(self, sale: Sale) -> None:
+        del self.by_id[sale.sale_id]
+        del self.by_parcel[sale.parcel_id]
+        self.by_seller.remove(sale.seller_id, sale.sale_id)
+        self.offers.remove(sale.parcel_id)
+        self.dues.put(sale.parcel_id, None)
+        if sale.end is SaleEnd.SOLD:
             self.sold_total += 1
-            self.fees_total += listing.fee
+            self.fees_total += sale.fee

@@ -7,16 +7,18 @@ all parcels are due for that at once where it is new, and nothing should end an 
 """
 
 from protocol.messages import Result, SaleEnd
-from world import upkeep
+from world import auctions, upkeep
 from world.entries import Outcome
 from world.leases import end_term
 from world.parcels import Lease, Parcel
-from world.sales import Listing
+from world.sales import Auction, Listing
 from world.state import State
 
 LEASE_RENEWED = "lease_renewed"  # kinds of entries
 LEASE_ENDED = "lease_ended"
 LISTING_EXPIRED = "listing_expired"
+AUCTION_EXTENDED = "auction_extended"
+AUCTION_ENDED = "auction_ended"
 UPKEEP_BEGUN = "upkeep_begun"
 UPKEEP_PAID = "upkeep_paid"
 UPKEEP_MISSED = "upkeep_missed"
@@ -49,9 +51,11 @@ def next_due(state: State) -> tuple[str, Outcome] | None:
         parcel = parcels.by_id[parcel_id]
         assert parcel.lease is not None
         return _lease(state, parcel, parcel.lease)
-    listing = state.sales.first_due(tick)
-    if listing is not None:
-        return _expired(state, listing)
+    sale = state.sales.first_due(tick)
+    if isinstance(sale, Auction):
+        return _auction(state, sale)
+    if sale is not None:
+        return _expired(state, sale)
     parcel_id = parcels.upkeep_dues.first(tick)
     return None if parcel_id is None else _upkeep(state, parcels.by_id[parcel_id])
 
@@ -59,6 +63,14 @@ def next_due(state: State) -> tuple[str, Outcome] | None:
 def _expired(state: State, listing: Listing) -> tuple[str, Outcome]:
     told = Settled(listing.parcel_id, listing.seller_id, listing_id=listing.listing_id)
     return LISTING_EXPIRED, Outcome(told, [listing.over(SaleEnd.EXPIRED, state.seq + 1)])
+
+
+def _auction(state: State, auction: Auction) -> tuple[str, Outcome]:
+    told = Settled(auction.parcel_id, auction.seller_id, listing_id=auction.auction_id)
+    later = auctions.extended(state, auction)
+    if later is not None:
+        return AUCTION_EXTENDED, Outcome(told, [later])
+    return AUCTION_ENDED, Outcome(told, auctions.end(state, auction))
 
 
 def _lease(state: State, parcel: Parcel, lease: Lease) -> tuple[str, Outcome]:

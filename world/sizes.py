@@ -19,6 +19,7 @@ from protocol.messages import (
     LandSplit,
     LandTake,
     LandTransfer,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -68,9 +69,10 @@ def parcel_id_of(state: State, request: AnyDurable) -> int:
     match request:
         case TileEdit() | TileUndo() | LandClaim():
             return 0
-        case MarketEdit() | MarketCancel() | MarketBuy():
-            listing = state.sales.by_id.get(request.listing_id)
-            return 0 if listing is None else listing.parcel_id
+        case MarketEdit() | MarketCancel() | MarketBuy() | MarketBid():
+            sale_id = request.auction_id if isinstance(request, MarketBid) else request.listing_id
+            sale = state.sales.by_id.get(sale_id)
+            return 0 if sale is None else sale.parcel_id
     return request.parcel_id
 
 

@@ -17,7 +17,7 @@ from protocol.edits import CHUNK_EDIT
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import ChatChannel, Result, Role, Said, name_of
 from protocol.snapshot import CELL_TILES, RECORD
-from world import building, chat, entries, eviction, land, leases, market, movement, settlement
+from world import auctions, building, chat, entries, eviction, land, leases, market, movement, settlement
 from world.commands import (
     STEER,
     Act,
@@ -50,7 +50,7 @@ from world.parcels import OPEN, plot_at, plots_of_cell
 from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
-RULES = {**land.RULES, **leases.RULES, **market.RULES, **building.RULES}
+RULES = {**land.RULES, **leases.RULES, **market.RULES, **auctions.RULES, **building.RULES}
 KINDS = {request: name_of(request) for request in RULES}  # of the entries they make
 SETTLE_TILES_MAX = 4_096  # put back in one tick, some 3 ms; the last parcel may have more
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."

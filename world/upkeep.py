@@ -10,12 +10,14 @@ whole without being looked at is forgiven: there was no upkeep then.
 from msgspec.structs import replace
 
 from protocol.messages import SaleEnd
+from world.auctions import given_back
 from world.building import cleared
 from world.entries import Change
 from world.land import first_due, legs_with_grant, spendable
 from world.leases import deposit_back
 from world.ledger import HOUSE
 from world.parcels import Parcel, freed
+from world.sales import Auction
 from world.state import State
 
 
@@ -59,9 +61,16 @@ def missed(state: State, parcel: Parcel) -> Parcel | None:
 def forfeited(state: State, parcel: Parcel) -> list[Change]:
     """Nobody's again, and bare; a lease ends with it, and a sale."""
     back = [] if parcel.lease is None else deposit_back(state, parcel.lease)
-    listing = state.sales.on(parcel.parcel_id)
-    unsold = [] if listing is None else [listing.over(SaleEnd.FORFEITED, state.seq + 1)]
-    return [*back, *unsold, *cleared(state, parcel.rectangle), freed(parcel)]
+    return [*back, *_unsold(state, parcel), *cleared(state, parcel.rectangle), freed(parcel)]
+
+
+def _unsold(state: State, parcel: Parcel) -> list[Change]:
+    """The sale is over, and what was bid goes back."""
+    sale = state.sales.on(parcel.parcel_id)
+    if sale is None:
+        return []
+    back = given_back(state, sale) if isinstance(sale, Auction) else []
+    return [*back, sale.over(SaleEnd.FORFEITED, state.seq + 1)]
 
 
 def _later(state: State, parcel: Parcel, arrears: int) -> Parcel:

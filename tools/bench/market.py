@@ -174,7 +174,7 @@ def _trade(state: State, dice: random.Random, parcels: int, seconds: float) -> f
         for _ in range(BATCH):
             number += 1
             listing = state.sales.on(1 + dice.randrange(parcels))
-            assert listing is not None
+            assert isinstance(listing, Listing)
             buyer = 1 + (listing.seller_id + dice.randrange(TRADERS - 1)) % TRADERS
             asked: tuple[AnyDurable, ...] = (
                 MarketBuy(1, (2 * number).to_bytes(16), listing.listing_id, PRICE),

@@ -1,0 +1,209 @@
+"""What auctions grant and refuse: one action and its result a line; an int: so many ticks pass, and the world does what is due."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from protocol.messages import (
+    AuctionHeld,
+    BidPlaced,
+    LandAbandon,
+    LandOpen,
+    LandPermit,
+    ListingHeld,
+    MarketAuction,
+    MarketBid,
+    MarketCancel,
+    MarketList,
+    SaleEnd,
+    Standing,
+)
+from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, balanced, ids, join, outcome
+from tests.world.test_land import GRANT, LAND, NO, Row, build, claim, got, held, rules
+from world.commands import Settle
+from world.ledger import ESCROW, HOUSE
+from world.sales import Auction
+from world.settlement import AUCTION_ENDED, AUCTION_EXTENDED
+from world.state import MarketRules
+from world.tiles import Build
+
+MARKET = MarketRules(
+    fee_basis_points=1_000,
+    fee_min=5,
+    price_min=10,
+    price_max=9_000,
+    step_min=10,
+    snipe_ms=500,
+    extensions_max=2,
+    listing_ms_min=100,
+)
+TICK_MS = 50
+LASTS = 40  # ticks
+CLAIMED: Row = (ADA, claim(0, 0, 2, 1), got(1, 200))  # in the second tick; the auction begins in the third
+
+
+def begin(start: int = 100, reserve: int | None = None, buy_now: int | None = None) -> MarketAuction:
+    return MarketAuction(*ids(), 1, start, LASTS * TICK_MS, reserve, buy_now)
+
+
+def bid(amount: int, maximum: int | None = None) -> MarketBid:
+    return MarketBid(*ids(), 2, amount, maximum)
+
+
+BEGUN: Row = (ADA, begin(), AuctionHeld(2, 1, (3 + LASTS) * TICK_MS))
+ENDS_MS = (3 + LASTS) * TICK_MS
+
+
+def placed(leads: bool, price: int, ends_ms: int = ENDS_MS, sold: bool = False) -> BidPlaced:
+    return BidPlaced(2, leads, price, ends_ms, sold)
+
+
+def run(*rows: Row | int) -> World:
+    """Every line of a table."""
+    world = World(*map(join, PEOPLE), rules=rules(LAND, MARKET))
+    world.state.opened = -1_000  # long ago
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, int):
+            wait(world, row)
+            continue
+        who, request, expected = row
+        assert outcome(world.do(act(who, request))) == expected, f"line {number}: {request}"
+        balanced(world.state.ledger)
+    return world
+
+
+def wait(world: World, ticks: int) -> list[str]:
+    """The kinds of what the world did by itself meanwhile."""
+    kinds = [entry.kind for _ in range(ticks) for entry in world.do(Settle(16)).entries]
+    balanced(world.state.ledger)
+    return kinds
+
+
+TABLES: dict[str, list[Row | int]] = {
+    "who owns it begins it, once, and takes it back while nobody has bid": [
+        CLAIMED,
+        (BEA, begin(), NO.NOT_OWNER),
+        (ADA, begin(9), NO.TOO_LOW),
+        (ADA, begin(100, 200, 150), NO.BAD_REQUEST),
+        (ADA, begin(), AuctionHeld(2, 1, (6 + LASTS) * TICK_MS)),
+        (ADA, begin(), NO.NOT_ALLOWED),
+        (ADA, MarketList(*ids(), 1, 100), NO.NOT_ALLOWED),
+        (ADA, LandAbandon(*ids(), 1), NO.NOT_ALLOWED),
+        (ADA, MarketCancel(*ids(), 2), ListingHeld(2, 1)),
+        (ADA, begin(), AuctionHeld(4, 1, (11 + LASTS) * TICK_MS)),
+    ],
+    "nobody bids on their own, too little, or more than they have": [
+        CLAIMED,
+        BEGUN,
+        (ADA, bid(100), NO.BAD_REQUEST),
+        (BEA, bid(99), NO.TOO_LOW),
+        (BEA, bid(GRANT + 1), NO.INSUFFICIENT_FUNDS),
+        (BEA, bid(100, GRANT + 1), NO.INSUFFICIENT_FUNDS),
+        (BEA, bid(100, GRANT), placed(True, 100)),
+        (CAL, bid(110, GRANT + 1), NO.INSUFFICIENT_FUNDS),
+        (CAL, bid(110, 120), placed(False, 130)),
+        (ADA, MarketCancel(*ids(), 2), NO.NOT_ALLOWED),
+    ],
+    "a late bid moves the end, so often": [
+        CLAIMED,
+        BEGUN,
+        LASTS - 5,
+        (BEA, bid(100), placed(True, 100, ENDS_MS + 6 * TICK_MS)),
+        8,
+        (CAL, bid(110), placed(True, 110, ENDS_MS + 15 * TICK_MS)),
+        8,
+        (BEA, bid(120), placed(True, 120, ENDS_MS + 20 * TICK_MS)),
+        5,
+        (CAL, bid(130), NO.ENDED),
+    ],
+    "at once": [
+        CLAIMED,
+        (ADA, begin(100, None, 500), AuctionHeld(2, 1, ENDS_MS)),
+        (BEA, bid(100, 400), placed(True, 100)),
+        (CAL, bid(500), placed(True, 500, 5 * TICK_MS, sold=True)),
+        (BEA, bid(600), NO.ENDED),
+        (CAL, LandAbandon(*ids(), 1), held(1)),
+    ],
+    "nobody builds on what is in an auction": [
+        CLAIMED,
+        (ADA, LandOpen(*ids(), 1, True, True), held(1)),
+        (ADA, begin(), AuctionHeld(3, 1, (4 + LASTS) * TICK_MS)),
+        (CAL, build((1, 0, Build.WALL)), NO.NOT_ALLOWED),
+        (ADA, build((1, 0, Build.WALL)), NO.NOT_ALLOWED),
+    ],
+}
+
+
+@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES)
+def test_the_rules_of_auctions(rows: Iterable[Row | int]) -> None:
+    run(*rows)
+
+
+def test_what_the_leader_would_pay_is_set_aside_and_comes_back_when_outbid() -> None:
+    """Guards: _back, _voided and the hold in _held."""
+    world = run(CLAIMED, BEGUN, (BEA, bid(100, 700), placed(True, 100)))
+    ledger = world.state.ledger
+    assert (ledger.balance(BEA), ledger.held[BEA], ledger.balance(ESCROW)) == (GRANT - 700, 700, 700)
+    world.do(act(CAL, bid(110, 900)))
+    assert (ledger.balance(BEA), ledger.held) == (GRANT, {CAL: 900})
+    assert (ledger.balance(CAL), ledger.balance(ESCROW)) == (GRANT - 900, 900)
+    world.do(act(CAL, bid(710, 1_000)))
+    assert (ledger.balance(CAL), ledger.held) == (GRANT - 1_000, {CAL: 1_000})
+
+
+def test_it_ends_once_and_the_leader_pays_the_price_and_has_the_rest_back() -> None:
+    world = run(
+        CLAIMED, BEGUN, (BEA, bid(100, 700), placed(True, 100)), (CAL, bid(110, 300), placed(False, 310))
+    )
+    ledger = world.state.ledger
+    assert wait(world, LASTS + 30) == [AUCTION_ENDED]
+    assert (
+        ledger.balance(BEA),
+        ledger.balance(
+            CAL,
+        ),
+    ) == (GRANT - 310, GRANT if CAL in ledger.balances else 0)
+    assert ledger.balance(ADA) == GRANT - 200 + 310 - 31
+    assert ledger.balance(HOUSE) == 200 + 31
+    assert (ledger.held, ledger.balance(ESCROW)) == ({}, 0)
+    assert world.state.parcels.by_id[1].owner_id == BEA
+    assert world.state.parcels.by_id[1].owner_name == "p2"
+
+
+@pytest.mark.parametrize(("maximum", "sold"), [(299, False), (300, True)])
+def test_below_its_reserve_it_is_not_sold(maximum: int, sold: bool) -> None:
+    world = run(CLAIMED, (ADA, begin(100, 300), AuctionHeld(2, 1, ENDS_MS)))
+    world.do(act(BEA, bid(100, maximum)))
+    [entry] = [entry for _ in range(LASTS + 1) for entry in world.do(Settle(1)).entries]
+    [auction] = [change for change in entry.changes if isinstance(change, Auction)]
+    assert auction.end is (SaleEnd.SOLD if sold else SaleEnd.UNSOLD)
+    assert world.state.parcels.by_id[1].owner_id == (BEA if sold else ADA)
+    assert world.state.ledger.balance(BEA) == GRANT - (300 if sold else 0)
+    balanced(world.state.ledger)
+
+
+def test_what_could_not_be_ended_in_time_goes_on() -> None:
+    """The journal had no room for six seconds. Guard: `late` in extended."""
+    world = run(CLAIMED, BEGUN, (BEA, bid(100), placed(True, 100)))
+    for _ in range(LASTS + 120):
+        world.do()
+    assert outcome(world.do(act(CAL, bid(110)))) == NO.ENDED
+    assert wait(world, 1) == [AUCTION_EXTENDED]
+    assert isinstance(outcome(world.do(act(CAL, bid(110)))), BidPlaced)
+    assert wait(world, 2_000) == [AUCTION_ENDED]
+    assert world.state.parcels.by_id[1].owner_id == CAL
+
+
+def test_what_would_end_just_after_a_start_goes_on() -> None:
+    """Guard: `opened` in extended; who would have bid is not back yet."""
+    world = run(CLAIMED, BEGUN, (BEA, bid(100), placed(True, 100)))
+    world.state.opened = world.state.tick + LASTS - 10
+    assert wait(world, LASTS) == [AUCTION_EXTENDED]
+
+
+def test_permits_stay_or_go_as_the_seller_said() -> None:
+    world = run(CLAIMED, (ADA, LandPermit(*ids(), 1, CAL, Standing.BUILDER), held(1)))
+    world.do(act(ADA, MarketAuction(*ids(), 1, 100, LASTS * TICK_MS, None, None, True)))
+    world.do(act(BEA, MarketBid(*ids(), 3, 100)))
+    wait(world, LASTS + 1)
+    assert [one.player_id for one in world.state.parcels.by_id[1].permits] == [CAL]

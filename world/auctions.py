@@ -1,0 +1,205 @@
+"""The rules of auctions: who may begin one, bid, and what becomes of it when its time is over; bidding.py has what a bid makes of it.
+
+All that the leader would pay at most is set aside in escrow; who is outbid has it back in the same entry. Nobody builds on land that is
+in an auction, so it is sold as it was inspected when it began: a bid looks once more.
+
+The end is one entry, made by the world itself (settlement.py) once and never again, for the entry that ends an auction takes it out of
+the book. Where it could not be made in time, because the server was away or its database was, bidding goes on: the end moves, and
+all are told.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from protocol.errors import Refusal, RefusalCode
+from protocol.messages import AuctionHeld, BidPlaced, MarketAuction, MarketBid, SaleEnd
+from world import bidding
+from world.bidding import Standing, Terms
+from world.commands import Act
+from world.entries import Change, Outcome
+from world.land import called, check_count, check_off_market, legs_with_grant, owned, spendable
+from world.ledger import ESCROW, HOUSE, Hold, HoldState, in_words
+from world.market import (
+    check_as_inspected,
+    check_duration,
+    check_listings,
+    check_price,
+    ended,
+    handed_over,
+    inspection,
+)
+from world.sales import NO_HOLD, Auction, FeeTerms
+from world.state import State
+
+# --- selling ---
+
+
+def put_up(state: State, act: Act, request: MarketAuction) -> Outcome:
+    """For auction, as it stands there."""
+    parcel = owned(state, act, request.parcel_id)
+    check_off_market(state, parcel)
+    check_listings(state, act)
+    for price in (request.start_price, request.reserve, request.buy_now):
+        if price is not None:
+            check_price(state, price)
+    lowest = max(request.start_price, request.reserve or 0)
+    if request.buy_now is not None and request.buy_now < lowest:
+        text = f"For less than {in_words(lowest)} it cannot be had at once: that is its first price, or its reserve."
+        raise Refusal(RefusalCode.BAD_REQUEST, text)
+    rules, seq, keeps = state.rules.market, state.seq + 1, bool(request.keep_permits)
+    ends = state.tick + check_duration(state, request.duration_ms)
+    snipe = state.ticks_of(rules.snipe_ms)
+    terms = Terms(
+        request.start_price,
+        rules.step_min,
+        rules.step_basis_points,
+        request.reserve,
+        request.buy_now,
+        snipe,
+        ends + rules.extensions_max * snipe,
+    )
+    auction = Auction(
+        seq,
+        parcel.parcel_id,
+        act.player_id,
+        keeps,
+        FeeTerms(rules.fee_basis_points, rules.fee_min),
+        inspection(state, parcel, keeps),
+        terms,
+        bool(request.show_reserve),
+        Standing(ends),
+        NO_HOLD,
+        seq,
+    )
+    return Outcome(AuctionHeld(seq, parcel.parcel_id, state.time_ms(ends)), [auction])
+
+
+# --- bidding ---
+
+
+def bid(state: State, act: Act, request: MarketBid) -> Outcome:
+    """A bid: somebody leads, or who led still does, at another price; or it is sold at once."""
+    auction = open_auction(state, request.auction_id)
+    parcel = state.parcels.by_id[auction.parcel_id]
+    if auction.seller_id == act.player_id:
+        raise Refusal(RefusalCode.BAD_REQUEST, f"{called(parcel)} is yours.")
+    check_count(state, act.player_id, parcel.pw * parcel.ph)
+    maximum = request.amount if request.maximum is None else request.maximum
+    buy_now = auction.terms.buy_now
+    if (
+        buy_now is not None
+        and request.amount >= buy_now
+        and bidding.may_buy_now(auction.terms, auction.standing)
+    ):
+        return _bought(state, act, auction, buy_now)
+    standing = bidding.bid(
+        auction.terms, auction.standing, act.player_id, request.amount, maximum, state.tick
+    )
+    changes, hold_id = _held(state, act, auction, standing, maximum)
+    leader = act.name if standing.leader_id == act.player_id else auction.leader_name
+    check_as_inspected(state, parcel, auction)
+    placed = BidPlaced(
+        auction.auction_id, standing.leader_id == act.player_id, standing.price, state.time_ms(standing.ends)
+    )
+    return Outcome(
+        placed,
+        [
+            *changes,
+            replace(auction, standing=standing, leader_name=leader, hold_id=hold_id, seq=state.seq + 1),
+        ],
+    )
+
+
+def _held(
+    state: State, act: Act, auction: Auction, standing: Standing, maximum: int
+) -> tuple[list[Change], int]:
+    """What is set aside now. Raises Refusal where the bidder has too little, though somebody else leads."""
+    if standing.leader_id != act.player_id:
+        if spendable(state, act.player_id) < maximum:
+            text = f"A bid of {in_words(maximum)} is more than is in your wallet."
+            raise Refusal(RefusalCode.INSUFFICIENT_FUNDS, text)
+        return [], auction.hold_id
+    legs = _back(auction)
+    legs += legs_with_grant(state, act.player_id, [(act.player_id, -maximum), (ESCROW, maximum)])
+    seq = state.seq + 1
+    hold = Hold(seq, act.player_id, maximum, f"a bid in auction {auction.auction_id}")
+    return [*state.ledger.posted(legs), *_voided(state, auction), hold], seq
+
+
+def _back(auction: Auction) -> list[tuple[int, int]]:
+    """The legs of what the leader has back."""
+    standing = auction.standing
+    return [(ESCROW, -standing.maximum), (standing.leader_id, standing.maximum)] if standing.has_bids else []
+
+
+def _voided(state: State, auction: Auction) -> list[Change]:
+    return [state.ledger.holds[auction.hold_id].over(HoldState.VOIDED)] if auction.hold_id != NO_HOLD else []
+
+
+def _bought(state: State, act: Act, auction: Auction, price: int) -> Outcome:
+    """At once."""
+    parcel = state.parcels.by_id[auction.parcel_id]
+    fee = auction.fee_terms.of(price)
+    legs = _back(auction)
+    legs += legs_with_grant(state, act.player_id, [(act.player_id, -price)])
+    legs += legs_with_grant(state, auction.seller_id, [(auction.seller_id, price - fee)])
+    legs.append((HOUSE, fee))
+    posts = state.ledger.posted((account, amount) for account, amount in legs if amount)
+    check_as_inspected(state, parcel, auction)
+    seq = state.seq + 1
+    last = replace(auction.standing, price=price, leader_id=act.player_id, maximum=price)
+    over = replace(auction, standing=last).over(SaleEnd.SOLD, seq, act.player_id)
+    sold = handed_over(parcel, act.player_id, act.name, auction.keep_permits, seq)
+    placed = BidPlaced(auction.auction_id, True, price, state.time_ms(state.tick), True)
+    return Outcome(placed, [*posts, *_voided(state, auction), over, sold])
+
+
+# --- the end ---
+
+
+def end(state: State, auction: Auction) -> list[Change]:
+    """All that its end is: sold to the leader at the price, with the rest of what was set aside, or to nobody."""
+    seq, standing = state.seq + 1, auction.standing
+    if not bidding.is_sold(auction.terms, standing):
+        return [*given_back(state, auction), auction.over(SaleEnd.UNSOLD, seq)]
+    fee = auction.fee
+    legs = [(ESCROW, -standing.maximum), (standing.leader_id, standing.maximum - standing.price)]
+    legs += legs_with_grant(state, auction.seller_id, [(auction.seller_id, standing.price - fee)])
+    legs.append((HOUSE, fee))
+    posts = state.ledger.posted((account, amount) for account, amount in legs if amount)
+    hold = state.ledger.holds[auction.hold_id].over(HoldState.POSTED)
+    parcel = state.parcels.by_id[auction.parcel_id]
+    sold = handed_over(parcel, standing.leader_id, auction.leader_name, auction.keep_permits, seq)
+    return [*posts, hold, auction.over(SaleEnd.SOLD, seq, standing.leader_id), sold]
+
+
+def given_back(state: State, auction: Auction) -> list[Change]:
+    """What was set aside goes back to the leader."""
+    return [*state.ledger.posted(_back(auction)), *_voided(state, auction)]
+
+
+def extended(state: State, auction: Auction) -> Auction | None:
+    """With a later end, where it could not be ended in time: nobody could bid then. None: it can be ended."""
+    late = state.ticks_of(state.rules.market.late_ms)
+    missed = auction.ends + late < state.tick or auction.ends < state.opened + late
+    if not missed:
+        return None
+    ends = state.tick + state.ticks_of(state.rules.market.outage_ms)
+    later = replace(auction.terms, latest=max(auction.terms.latest, ends))
+    return replace(auction, terms=later, standing=replace(auction.standing, ends=ends), seq=state.seq + 1)
+
+
+# --- common ---
+
+
+def open_auction(state: State, auction_id: int) -> Auction:
+    """The auction. Raises Refusal once it is over."""
+    auction = state.sales.by_id.get(auction_id)
+    if not isinstance(auction, Auction) or auction.ends <= state.tick:
+        raise ended()
+    return auction
+
+
+RULES: dict[type, Callable[[State, Act, Any], Outcome]] = {MarketAuction: put_up, MarketBid: bid}
