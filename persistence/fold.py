@@ -74,7 +74,7 @@ class Fold:
         yield from (Post(account, balances[account], balances[account]) for account in sorted(balances))
         yield from (holds[hold_id] for hold_id in sorted(holds))
         yield from (self.parcels[parcel_id] for parcel_id in sorted(self.parcels))
-        yield from (self.sales[listing_id] for listing_id in sorted(self.sales))
+        yield from (self.sales[sale_id] for sale_id in sorted(self.sales))
         for (cx, cy), surface in sorted(self.surfaces.items()):
             yield Built(cx, cy, surface.version, surface.edited())
 
@@ -89,13 +89,22 @@ class Fold:
     def unfounded(self) -> Iterator[str]:
         """Sales of what is not their seller's to sell, or is sold twice, in words."""
         sale_of: dict[int, int] = {}
-        for listing_id, listing in self.sales.items():
-            parcel = self.parcels.get(listing.parcel_id)
-            if parcel is None or parcel.owner_id != listing.seller_id:
-                yield f"sale {listing_id} is of parcel {listing.parcel_id}, which is not its seller's"
-            other = sale_of.setdefault(listing.parcel_id, listing_id)
-            if other != listing_id:
-                yield f"sales {other} and {listing_id} are of one parcel"
+        for sale_id, sale in self.sales.items():
+            parcel = self.parcels.get(sale.parcel_id)
+            if parcel is None or parcel.owner_id != sale.seller_id:
+                yield f"sale {sale_id} is of parcel {sale.parcel_id}, which is not its seller's"
+            other = sale_of.setdefault(sale.parcel_id, sale_id)
+            if other != sale_id:
+                yield f"sales {other} and {sale_id} are of one parcel"
+            if isinstance(sale, Auction):
+                yield from self._uncovered(sale)
+
+    def _uncovered(self, auction: Auction) -> Iterator[str]:
+        """A leader's maximum is set aside, all of it."""
+        standing, hold = auction.standing, self.ledger.holds.get(auction.hold_id)
+        held = (0, 0) if hold is None else (hold.account, hold.amount)
+        if held != (standing.leader_id, standing.maximum):
+            yield f"auction {auction.auction_id} is led by {standing.leader_id} up to {standing.maximum}, and {held} is set aside"
 
     def _doubts_about_ends(self, changes: list[Change]) -> Iterator[str]:
         """A hold that is over was voided if the entry gives its money back, else posted."""
@@ -123,10 +132,10 @@ class Fold:
                 yield f"hold {hold_id} ends, but there was none"
             case Freed(parcel_id) if parcel_id not in self.parcels:
                 yield f"parcel {parcel_id} is freed, but there was none"
-            case Listing(listing_id) if listing_id not in self.sales and (
-                change.end is not None or listing_id != change.seq
+            case Listing() | Auction() if change.sale_id not in self.sales and (
+                change.end is not None or change.sale_id != change.seq
             ):
-                yield f"sale {listing_id} goes on or ends, but there was none"
+                yield f"sale {change.sale_id} goes on or ends, but there was none"
             case Built(cx, cy, version, edits):
                 surface = self.surfaces.get((cx, cy), Surface())
                 if surface.version + len(edits) // CHUNK_EDIT.itemsize != version:

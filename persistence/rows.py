@@ -14,7 +14,7 @@ import msgspec
 from world.entries import Built, Entry
 from world.ledger import Hold, Post
 from world.parcels import Freed, Parcel
-from world.sales import Listing
+from world.sales import Auction, Listing, Sale
 from world.tiles import Surface
 
 Key = tuple[int, int]  # cx, cy
@@ -67,7 +67,7 @@ class Rows:
     accounts: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # account, balance, seq
     holds: dict[int, Hold] = field(default_factory=dict)
     parcels: dict[int, Parcel | None] = field(default_factory=dict)  # None: freed
-    sales: dict[int, Listing] = field(default_factory=dict)
+    sales: dict[int, Sale] = field(default_factory=dict)
     last_parcel_id: int = 0
 
     def columns(self, surfaces: dict[Key, Surface]) -> list[Sequence[Any]]:
@@ -85,7 +85,7 @@ class Rows:
             [parcel_id for parcel_id, parcel in parcels if parcel is None],
             *_columns([parcel_row(parcel) for _, parcel in parcels if parcel is not None], 7),
             *_columns(built, 4),
-            [one.listing_id for one in sales if one.end is not None],
+            [one.sale_id for one in sales if one.end is not None],
             *_columns([sale_row(one) for one in sales if one.end is None], 4),
         ]
 
@@ -117,8 +117,8 @@ def _add(rows: Rows, seq: int, place: int, change: Any) -> None:
             rows.last_parcel_id = max(rows.last_parcel_id, change.parcel_id)
         case Freed():
             rows.parcels[change.parcel_id] = None
-        case Listing(listing_id):
-            rows.sales[listing_id] = change
+        case Listing() | Auction():
+            rows.sales[change.sale_id] = change
         case Hold(hold_id):
             rows.holds[hold_id] = change
 
@@ -136,6 +136,6 @@ def parcel_row(parcel: Parcel) -> tuple[int, int, int, int, int, int, str]:
     )
 
 
-def sale_row(listing: Listing) -> tuple[int, int, int, str]:
+def sale_row(sale: Sale) -> tuple[int, int, int, str]:
     """sale_id, parcel_id, seller_id, the whole as JSON."""
-    return listing.listing_id, listing.parcel_id, listing.seller_id, _encode(listing).decode()
+    return sale.sale_id, sale.parcel_id, sale.seller_id, _encode(sale).decode()

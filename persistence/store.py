@@ -45,7 +45,7 @@ from persistence.rows import Key, Surfaces, rows_of
 from world.entries import Entry
 from world.ledger import Hold
 from world.parcels import Parcel
-from world.sales import Listing
+from world.sales import Sale
 from world.tiles import Surface
 
 if TYPE_CHECKING:  # asyncpg's classes are generic only for the type checker
@@ -638,7 +638,7 @@ class Store:
         async for rows in self._pages(_PAGE_OF_PARCELS, "parcel_id", progress):
             yield [_decode_parcel(row["parcel"]) for row in rows]
 
-    async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Listing]]:
+    async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Sale]]:
         """All open sales in the order in which they were made, page by page; `progress` is told how many were read."""
         async for rows in self._pages(_PAGE_OF_SALES, "sale_id", progress):
             yield [_decode_sale(row["sale"]) for row in rows]
@@ -704,7 +704,7 @@ async def make_partitions(connection: "type_connection", first_seq: int, last_se
 
 
 _decode_parcel = msgspec.json.Decoder(Parcel).decode
-_decode_sale = msgspec.json.Decoder(Listing).decode
+_decode_sale = msgspec.json.Decoder(Sale).decode
 
 
 def _check_epoch(found: int | None, epoch: int) -> None:

@@ -10,6 +10,7 @@ On the wire a message is a MessagePack array `[code, field, ...]`; trailing opti
 carries one or more of them end to end. Positions are tiles, times are milliseconds of world time, ids are whole numbers.
 
 Codes 1 to 63 come from clients, 64 to 127 from the server: one byte each. 23 and 24 were others before, and are not given again.
+128 to 191 come from clients, too, and 192 to 255 from the server: two bytes, for what is said seldom.
 """
 
 import re
@@ -357,6 +358,49 @@ class Listing(Result):
     )
 
 
+class Auction(Result):
+    """A parcel that goes to whoever would pay most for it when its time is over, as it was when the auction began."""
+
+    auction_id: AuctionId
+    parcel_id: ParcelId
+    seller_id: Annotated[U32, Meta(description="player_id of who sells it")]
+    price: Annotated[
+        int,
+        Meta(
+            ge=0, le=MONEY_MAX, description="what the leader would pay; before the first bid the start price"
+        ),
+    ]
+    fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of that goes to the house, in poisha")]
+    least: Annotated[U64, Meta(description="what the next bid is at least, in poisha")]
+    bids: Annotated[
+        U32, Meta(description="how many there were; that somebody raised their maximum does not count")
+    ]
+    keep_permits: Annotated[
+        bool,
+        Meta(
+            description="whether who may do what there stays (`land_permits` tells); else only the owner builds"
+        ),
+    ]
+    tiles: Annotated[U32, Meta(description="so many tiles of it are built on; nobody builds there meanwhile")]
+    arrears: Annotated[U16, Meta(description="so many periods of upkeep are owed: its next owner owes them")]
+    seq: Annotated[U64, Meta(description="place in the journal of its last change")]
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends, unless that is moved")]
+    latest_ms: Annotated[U64, Meta(description="no bid moves the end beyond this")]
+    leader_id: Annotated[U32 | None, Meta(description="player_id of who leads; nil: nobody has bid")] = None
+    leader_name: Annotated[Name | None, Meta(description="who leads is called so")] = None
+    buy_now: Annotated[
+        Money | None, Meta(description="a bid of this has it at once; nil: not, or not any more")
+    ] = None
+    reserved: Annotated[
+        bool | None,
+        Meta(description="whether it would not be sold yet, for want of its reserve; nil: it has none"),
+    ] = None
+    reserve: Annotated[
+        Money | None, Meta(description="for less it is not sold; only to who sells it, unless it is shown")
+    ] = None
+    maximum: Annotated[Money | None, Meta(description="your own, if you ask and lead")] = None
+
+
 class Parcel(Result):
     """A piece of land: a rectangle of whole plots with one owner."""
 
@@ -388,6 +432,10 @@ class Parcel(Result):
             description="it is for sale; nil: it is not, and in what goes to many, where `listing_...` events tell of it"
         ),
     ] = None
+    auction: Annotated[
+        Auction | None,
+        Meta(description="it is in an auction; nil as for `listing`, and `auction_...` events tell of it"),
+    ] = None
 
 
 class ParcelFound(Result, omit_defaults=True):
@@ -412,6 +460,7 @@ class ParcelFound(Result, omit_defaults=True):
     way: Annotated[Way | None, Meta(description="everybody may walk there")] = None
     given_to: Annotated[U32 | None, Meta(description="player_id of whose it is if they take it")] = None
     listing: Annotated[Listing | None, Meta(description="it is for sale")] = None
+    auction: Annotated[Auction | None, Meta(description="it is in an auction")] = None
 
 
 class ParcelsFound(Result):
@@ -441,6 +490,30 @@ class LandTaken(Result):
     giver_id: Annotated[PlayerId, Meta(description="whose it was")]
 
 
+class AuctionHeld(Result):
+    """The auction runs."""
+
+    auction_id: AuctionId
+    parcel_id: ParcelId
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends, unless somebody bids late")]
+
+
+class BidPlaced(Result):
+    """The bid counts. Who sold land at once by it finds the entry by this, too."""
+
+    auction_id: AuctionId
+    leads: Annotated[
+        bool,
+        Meta(description="whether one leads now; else somebody's maximum was higher, or as high and earlier"),
+    ]
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends")]
+    sold: Annotated[
+        bool, Meta(description="the land is yours, at the price for which it could be had at once")
+    ] = False
+    seller_id: Annotated[PlayerId | None, Meta(description="whose it was, if it is yours now")] = None
+
+
 class ListingHeld(Result):
     """The listing is so now."""
 
@@ -456,29 +529,6 @@ class ListingBought(Result):
     seller_id: Annotated[PlayerId, Meta(description="whose it was")]
     price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what was paid, in poisha")]
     fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of it went to the house, in poisha")]
-
-
-class AuctionHeld(Result):
-    """The auction runs."""
-
-    auction_id: AuctionId
-    parcel_id: ParcelId
-    ends_ms: Annotated[U64, Meta(description="world time at which it ends, unless somebody bids late")]
-
-
-class BidPlaced(Result):
-    """The bid counts."""
-
-    auction_id: AuctionId
-    leads: Annotated[
-        bool,
-        Meta(description="whether one leads now; else somebody's maximum was higher, or as high and earlier"),
-    ]
-    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
-    ends_ms: Annotated[U64, Meta(description="world time at which it ends")]
-    sold: Annotated[
-        bool, Meta(description="the land is yours, at the price for which it could be had at once")
-    ] = False
 
 
 class LandClaimResult(Result):
@@ -963,7 +1013,7 @@ class MarketEdit(ClientMessage, tag=47):
 
 
 class MarketCancel(ClientMessage, tag=59):
-    """Takes one's own listing back."""
+    """Takes one's own listing back, or an auction in which nobody has bid."""
 
     request_id: RequestId
     action_id: ActionId
@@ -988,8 +1038,8 @@ class MarketBuy(ClientMessage, tag=60):
 
 
 class MarketAuction(ClientMessage, tag=61):
-    """Puts a parcel up for auction: whoever would pay most has it when its time is over. Nobody builds there meanwhile, and it cannot be
-    given away, let, abandoned or change its shape.
+    """Puts a parcel up for auction: whoever would pay most has it when its time is over. Nobody builds there until then, and it cannot
+    be given away, let, abandoned or change its shape.
     """
 
     request_id: RequestId
@@ -1010,7 +1060,7 @@ class MarketAuction(ClientMessage, tag=61):
 
 class MarketBid(ClientMessage, tag=62):
     """Bids in an auction. The server bids on, by the least step, up to the maximum, which nobody is told; all of it is set aside while
-    one leads, and comes back in the moment somebody else does.
+    one leads, and comes back in the moment somebody else does. Who leads can raise their maximum; that tells nobody anything.
     """
 
     request_id: RequestId
@@ -1524,6 +1574,57 @@ class ListingEnded(ServerMessage, tag=88):
     buyer_id: Annotated[U32 | None, Meta(description="player_id of who bought it; nil: nobody")] = None
 
 
+class AuctionOpened(ServerMessage, tag=89):
+    """A parcel in your sight is in an auction."""
+
+    auction: Annotated[Auction, Meta(description="as it is now")]
+
+
+class AuctionBid(ServerMessage, tag=90):
+    """Somebody bid for a parcel in your sight, or for one that you sell, lead in, or led in until now: then you are outbid."""
+
+    auction_id: AuctionId
+    parcel_id: ParcelId
+    leader_id: Annotated[U32, Meta(description="player_id of who leads now")]
+    leader_name: Name
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
+    fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of that goes to the house, in poisha")]
+    least: Annotated[U64, Meta(description="what the next bid is at least, in poisha")]
+    bids: Annotated[U32, Meta(description="how many there were")]
+    seq: Annotated[U64, Meta(description="its place in the journal")]
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends now")]
+    buy_now: Annotated[
+        Money | None, Meta(description="a bid of this has it at once; nil: not, or not any more")
+    ] = None
+    reserved: Annotated[
+        bool | None,
+        Meta(description="whether it would not be sold yet, for want of its reserve; nil: it has none"),
+    ] = None
+
+
+class AuctionExtended(ServerMessage, tag=91):
+    """The auction of such a parcel ends later than it did: somebody bid shortly before its end, or for a while nobody could."""
+
+    auction_id: AuctionId
+    parcel_id: ParcelId
+    seq: Annotated[U64, Meta(description="place in the journal of what moved it")]
+    ends_ms: Annotated[U64, Meta(description="world time at which it ends now")]
+    latest_ms: Annotated[U64, Meta(description="no bid moves the end beyond this")]
+
+
+class AuctionEnded(ServerMessage, tag=92):
+    """The auction of such a parcel is over. `land_changed` tells whose it is now, and whoever won or sold it wherever they are. Who is
+    concerned and sees it is told twice, and by the first of the two perhaps before what went before.
+    """
+
+    auction_id: AuctionId
+    parcel_id: ParcelId
+    seller_id: Annotated[U32, Meta(description="player_id of who sold it, or would have")]
+    end: Annotated[SaleEnd, Meta(description="how it ended")]
+    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="the last one, in poisha")]
+    winner_id: Annotated[U32 | None, Meta(description="player_id of who has it now; nil: nobody won")] = None
+
+
 class MuteChanged(ServerMessage, tag=84):
     """You may not speak from now on, or you may again; told on entering, too, while you may not."""
 
@@ -1648,6 +1749,10 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = (
     ListingOpened,
     ListingChanged,
     ListingEnded,
+    AuctionOpened,
+    AuctionBid,
+    AuctionExtended,
+    AuctionEnded,
     MuteChanged,
     RoleChanged,
 )

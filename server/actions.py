@@ -37,6 +37,8 @@ from protocol.messages import (
     LandQuote,
     LandRent,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketEdit,
     MarketList,
@@ -48,9 +50,9 @@ from server.costs import Costs, plots_of
 from server.survey import Survey
 from server.tasks import end
 from server.words import Words
-from world.commands import Act, AnyAct, AnyDurable, Settle
-from world.settlement import is_due
-from world.sizes import ENTRY_BYTES_MAX, Sizes
+from world.commands import Act, AnyAct, AnyDurable, Reopen, Settle
+from world.settlement import Due, first_due
+from world.sizes import ENTRY_BYTES_MAX, WORST_BYTES, Sizes
 from world.state import State
 from world.tick import ANOTHER_ACTION
 
@@ -58,7 +60,16 @@ OVERDUE_S = 1.5
 RETRY_S = 0.25  # between looks at a database that is away
 RETRY_AFTER_MS = 2_000
 # What moves money or puts land on the market: refused while the books do not balance. What is due by itself waits until they do.
-MARKET: tuple[type, ...] = (LandClaim, MarketList, MarketEdit, MarketBuy, LandLet, LandRent)
+MARKET: tuple[type, ...] = (
+    LandClaim,
+    MarketList,
+    MarketEdit,
+    MarketBuy,
+    MarketAuction,
+    MarketBid,
+    LandLet,
+    LandRent,
+)
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
 LOOK_UP_EVERY_S = 0.01  # a fifth of a tick: meanwhile more come that the next statement asks for, too
@@ -70,7 +81,12 @@ LATE_S = 0.004  # a tick that begins later is late
 SLOWNESS_MAX = 8.0  # how long actions take here, times what costs.py says
 FADING = 0.95  # what was learned of that counts so much when more is
 PLAYER_US_MAX = 5_000  # of that, for the actions of one player; their first may take more
-SETTLE_ENTRIES_MAX = 16  # in one tick: each may be as large as an entry can be
+# Entries of what is due by itself between two ticks, and how large each may be.
+SETTLE_MAX: dict[Due, tuple[int, int]] = {
+    Due.LEASE: (16, ENTRY_BYTES_MAX),
+    Due.SALE: (100, WORST_BYTES[MarketBuy]),
+    Due.UPKEEP: (16, ENTRY_BYTES_MAX),
+}
 
 log = structlog.get_logger()
 _encode = msgspec.msgpack.Encoder().encode
@@ -103,14 +119,15 @@ class Room:
         self._cost_us = 0  # of the action whose turn was asked for last
         self._spent_us_of: dict[int, int] = {}  # by player_id
 
-    def settle(self, entries_max: int) -> None:
-        """Takes what is due by itself: each entry may be as large as one can be."""
-        entries = min(entries_max, self._entries, self._bytes // ENTRY_BYTES_MAX)
+    def settle(self, due: Due) -> None:
+        """Takes what is due by itself."""
+        entries_max, size = SETTLE_MAX[due]
+        entries = min(entries_max, self._entries, self._bytes // size)
         if entries > 0:
             self.settles = True
             self.acts.append(Settle(entries))
             self._entries -= entries
-            self._bytes -= entries * ENTRY_BYTES_MAX
+            self._bytes -= entries * size
 
     def is_turn_of(self, act: Act) -> bool:
         """Whether its player has time left. To be asked before `take`."""
@@ -155,6 +172,7 @@ class Actions:
         self._expected_us = self._took_us = 0.0  # of those that were admitted, the last ones most
         self._share = SHARE_MIN
         self._lacked_time = False  # the last time
+        self._was_closed = False  # likewise
         self._store = store
         self._journal = journal
         self._survey = survey
@@ -253,8 +271,10 @@ class Actions:
         now_s = self.now_s()
         us_max = min(max(TICK_US_MIN, left_s * 1_000_000 * self._share / self.slowness), TICK_US_MAX)
         room = Room(self._state, *self._journal.room(now_s), us_max)
-        if not self.books.closed and is_due(self._state, self._state.tick):
-            room.settle(SETTLE_ENTRIES_MAX)
+        if self._reopens():
+            room.acts.append(Reopen())
+        elif not self.books.closed and (due := first_due(self._state)) is not None:
+            room.settle(due)
         passed = self._fill(room, now_s)
         self._lacked_time = room.lacked_time
         self._queue.extendleft(reversed(passed))
@@ -263,6 +283,11 @@ class Actions:
         self.admitted_total += sum(type(act) is Act for act in room.acts)
         self._admitted_us = 0 if room.settles else room.spent_us
         return room.acts
+
+    def _reopens(self) -> bool:
+        """Whether actions are taken again, after they were refused for want of the database, or for books that do not balance."""
+        was_closed, self._was_closed = self._was_closed, bool(self.books.closed) or not self.available
+        return was_closed and not self._was_closed
 
     def _fill(self, room: Room, now_s: float) -> list[Waiting]:
         """Takes out of the queue what enters and what waited too long; returns what was passed over, which is out of it, too."""

@@ -438,7 +438,19 @@ class MarketConfig(Section):
     listing_min_s: Annotated[float, span("seconds", 0.05, LISTING_MS_MAX // 1_000)] = 60.0
     """The shortest time that a listing stands, in world time, unless it is sold or taken back."""
     listing_max_days: Annotated[float, span("days", 0.0001, 366)] = 90.0
-    """And the longest. One for which no time is named stands until it is sold or taken back."""
+    """And the longest. One for which no time is named stands until it is sold or taken back. Both hold for auctions, too."""
+    auction_step_min: Annotated[int, span("poisha", 1, 10**12)] = 100
+    """So much more is bid at least from one bid to the next."""
+    auction_step_basis_points: Annotated[int, span("hundredths of a percent", 0, BASIS_POINTS)] = 500
+    """And so much of the price; the larger of the two counts."""
+    auction_snipe_s: Annotated[float, span("seconds", 0, 86_400)] = 60.0
+    """A bid so shortly before the end of an auction moves it to so long after the bid. 0: it never does."""
+    auction_extensions_max: Annotated[int, span("times", 0, 1_000)] = 10
+    """Bids move an end by so often that time, at most."""
+    auction_outage_s: Annotated[float, span("seconds", 0, 86_400)] = 60.0
+    """No auction ends so shortly after a start, or after the database was away: time to come back and bid."""
+    player_leads_max: Annotated[int, span("auctions", 1, 65_536)] = 64
+    """One player leads in so many auctions at a time."""
 
 
 class EconomyConfig(Section):

@@ -32,18 +32,21 @@ from protocol.messages import (
     LandSplit,
     LandTake,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketEdit,
     MarketList,
     TileEdit,
     TileUndo,
 )
+from world.bidding import least
 from world.commands import AnyDurable
 from world.grid import pack
 from world.open_land import ring
 from world.parcels import Parcel, Rectangle, plots_in
-from world.sales import Listing
-from world.sizes import parcel_id_of
+from world.sales import Auction, Listing
+from world.sizes import parcel_id_of, sale_id_of
 from world.state import State
 
 PLAIN_US = 40
@@ -56,6 +59,8 @@ PER_PLOT_US: dict[type, tuple[int, int]] = {  # of one plot, and of each more
     MarketList: (60, 5),
     MarketEdit: (60, 5),
     MarketBuy: (70, 8),
+    MarketAuction: (60, 5),
+    MarketBid: (90, 8),
     LandRent: (60, 22),
     LandMerge: (100, 3),
     LandSplit: (60, 2),
@@ -63,8 +68,22 @@ PER_PLOT_US: dict[type, tuple[int, int]] = {  # of one plot, and of each more
     LandEase: (3_300, 0),
 }
 # Nobody but the owner may.
-OWNERS: tuple[type, ...] = (LandMerge, LandSplit, LandAbandon, LandEase, MarketList, MarketEdit)
-OF_ALL_TILES = (MarketList, MarketEdit, MarketBuy)  # whatever may have become of the parcel before
+OWNERS: tuple[type, ...] = (
+    LandMerge,
+    LandSplit,
+    LandAbandon,
+    LandEase,
+    MarketList,
+    MarketEdit,
+    MarketAuction,
+)
+OF_ALL_TILES = (
+    MarketList,
+    MarketEdit,
+    MarketBuy,
+    MarketAuction,
+    MarketBid,
+)  # whatever may have become of the parcel before
 CLAIM_US = 70, 10  # the same of a claim
 WALK_US = 3_200  # open land must be walked, because the plots around a claim are open in several runs
 TILES_FREE = 8  # tiles of an edit that cost nothing more
@@ -92,7 +111,7 @@ class Costs:
             set()
         )  # parcel_ids that those before are about: they may be anybody's by then, or nobody's
         self._made = 0  # parcels that those before may have made
-        self._listed = 0  # listings that those before may have made
+        self._listed = 0  # sales that those before may have made
 
     def of(self, request: AnyDurable | LandQuote, player_id: int) -> int:
         """How long it takes at worst, in microseconds of the tick, if it comes after those that `take` was told of."""
@@ -124,13 +143,13 @@ class Costs:
             self._touched.add(parcel_id_of(self._state, request))
             if isinstance(request, LandMerge):
                 self._touched.add(request.other_id)
-            self._listed += isinstance(request, MarketList)
+            self._listed += isinstance(request, MarketList | MarketAuction)
 
-    def _is_foreseen(self, request: MarketList | MarketEdit | MarketBuy) -> bool:
+    def _is_foreseen(self, request: MarketList | MarketEdit | MarketBuy | MarketAuction | MarketBid) -> bool:
         """Whether it is about something that there is not yet, and that those before may have made."""
-        if isinstance(request, MarketList):
+        if isinstance(request, MarketList | MarketAuction):
             return 0 < request.parcel_id - self._parcels.last_id <= self._made
-        return bool(self._listed) and request.listing_id not in self._sales.by_id
+        return bool(self._listed) and sale_id_of(request) not in self._sales.by_id
 
     def _claim(self, rectangle: Rectangle) -> int:
         _, _, pw, ph = rectangle
@@ -159,4 +178,7 @@ class Costs:
         if isinstance(request, MarketBuy):
             sale = self._sales.by_id[request.listing_id]
             return not isinstance(sale, Listing) or sale.price != request.price
+        if isinstance(request, MarketBid):
+            auction = self._sales.by_id[request.auction_id]
+            return not isinstance(auction, Auction) or request.amount < least(auction.terms, auction.standing)
         return isinstance(request, OWNERS) and parcel.owner_id != player_id

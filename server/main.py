@@ -502,6 +502,12 @@ def _rules(config: Config) -> Rules:
             player_listings_max=config.market.player_listings_max,
             listing_ms_min=round(config.market.listing_min_s * 1_000),
             listing_ms_max=round(config.market.listing_max_days * DAY_MS),
+            step_min=config.market.auction_step_min,
+            step_basis_points=config.market.auction_step_basis_points,
+            snipe_ms=round(config.market.auction_snipe_s * 1_000),
+            extensions_max=config.market.auction_extensions_max,
+            outage_ms=round(config.market.auction_outage_s * 1_000),
+            player_leads_max=config.market.player_leads_max,
         ),
     )
 

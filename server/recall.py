@@ -12,6 +12,7 @@ from server.seam import Surfaces
 from world.commands import AnyCommand, RecallBooks, RecallParcels, RecallSales, RecallTiles
 from world.grid import pack
 from world.parcels import Parcel
+from world.sales import Auction, Sale
 
 RECALL_CHUNKS = 10_000  # in one command: at most 30 MB
 
@@ -35,7 +36,7 @@ async def recall_land(store: Store, enter: Enter, progress: Progress) -> None:
     async for page in store.parcels(lambda read: progress(f"reading land: {read:,} parcels")):
         enter([RecallParcels(await _named(store, page), last_id)])
     async for sales in store.sales(lambda read: progress(f"reading what is for sale: {read:,} parcels")):
-        enter([RecallSales(sales)])
+        enter([RecallSales(await _led(store, sales))])
 
 
 async def _named(store: Store, parcels: list[Parcel]) -> list[Parcel]:
@@ -46,6 +47,13 @@ async def _named(store: Store, parcels: list[Parcel]) -> list[Parcel]:
     people |= {one.lease.tenant_id for one in parcels if one.lease}
     names = await store.player_names(list(people))
     return [parcel if _is_up_to_date(parcel, names) else parcel.named(names) for parcel in parcels]
+
+
+async def _led(store: Store, sales: list[Sale]) -> list[Sale]:
+    """The same with the names that those who lead have now."""
+    auctions = [one for one in sales if isinstance(one, Auction) and one.standing.has_bids]
+    names = await store.player_names(list({one.standing.leader_id for one in auctions})) if auctions else {}
+    return [one.named(names) if isinstance(one, Auction) else one for one in sales]
 
 
 def _is_up_to_date(parcel: Parcel, names: dict[int, str]) -> bool:

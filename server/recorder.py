@@ -30,7 +30,8 @@ from world.digest import digest
 from world.state import Rules, State
 
 # 2: RecallTiles has versions; 3: Steers; 4: Act, and what a start recalls of land and money; 5: who is not heard; 6: acts; 7: listings
-FORMAT = 7
+# 8: auctions
+FORMAT = 8
 DIGEST_TICKS = 100
 BLOCK_BYTES = 65_536
 BLOCKS_WAITING_MAX = 256

@@ -14,6 +14,11 @@ import msgspec
 
 from protocol import codec
 from protocol.messages import (
+    AuctionBid,
+    AuctionEnded,
+    AuctionExtended,
+    AuctionOpened,
+    BidPlaced,
     LandChanged,
     LandClaim,
     LandClaimed,
@@ -31,11 +36,11 @@ from protocol.messages import (
 )
 from server.frames import TickFrame, answered, entry_denied
 from world.entries import NOBODY, Entry
-from world.ledger import Post
+from world.ledger import Hold, Post
 from world.parcels import Freed, Parcel
-from world.queries import listed, seen
-from world.sales import Listing
-from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED, Settled
+from world.queries import auctioned, listed, seen
+from world.sales import Auction, Listing, Sale
+from world.settlement import AUCTION_ENDED, LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED, Settled
 from world.state import State
 from world.tick import Acted
 
@@ -147,7 +152,7 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
                 part.casts.append((cells, told))
                 if others := _others(state, entry, change):
                     part.heard.append((told, others))
-            case Listing():
+            case Listing() | Auction() if change.since == entry.seq or isinstance(change, Listing):
                 _add_sale(state, entry, change, part)
             case Freed():
                 part.casts.append((cells, codec.encode(LandFreed(change.parcel_id))))
@@ -160,27 +165,58 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
         part.heard.append((codec.encode(wallet), [player_id]))
 
 
-def _add_sale(state: State, entry: Entry, listing: Listing, part: Part) -> None:
-    """For those who see the parcel, and for its seller wherever they are."""
-    told = codec.encode(_news_of(state, entry, listing))
-    part.casts.append((entry.sold, told))
-    if others := _here(state, entry, {listing.seller_id}):
-        part.heard.append((told, others))
+def _add_sale(state: State, entry: Entry, sale: Sale, part: Part) -> None:
+    """For those who see the parcel, and wherever they are for its seller, who leads and who led until now."""
+    others = _here(state, entry, {sale.seller_id, *_bidders(entry, sale)})
+    for news in (
+        _of_listing(state, entry, sale) if isinstance(sale, Listing) else _of_auction(state, entry, sale)
+    ):
+        told = codec.encode(news)
+        part.casts.append((entry.sold, told))
+        if others:
+            part.heard.append((told, others))
 
 
-def _news_of(state: State, entry: Entry, listing: Listing) -> ServerMessage:
+def _bidders(entry: Entry, sale: Sale) -> Iterator[int]:
+    """Who leads, and whose money came back."""
+    if isinstance(sale, Auction):
+        yield sale.standing.leader_id
+        yield from (change.account for change in entry.changes if isinstance(change, Hold))
+
+
+def _of_listing(state: State, entry: Entry, listing: Listing) -> Iterator[ServerMessage]:
     if listing.end is None:
         is_new = listing.listing_id == entry.seq
-        return (ListingOpened if is_new else ListingChanged)(listed(state, listing))
-    return ListingEnded(
-        listing.listing_id, listing.parcel_id, listing.seller_id, listing.end, listing.price, listing.buyer_id
-    )
+        yield (ListingOpened if is_new else ListingChanged)(listed(state, listing))
+    else:
+        parties = listing.listing_id, listing.parcel_id, listing.seller_id
+        yield ListingEnded(*parties, listing.end, listing.price, listing.buyer_id)
+
+
+def _of_auction(state: State, entry: Entry, auction: Auction) -> Iterator[ServerMessage]:
+    auction_id, parcel_id, standing = auction.auction_id, auction.parcel_id, auction.standing
+    if auction.end is not None:
+        yield AuctionEnded(
+            auction_id, parcel_id, auction.seller_id, auction.end, standing.price, auction.buyer_id
+        )
+        return
+    seen = auctioned(state, auction)
+    if auction_id == entry.seq:
+        yield AuctionOpened(seen)
+    if isinstance(entry.result, BidPlaced):
+        leader = standing.leader_id, auction.leader_name
+        costs = seen.price, seen.fee, seen.least, seen.bids
+        yield AuctionBid(
+            auction_id, parcel_id, *leader, *costs, seen.seq, seen.ends_ms, seen.buy_now, seen.reserved
+        )
+    if auction.extended == entry.seq:
+        yield AuctionExtended(auction_id, parcel_id, seen.seq, seen.ends_ms, seen.latest_ms)
 
 
 def _others(state: State, entry: Entry, parcel: Parcel) -> list[int]:
     """Who has part in what is done to a parcel, is here, and did not do it: to whom it is given, and of deeds whose it is and was."""
     others = {parcel.given_to}
-    if entry.player_id != NOBODY:
+    if entry.player_id != NOBODY or entry.kind == AUCTION_ENDED:
         others |= {parcel.owner_id, _former_owner(entry)}
     return _here(state, entry, others)
 
@@ -189,8 +225,10 @@ def _former_owner(entry: Entry) -> int | None:
     match entry.result:
         case LandTaken(_, giver_id):
             return giver_id
-        case ListingBought():
+        case ListingBought() | BidPlaced():
             return entry.result.seller_id
+        case Settled():
+            return entry.result.owner_id
     return None
 
 

@@ -4,8 +4,7 @@ All that the leader would pay at most is set aside in escrow; who is outbid has 
 in an auction, so it is sold as it was inspected when it began: a bid looks once more.
 
 The end is one entry, made by the world itself (settlement.py) once and never again, for the entry that ends an auction takes it out of
-the book. Where it could not be made in time, because the server was away or its database was, bidding goes on: the end moves, and
-all are told.
+the book. No auction ends in the first minute after the server was away, or its database: it ends with that minute, and all are told.
 """
 
 from collections.abc import Callable
@@ -72,6 +71,7 @@ def put_up(state: State, act: Act, request: MarketAuction) -> Outcome:
         Standing(ends),
         NO_HOLD,
         seq,
+        seq,
     )
     return Outcome(AuctionHeld(seq, parcel.parcel_id, state.time_ms(ends)), [auction])
 
@@ -86,6 +86,7 @@ def bid(state: State, act: Act, request: MarketBid) -> Outcome:
     if auction.seller_id == act.player_id:
         raise Refusal(RefusalCode.BAD_REQUEST, f"{called(parcel)} is yours.")
     check_count(state, act.player_id, parcel.pw * parcel.ph)
+    _check_leads(state, act, auction)
     maximum = request.amount if request.maximum is None else request.maximum
     buy_now = auction.terms.buy_now
     if (
@@ -98,18 +99,27 @@ def bid(state: State, act: Act, request: MarketBid) -> Outcome:
         auction.terms, auction.standing, act.player_id, request.amount, maximum, state.tick
     )
     changes, hold_id = _held(state, act, auction, standing, maximum)
-    leader = act.name if standing.leader_id == act.player_id else auction.leader_name
     check_as_inspected(state, parcel, auction)
-    placed = BidPlaced(
-        auction.auction_id, standing.leader_id == act.player_id, standing.price, state.time_ms(standing.ends)
+    leads, seq = standing.leader_id == act.player_id, state.seq + 1
+    after = replace(
+        auction,
+        standing=standing,
+        leader_name=act.name if leads else auction.leader_name,
+        hold_id=hold_id,
+        seq=seq,
+        since=auction.since if standing.looks_like(auction.standing) else seq,
+        extended=auction.extended if standing.ends == auction.ends else seq,
     )
-    return Outcome(
-        placed,
-        [
-            *changes,
-            replace(auction, standing=standing, leader_name=leader, hold_id=hold_id, seq=state.seq + 1),
-        ],
-    )
+    placed = BidPlaced(auction.auction_id, leads, standing.price, state.time_ms(standing.ends))
+    return Outcome(placed, [*changes, after])
+
+
+def _check_leads(state: State, act: Act, auction: Auction) -> None:
+    """Raises Refusal for who leads in as many auctions as one may."""
+    most, led = state.rules.market.player_leads_max, state.sales.by_leader.of(act.player_id)
+    if len(led) >= most and auction.auction_id not in led:
+        text = f"One player leads in {most} auctions at most at a time."
+        raise Refusal(RefusalCode.LIMIT_REACHED, text)
 
 
 def _held(
@@ -152,7 +162,7 @@ def _bought(state: State, act: Act, auction: Auction, price: int) -> Outcome:
     last = replace(auction.standing, price=price, leader_id=act.player_id, maximum=price)
     over = replace(auction, standing=last).over(SaleEnd.SOLD, seq, act.player_id)
     sold = handed_over(parcel, act.player_id, act.name, auction.keep_permits, seq)
-    placed = BidPlaced(auction.auction_id, True, price, state.time_ms(state.tick), True)
+    placed = BidPlaced(auction.auction_id, True, price, state.time_ms(state.tick), True, auction.seller_id)
     return Outcome(placed, [*posts, *_voided(state, auction), over, sold])
 
 
@@ -181,14 +191,13 @@ def given_back(state: State, auction: Auction) -> list[Change]:
 
 
 def extended(state: State, auction: Auction) -> Auction | None:
-    """With a later end, where it could not be ended in time: nobody could bid then. None: it can be ended."""
-    late = state.ticks_of(state.rules.market.late_ms)
-    missed = auction.ends + late < state.tick or auction.ends < state.opened + late
-    if not missed:
+    """With a later end, where too little time was left to bid since the server came back, or its database. None: it can be ended."""
+    ends = state.opened + state.ticks_of(state.rules.market.outage_ms)
+    if auction.ends >= ends:
         return None
-    ends = state.tick + state.ticks_of(state.rules.market.outage_ms)
     later = replace(auction.terms, latest=max(auction.terms.latest, ends))
-    return replace(auction, terms=later, standing=replace(auction.standing, ends=ends), seq=state.seq + 1)
+    standing, seq = replace(auction.standing, ends=ends), state.seq + 1
+    return replace(auction, terms=later, standing=standing, seq=seq, since=seq, extended=seq)
 
 
 # --- common ---

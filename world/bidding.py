@@ -44,6 +44,10 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
         """Whether anybody leads."""
         return self.leader_id != NOBODY
 
+    def looks_like(self, other: "Standing") -> bool:
+        """Whether they are the same but for the maximum, which nobody else may know."""
+        return replace(self, maximum=other.maximum) == other
+
 
 def least(terms: Terms, standing: Standing) -> int:
     """The lowest amount that is taken."""

@@ -39,7 +39,7 @@ from protocol.messages import (
 )
 from world.ledger import Hold
 from world.parcels import Parcel
-from world.sales import Listing
+from world.sales import Sale
 
 STEER = np.dtype([("player_id", "<u4"), ("seq", "<u4"), ("dx", "<f8"), ("dy", "<f8")])
 INTENT = Struct("<IIdd")  # one STEER
@@ -196,7 +196,7 @@ class RecallParcels(Command, tag=12):
 
 
 class Settle(Command, tag=13):
-    """What is due by itself is done, at most `entries_max` entries: leases that end, then listings, then upkeep."""
+    """What is due by itself is done, at most `entries_max` entries, all of what is to be done first (settlement.py)."""
 
     entries_max: int
 
@@ -227,7 +227,11 @@ class SetBlocked(Command, tag=16):
 class RecallSales(Command, tag=17):
     """Open sales as they were stored; their parcels came before."""
 
-    listings: list[Listing]
+    sales: list[Sale]
+
+
+class Reopen(Command, tag=18):
+    """Durable actions are taken again, after the database was away. A start is known by what it recalls."""
 
 
 AnyCommand = Union[  # noqa: UP007 (also read at run time)
@@ -247,7 +251,7 @@ AnyCommand = Union[  # noqa: UP007 (also read at run time)
     SetBlocked,
     RecallSales,
 ]
-AnyAct = Union[Act, Settle]  # noqa: UP007 (also read at run time)
+AnyAct = Union[Act, Settle, Reopen]  # noqa: UP007 (also read at run time)
 
 
 def steer(player_id: int, seq: int, dx: float, dy: float) -> Steers:

@@ -27,12 +27,14 @@ from protocol.messages import (
     Wallet,
     WalletFound,
 )
+from world import bidding
 from world.land import spendable
 from world.offers import Offers
 from world.parcels import Lease, Parcel, Terms, plots_in
-from world.sales import Listing
+from world.sales import Auction, Listing
 from world.state import State
 
+NO_SALE = None, None  # as the listing and the auction of a parcel
 OFFERS_SHOWN_MAX = 256  # of land for sale or to let, to whoever pages on: a millisecond or two
 
 
@@ -54,9 +56,7 @@ def seen(state: State, parcel: Parcel, player_id: int | None = None) -> messages
         *_upkeep(state, parcel),
         None if parcel.way is None else messages.Way(*(value * PLOT_TILES for value in parcel.way)),
         parcel.given_to,
-        None
-        if player_id is None or not isinstance(listing := state.sales.on(parcel.parcel_id), Listing)
-        else listed(state, listing),
+        *(NO_SALE if player_id is None else _sale(state, parcel.parcel_id, player_id)),
     )
 
 
@@ -74,6 +74,46 @@ def listed(state: State, listing: Listing) -> messages.Listing:
         listing.seq,
         None if listing.ends is None else state.time_ms(listing.ends),
     )
+
+
+def auctioned(state: State, auction: Auction, player_id: int | None = None) -> messages.Auction:
+    """An auction as one player sees it who asks; None: as everybody does."""
+    terms, standing = auction.terms, auction.standing
+    price = standing.price if standing.has_bids else terms.start_price
+    knows_reserve = auction.shows_reserve or auction.seller_id == player_id
+    return messages.Auction(
+        auction.auction_id,
+        auction.parcel_id,
+        auction.seller_id,
+        price,
+        auction.fee_terms.of(price),
+        bidding.least(terms, standing),
+        standing.bids,
+        auction.keep_permits,
+        auction.inspected.tiles,
+        auction.inspected.arrears,
+        auction.since,
+        state.time_ms(standing.ends),
+        state.time_ms(terms.latest),
+        standing.leader_id or None,
+        auction.leader_name or None,
+        terms.buy_now if bidding.may_buy_now(terms, standing) else None,
+        None if terms.reserve is None else not bidding.is_sold(terms, standing),
+        terms.reserve if knows_reserve else None,
+        standing.maximum if standing.has_bids and standing.leader_id == player_id else None,
+    )
+
+
+def _sale(
+    state: State, parcel_id: int, player_id: int
+) -> tuple[messages.Listing | None, messages.Auction | None]:
+    """The listing that a parcel is in, or the auction."""
+    match state.sales.on(parcel_id):
+        case Listing() as listing:
+            return listed(state, listing), None
+        case Auction() as auction:
+            return None, auctioned(state, auction, player_id)
+    return NO_SALE
 
 
 def _upkeep(state: State, parcel: Parcel) -> tuple[int | None, int | None]:

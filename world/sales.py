@@ -8,7 +8,7 @@ for the land, which its next owner owes. What a sale is made under, its fee too,
 it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -79,7 +79,9 @@ class Listing(msgspec.Struct, frozen=True, tag="listing", gc=False):
 
 
 class Auction(msgspec.Struct, frozen=True, tag="auction", gc=False):
-    """An auction as it is from entry `seq` on; once it is over, `end` says how. All that its leader would pay is set aside."""
+    """An auction as it is from entry `seq` on, and as everybody may see it from entry `since` on; once it is over, `end` says how. All
+    that its leader would pay is set aside.
+    """
 
     auction_id: int
     parcel_id: int
@@ -92,6 +94,8 @@ class Auction(msgspec.Struct, frozen=True, tag="auction", gc=False):
     standing: Standing
     hold_id: int  # NO_HOLD where nobody leads
     seq: int
+    since: int
+    extended: int = 0  # the entry that moved its end last
     leader_name: str = ""
     end: SaleEnd | None = None
     buyer_id: int | None = None
@@ -113,7 +117,12 @@ class Auction(msgspec.Struct, frozen=True, tag="auction", gc=False):
 
     def over(self, end: SaleEnd, seq: int, buyer_id: int | None = None) -> "Auction":
         """Its end, by entry `seq`."""
-        return replace(self, end=end, buyer_id=buyer_id, seq=seq, hold_id=NO_HOLD)
+        return replace(self, end=end, buyer_id=buyer_id, seq=seq, since=seq, hold_id=NO_HOLD)
+
+    def named(self, names: Mapping[int, str]) -> "Auction":
+        """With the name that its leader has there, if they have one."""
+        name = names.get(self.standing.leader_id, self.leader_name)
+        return self if name == self.leader_name else replace(self, leader_name=name)
 
 
 Sale = Listing | Auction
@@ -126,9 +135,12 @@ class Sales:
         self.by_id: dict[int, Sale] = {}
         self.by_parcel: dict[int, int] = {}  # parcel_id -> sale_id
         self.by_seller = Ids()
+        self.by_leader = Ids()  # auctions, by who leads
         self.offers = Offers()  # parcels, by where they are
         self.dues = Dues()  # by parcel_id, as in Parcels
-        self.sold_total = 0  # since the start, as all totals here
+        self.auctions = 0  # of the sales that are open
+        self.bids_total = 0  # since the start, as all totals here
+        self.sold_total = 0
         self.fees_total = 0  # poisha
 
     def __len__(self) -> int:
@@ -152,15 +164,34 @@ class Sales:
         if sale.end is not None:
             self._close(sale)
             return
-        if sale.sale_id not in self.by_id:
+        before = self.by_id.get(sale.sale_id)
+        if before is None:
+            self.auctions += isinstance(sale, Auction)
             self.by_parcel[sale.parcel_id] = sale.sale_id
             self.by_seller.add(sale.seller_id, sale.sale_id)
             self.offers.put(sale.parcel_id, place)
+        self._lead(before, sale)
         self.by_id[sale.sale_id] = sale
         self.dues.put(sale.parcel_id, sale.ends)
 
+    def rename(self, player_id: int, name: str) -> None:
+        """Somebody has another name: in all auctions that they lead, which are as they were but for that."""
+        for auction_id in self.by_leader.of(player_id):
+            auction = self.by_id[auction_id]
+            assert isinstance(auction, Auction)
+            self.by_id[auction_id] = auction.named({player_id: name})
+
+    def _lead(self, before: Sale | None, after: Sale | None) -> None:
+        """Notes who leads instead of whom."""
+        if isinstance(before, Auction) and isinstance(after, Auction):
+            self.bids_total += after.standing.bids - before.standing.bids
+        for sale, note in ((before, self.by_leader.remove), (after, self.by_leader.add)):
+            if isinstance(sale, Auction) and sale.standing.has_bids:
+                note(sale.standing.leader_id, sale.auction_id)
+
     def _close(self, sale: Sale) -> None:
-        del self.by_id[sale.sale_id]
+        self._lead(self.by_id.pop(sale.sale_id), None)
+        self.auctions -= isinstance(sale, Auction)
         del self.by_parcel[sale.parcel_id]
         self.by_seller.remove(sale.seller_id, sale.sale_id)
         self.offers.remove(sale.parcel_id)

@@ -1,17 +1,19 @@
-"""What the world does by itself when its time has come, one entry of the journal each: leases that end, listings that end,
-upkeep.
+"""What the world does by itself when its time has come, one entry of the journal each: leases that end, listings and auctions that
+end, upkeep.
 
-A `Settle` command says how many entries may be made; the server gives it when the journal has room, so what is due while the database
-is away is made up for afterwards: leases first, then sales, then upkeep, each in the order in which it was due. Upkeep comes last, for
-all parcels are due for that at once where it is new, and nothing should end an hour late for it.
+A `Settle` command says how many entries may be made, all of one `Due`; the server gives it when the journal has room, so what is due
+while the database is away is made up for afterwards: leases first, then sales, then upkeep, each in the order in which it was due.
+Upkeep comes last, for all parcels are due for that at once where it is new, and nothing should end an hour late for it.
 """
+
+from enum import Enum
 
 from protocol.messages import Result, SaleEnd
 from world import auctions, upkeep
 from world.entries import Outcome
 from world.leases import end_term
-from world.parcels import Lease, Parcel
-from world.sales import Auction, Listing
+from world.parcels import Parcel
+from world.sales import Listing, Sale
 from world.state import State
 
 LEASE_RENEWED = "lease_renewed"  # kinds of entries
@@ -25,6 +27,14 @@ UPKEEP_MISSED = "upkeep_missed"
 LAND_FORFEITED = "land_forfeited"
 
 
+class Due(Enum):
+    """What can be due, the first first."""
+
+    LEASE = 0
+    SALE = 1
+    UPKEEP = 2
+
+
 class Settled(Result, omit_defaults=True):
     """What happened by itself, and whom it concerns."""
 
@@ -33,47 +43,46 @@ class Settled(Result, omit_defaults=True):
     tenant_id: int | None = None  # whose lease it is about
     owed: int = 0  # poisha
     freed_ms: int = 0  # world time
-    listing_id: int | None = None  # what ended
+    sale_id: int | None = None  # what ended, or goes on
 
 
-def is_due(state: State, tick: int) -> bool:
-    """Whether there is anything to do at `tick`."""
+def first_due(state: State) -> Due | None:
+    """What is to be done first of all that is due, or None."""
     parcels = state.parcels
     dues = (parcels.lease_dues, state.sales.dues, parcels.upkeep_dues)
-    return any(one.first(tick) is not None for one in dues)
+    return next(
+        (due for due, queue in zip(Due, dues, strict=True) if queue.first(state.tick) is not None), None
+    )
 
 
-def next_due(state: State) -> tuple[str, Outcome] | None:
-    """The kind and the outcome of what comes next of what is due, or None."""
+def next_of(state: State, due: Due) -> tuple[str, Outcome] | None:
+    """The kind and the outcome of what comes next of one Due, or None."""
     parcels, tick = state.parcels, state.tick
-    parcel_id = parcels.lease_dues.first(tick)
-    if parcel_id is not None:
-        parcel = parcels.by_id[parcel_id]
-        assert parcel.lease is not None
-        return _lease(state, parcel, parcel.lease)
-    sale = state.sales.first_due(tick)
-    if isinstance(sale, Auction):
-        return _auction(state, sale)
-    if sale is not None:
-        return _expired(state, sale)
-    parcel_id = parcels.upkeep_dues.first(tick)
-    return None if parcel_id is None else _upkeep(state, parcels.by_id[parcel_id])
+    match due:
+        case Due.LEASE:
+            parcel_id = parcels.lease_dues.first(tick)
+            return None if parcel_id is None else _lease(state, parcels.by_id[parcel_id])
+        case Due.SALE:
+            sale = state.sales.first_due(tick)
+            return None if sale is None else _sale(state, sale)
+        case Due.UPKEEP:
+            parcel_id = parcels.upkeep_dues.first(tick)
+            return None if parcel_id is None else _upkeep(state, parcels.by_id[parcel_id])
 
 
-def _expired(state: State, listing: Listing) -> tuple[str, Outcome]:
-    told = Settled(listing.parcel_id, listing.seller_id, listing_id=listing.listing_id)
-    return LISTING_EXPIRED, Outcome(told, [listing.over(SaleEnd.EXPIRED, state.seq + 1)])
-
-
-def _auction(state: State, auction: Auction) -> tuple[str, Outcome]:
-    told = Settled(auction.parcel_id, auction.seller_id, listing_id=auction.auction_id)
-    later = auctions.extended(state, auction)
+def _sale(state: State, sale: Sale) -> tuple[str, Outcome]:
+    told = Settled(sale.parcel_id, sale.seller_id, sale_id=sale.sale_id)
+    if isinstance(sale, Listing):
+        return LISTING_EXPIRED, Outcome(told, [sale.over(SaleEnd.EXPIRED, state.seq + 1)])
+    later = auctions.extended(state, sale)
     if later is not None:
         return AUCTION_EXTENDED, Outcome(told, [later])
-    return AUCTION_ENDED, Outcome(told, auctions.end(state, auction))
+    return AUCTION_ENDED, Outcome(told, auctions.end(state, sale))
 
 
-def _lease(state: State, parcel: Parcel, lease: Lease) -> tuple[str, Outcome]:
+def _lease(state: State, parcel: Parcel) -> tuple[str, Outcome]:
+    lease = parcel.lease
+    assert lease is not None
     renewed, changes = end_term(state, parcel, lease)
     told = Settled(parcel.parcel_id, parcel.owner_id, lease.tenant_id)
     return LEASE_RENEWED if renewed else LEASE_ENDED, Outcome(told, changes)

@@ -19,6 +19,7 @@ from protocol.messages import (
     LandSplit,
     LandTake,
     LandTransfer,
+    MarketAuction,
     MarketBid,
     MarketBuy,
     MarketCancel,
@@ -48,6 +49,8 @@ WORST_BYTES: dict[type, int] = {
     MarketEdit: ENTRY_BYTES,
     MarketCancel: ENTRY_BYTES,
     MarketBuy: 24_576,
+    MarketAuction: ENTRY_BYTES,
+    MarketBid: 24_576,  # it may be sold at once
 }
 WORST_BYTES_OTHERWISE = 49_152  # a parcel that is let, with all that is kept for its end
 _CHANGES = (
@@ -57,10 +60,17 @@ _CHANGES = (
     LandTransfer,
     LandTake,
     MarketBuy,
+    MarketBid,
 )  # one parcel, which keeps its shape
 
 _LOOKED_INTO = (*_CHANGES, LandAbandon)
-_NO_LAND = (LandClaim, MarketList, MarketEdit, MarketCancel)  # make no parcel that was there before another
+_NO_LAND = (
+    LandClaim,
+    MarketList,
+    MarketEdit,
+    MarketCancel,
+    MarketAuction,
+)  # make no parcel that was there before another
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,10 +80,14 @@ def parcel_id_of(state: State, request: AnyDurable) -> int:
         case TileEdit() | TileUndo() | LandClaim():
             return 0
         case MarketEdit() | MarketCancel() | MarketBuy() | MarketBid():
-            sale_id = request.auction_id if isinstance(request, MarketBid) else request.listing_id
-            sale = state.sales.by_id.get(sale_id)
+            sale = state.sales.by_id.get(sale_id_of(request))
             return 0 if sale is None else sale.parcel_id
     return request.parcel_id
+
+
+def sale_id_of(request: MarketEdit | MarketCancel | MarketBuy | MarketBid) -> int:
+    """The sale that a request is about."""
+    return request.auction_id if isinstance(request, MarketBid) else request.listing_id
 
 
 class Sizes:

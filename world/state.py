@@ -62,14 +62,14 @@ class MarketRules:
     price_min: int = 0  # poisha
     price_max: int = MONEY_MAX  # poisha
     player_listings_max: int = 64
+    player_leads_max: int = 64  # auctions in which one player leads
     listing_ms_min: int = 1
     listing_ms_max: int = LISTING_MS_MAX
     step_min: int = 1  # poisha, from one bid to the next
     step_basis_points: int = 0  # of the price; the larger of the two
     snipe_ms: int = 0  # a bid so shortly before the end moves it
     extensions_max: int = 0  # so often, at most, by snipe_ms
-    late_ms: int = 5_000  # an auction that cannot be ended by then goes on
-    outage_ms: int = 60_000  # for so long
+    outage_ms: int = 60_000  # no auction ends so shortly after a start, or after the database was away
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +378,7 @@ class State:
         self.ledger = Ledger()
         self.parcels = Parcels(rules.chunks_max, upkeep=rules.land.upkeep_per_plot > 0)
         self.sales = Sales()
-        self.opened = 0  # the tick at which this server let people in: nobody bid in the moment before
+        self.opened = 0  # the tick from which durable actions are taken again, after a start or an outage
         self.seq = 0  # of the journal's last entry
         self.digest = bytes(32)  # that chains all entries (entries.py)
         self.answers: OrderedDict[bytes, Answer] = (

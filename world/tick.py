@@ -35,6 +35,7 @@ from world.commands import (
     RecallParcels,
     RecallSales,
     RecallTiles,
+    Reopen,
     Say,
     SetBlocked,
     Settle,
@@ -146,10 +147,13 @@ def act(state: State, acts: list[AnyAct]) -> Acted:
     """Does what is durable, in order, at the end of the tick that the world is at."""
     acted = Acted()
     for command in acts:
-        if isinstance(command, Act):
-            _act(state, command, acted)
-        else:
-            _settle(state, command, acted)
+        match command:
+            case Act():
+                _act(state, command, acted)
+            case Settle():
+                _settle(state, command, acted)
+            case Reopen():
+                state.opened = state.tick
     return acted
 
 
@@ -232,7 +236,7 @@ def _remove(state: State, player_id: int, events: Events, touched: list[int]) ->
 
 
 def _become(state: State, command: Become, events: Events, touched: list[int]) -> None:
-    state.parcels.rename(command.player_id, command.name)
+    _rename(state, command.player_id, command.name)
     players = state.players
     slot = players.slot_of.get(command.player_id)
     if slot is None:
@@ -247,9 +251,14 @@ def _become(state: State, command: Become, events: Events, touched: list[int]) -
             joined.name, joined.role, joined.look = command.name, command.role, command.look
 
 
+def _rename(state: State, player_id: int, name: str) -> None:
+    state.parcels.rename(player_id, name)
+    state.sales.rename(player_id, name)
+
+
 def _depart(state: State, command: Depart, events: Events, touched: list[int]) -> None:
     state.talk.forget_sender(command.player_id)
-    state.parcels.rename(command.player_id, command.name)
+    _rename(state, command.player_id, command.name)
     _remove(state, command.player_id, events, touched)
 
 
@@ -362,19 +371,19 @@ def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, acted
 
 def _settle(state: State, command: Settle, acted: Acted) -> None:
     """What is due by itself, as far as the journal has room and as long as it does not take too much of the tick."""
-    tiles = 0
+    tiles, due = 0, settlement.first_due(state)
     for _entry in range(command.entries_max):
-        due = settlement.next_due(state)
-        if due is None:
+        done = None if due is None else settlement.next_of(state, due)
+        if done is None:
             return
-        _enter(state, *due, None, acted)
-        tiles += sum(len(change.edits) for change in due[1].changes if isinstance(change, Built))
+        _enter(state, *done, None, acted)
+        tiles += sum(len(change.edits) for change in done[1].changes if isinstance(change, Built))
         if tiles >= SETTLE_TILES_MAX * CHUNK_EDIT.itemsize:
             return
 
 
 def _recall_books(state: State, command: RecallBooks, *_: Any) -> None:
-    state.seq, state.digest = command.seq, command.digest
+    state.seq, state.digest, state.opened = command.seq, command.digest, state.tick
     state.ledger.recall(command.balances)
     for hold in command.holds:
         state.ledger.apply(hold)
@@ -388,8 +397,8 @@ def _recall_parcels(state: State, command: RecallParcels, *_: Any) -> None:
 
 
 def _recall_sales(state: State, command: RecallSales, *_: Any) -> None:
-    for listing in command.listings:
-        entries.apply(state, listing)
+    for sale in command.sales:
+        entries.apply(state, sale)
 
 
 def _recall_tiles(state: State, command: RecallTiles, *_: Any) -> None:

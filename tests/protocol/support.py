@@ -8,6 +8,7 @@ from protocol.codec import decode_client, decode_server
 from protocol.messages import (
     CLIENT_MESSAGES,
     SERVER_MESSAGES,
+    Auction,
     ClientMessage,
     Lease,
     Listing,
@@ -28,6 +29,7 @@ MAPS: dict[str, type[Any]] = {  # fields that are maps with a class of their own
     "terms": Terms,
     "lease": Lease,
     "way": Way,
+    "auction": Auction,
     "listing": Listing,
 }
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(

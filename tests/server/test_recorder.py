@@ -18,6 +18,8 @@ from server import recorder as module
 from server.recorder import DIGEST_TICKS, FORMAT, Recorder, Row, read, rules_of
 from tests.server import recordings
 from tests.world.support import RULES, join, plain
+from world.bidding import Standing as Bids
+from world.bidding import Terms
 from world.commands import (
     Act,
     AnyAct,
@@ -34,6 +36,7 @@ from world.commands import (
     RecallParcels,
     RecallSales,
     RecallTiles,
+    Reopen,
     Say,
     SetBlocked,
     Settle,
@@ -43,7 +46,7 @@ from world.commands import (
 from world.digest import digest
 from world.ledger import Hold
 from world.parcels import Parcel, Permit
-from world.sales import FeeTerms, Inspection, Listing
+from world.sales import Auction, FeeTerms, Inspection, Listing
 from world.state import State
 from world.tick import step
 
@@ -68,6 +71,22 @@ EVERY_COMMAND: list[AnyCommand] = [
     ),
     RecallSales(
         [
+            Auction(
+                10,
+                2,
+                7,
+                False,
+                FeeTerms(250, 100),
+                Inspection(bytes(16), 0, 0),
+                Terms(100, 1, 500, None, 2**53, 20, 2**62),
+                True,
+                Bids(2**62, 100, 8, 200, 3),
+                11,
+                12,
+                12,
+                0,
+                "b",
+            ),
             Listing(
                 9,
                 1,
@@ -79,7 +98,7 @@ EVERY_COMMAND: list[AnyCommand] = [
                 2**62,
                 2**62,
                 9,
-            )
+            ),
         ]
     ),
     Become(1, "Ann", Role.USER, 7),
@@ -91,6 +110,7 @@ EVERY_ACT: list[AnyAct] = [
     Act(7, "নদী", Role.USER, 2**40, LandClaim(1, bytes(16), -16, 0, 16, 16), b"what", None, 1),
     Act(7, "a", Role.ADMIN, 0, LandDescribe(2**32 - 1, bytes(range(16)), 1, "", "নদী"), b"", "b", 0),
     Settle(16),
+    Reopen(),
 ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from protocol.errors import Refusal, RefusalCode
 from protocol.messages import WORLD_TILES_MAX, LandPermit, LandTransfer, Result, Role
 from protocol.snapshot import CELL_TILES, UNITS_PER_TILE
-from world.commands import Act, AnyAct, AnyCommand, AnyDurable, Join, LoadChunk, Settle
+from world.commands import Act, AnyAct, AnyCommand, AnyDurable, Join, LoadChunk, Reopen, Settle
 from world.entries import Entry
 from world.grid import unpack
 from world.ledger import Ledger
@@ -91,8 +91,8 @@ class World:
 
     def do(self, *commands: AnyCommand | AnyAct) -> Done:
         """One tick."""
-        moves = [one for one in commands if not isinstance(one, Act | Settle)]
-        acts = [one for one in commands if isinstance(one, Act | Settle)]
+        moves = [one for one in commands if not isinstance(one, Act | Settle | Reopen)]
+        acts = [one for one in commands if isinstance(one, Act | Settle | Reopen)]
         events = step(self.state, moves, self.state.tick + 1)
         seen = {one.name: getattr(events, one.name) for one in fields(events)}
         return Done(**seen, acted=do_durable(self.state, acts))

@@ -1,6 +1,7 @@
 """What auctions grant and refuse: one action and its result a line; an int: so many ticks pass, and the world does what is due."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -15,12 +16,13 @@ from protocol.messages import (
     MarketBid,
     MarketCancel,
     MarketList,
+    Role,
     SaleEnd,
     Standing,
 )
 from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, balanced, ids, join, outcome
 from tests.world.test_land import GRANT, LAND, NO, Row, build, claim, got, held, rules
-from world.commands import Settle
+from world.commands import Become, Reopen, Settle
 from world.ledger import ESCROW, HOUSE
 from world.sales import Auction
 from world.settlement import AUCTION_ENDED, AUCTION_EXTENDED
@@ -55,13 +57,13 @@ ENDS_MS = (3 + LASTS) * TICK_MS
 
 
 def placed(leads: bool, price: int, ends_ms: int = ENDS_MS, sold: bool = False) -> BidPlaced:
-    return BidPlaced(2, leads, price, ends_ms, sold)
+    return BidPlaced(2, leads, price, ends_ms, sold, ADA if sold else None)
 
 
 def run(*rows: Row | int) -> World:
     """Every line of a table."""
     world = World(*map(join, PEOPLE), rules=rules(LAND, MARKET))
-    world.state.opened = -1_000  # long ago
+    world.state.opened = -10_000  # long ago
     for number, row in enumerate(rows, 1):
         if isinstance(row, int):
             wait(world, row)
@@ -182,23 +184,52 @@ def test_below_its_reserve_it_is_not_sold(maximum: int, sold: bool) -> None:
     balanced(world.state.ledger)
 
 
-def test_what_could_not_be_ended_in_time_goes_on() -> None:
-    """The journal had no room for six seconds. Guard: `late` in extended."""
+OUTAGE_TICKS = MARKET.outage_ms // TICK_MS
+
+
+def test_no_auction_ends_just_after_the_database_was_away() -> None:
+    """It was away over the end, so nobody could bid. Guard: `opened` in extended."""
     world = run(CLAIMED, BEGUN, (BEA, bid(100), placed(True, 100)))
     for _ in range(LASTS + 120):
         world.do()
     assert outcome(world.do(act(CAL, bid(110)))) == NO.ENDED
-    assert wait(world, 1) == [AUCTION_EXTENDED]
-    assert isinstance(outcome(world.do(act(CAL, bid(110)))), BidPlaced)
-    assert wait(world, 2_000) == [AUCTION_ENDED]
+    world.do(Reopen())
+    ends_ms = (world.state.tick + OUTAGE_TICKS) * TICK_MS
+    [extended] = world.do(Settle(16)).entries
+    assert extended.kind == AUCTION_EXTENDED
+    assert outcome(world.do(act(CAL, bid(110)))) == placed(True, 110, ends_ms)
+    assert wait(world, OUTAGE_TICKS + 1) == [AUCTION_ENDED]
     assert world.state.parcels.by_id[1].owner_id == CAL
 
 
-def test_what_would_end_just_after_a_start_goes_on() -> None:
+@pytest.mark.parametrize(("lasts_on", "kinds"), [(-1, [AUCTION_EXTENDED]), (0, [AUCTION_ENDED])])
+def test_what_would_end_just_after_a_start_goes_on(lasts_on: int, kinds: list[str]) -> None:
     """Guard: `opened` in extended; who would have bid is not back yet."""
     world = run(CLAIMED, BEGUN, (BEA, bid(100), placed(True, 100)))
-    world.state.opened = world.state.tick + LASTS - 10
-    assert wait(world, LASTS) == [AUCTION_EXTENDED]
+    world.state.opened = 3 + LASTS - OUTAGE_TICKS - lasts_on
+    assert wait(world, LASTS - 1) == kinds
+
+
+def test_who_leads_has_their_new_name_and_owns_the_land_by_it() -> None:
+    """Guard: Sales.rename."""
+    world = run(CLAIMED, BEGUN, (BEA, bid(100), placed(True, 100)))
+    world.do(Become(BEA, "Beatrix", Role.USER, 0))
+    wait(world, LASTS)
+    assert world.state.parcels.by_id[1].owner_name == "Beatrix"
+
+
+def test_one_player_leads_in_so_many() -> None:
+    """Guard: _check_leads. Who leads already may raise."""
+    market = replace(MARKET, player_leads_max=1)
+    world = World(*map(join, PEOPLE), rules=rules(LAND, market))
+    for number, plot in enumerate((0, 32), 1):
+        world.do(act(ADA, claim(plot, 0)))
+        world.do(act(ADA, MarketAuction(*ids(), number, 100, LASTS * TICK_MS)))
+    assert isinstance(outcome(world.do(act(BEA, MarketBid(*ids(), 2, 100)))), BidPlaced)
+    assert outcome(world.do(act(BEA, MarketBid(*ids(), 4, 100)))) == NO.LIMIT_REACHED
+    assert isinstance(outcome(world.do(act(BEA, MarketBid(*ids(), 2, 100, 150)))), BidPlaced)
+    world.do(act(CAL, MarketBid(*ids(), 2, 400)))
+    assert isinstance(outcome(world.do(act(BEA, MarketBid(*ids(), 4, 100)))), BidPlaced)
 
 
 def test_permits_stay_or_go_as_the_seller_said() -> None:

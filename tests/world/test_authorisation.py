@@ -29,7 +29,7 @@ from world.commands import Act, Settle
 from world.entries import NOBODY
 from world.grid import unpack
 from world.parcels import Parcel
-from world.sales import Listing
+from world.sales import Listing, Sale
 from world.state import State
 
 PEOPLE = (ADA, BEA, CAL)
@@ -41,7 +41,7 @@ class Seen:
     """All there is of land and money."""
 
     parcels: dict[int, Parcel]
-    sales: dict[int, Listing]
+    sales: dict[int, Sale]
     tiles: Tiles
     money: dict[int, int]
 
@@ -63,7 +63,7 @@ class Seen:
                 return one
         return None
 
-    def sale_of(self, parcel_id: int) -> Listing | None:
+    def sale_of(self, parcel_id: int) -> Sale | None:
         return next((one for one in self.sales.values() if one.parcel_id == parcel_id), None)
 
     def standing(self, parcel_id: int, who: int) -> Standing:
@@ -126,7 +126,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
     sale = before.sale_of(parcel_id)
     wanted = (
         isinstance(asked.request, MarketBuy)
-        and sale is not None
+        and isinstance(sale, Listing)
         and (sale.listing_id, sale.price) == (asked.request.listing_id, asked.request.price)
     )
     taken = isinstance(asked.request, LandTake) and old.given_to == who

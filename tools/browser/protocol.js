@@ -66,6 +66,8 @@ export const MESSAGES = {
   market_edit: { code: 47, direction: "client", required: 4, fields: ["request_id", "action_id", "listing_id", "price", "duration_ms", "keep_permits"] },
   market_cancel: { code: 59, direction: "client", required: 3, fields: ["request_id", "action_id", "listing_id"] },
   market_buy: { code: 60, direction: "client", required: 4, fields: ["request_id", "action_id", "listing_id", "price", "seq"] },
+  market_auction: { code: 61, direction: "client", required: 5, fields: ["request_id", "action_id", "parcel_id", "start_price", "duration_ms", "reserve", "buy_now", "keep_permits", "show_reserve"] },
+  market_bid: { code: 62, direction: "client", required: 4, fields: ["request_id", "action_id", "auction_id", "amount", "maximum"] },
   wallet: { code: 25, direction: "client", required: 1, fields: ["request_id"] },
   wallet_statement: { code: 26, direction: "client", required: 1, fields: ["request_id", "before"] },
   receipt_get: { code: 27, direction: "client", required: 2, fields: ["request_id", "seq"] },
@@ -119,6 +121,10 @@ export const MESSAGES = {
   listing_opened: { code: 86, direction: "server", required: 1, fields: ["listing"] },
   listing_changed: { code: 87, direction: "server", required: 1, fields: ["listing"] },
   listing_ended: { code: 88, direction: "server", required: 5, fields: ["listing_id", "parcel_id", "seller_id", "end", "price", "buyer_id"] },
+  auction_opened: { code: 89, direction: "server", required: 1, fields: ["auction"] },
+  auction_bid: { code: 90, direction: "server", required: 10, fields: ["auction_id", "parcel_id", "leader_id", "leader_name", "price", "fee", "least", "bids", "seq", "ends_ms", "buy_now", "reserved"] },
+  auction_extended: { code: 91, direction: "server", required: 5, fields: ["auction_id", "parcel_id", "seq", "ends_ms", "latest_ms"] },
+  auction_ended: { code: 92, direction: "server", required: 5, fields: ["auction_id", "parcel_id", "seller_id", "end", "price", "winner_id"] },
   mute_changed: { code: 84, direction: "server", required: 2, fields: ["muted", "reason", "until_ms"] },
   role_changed: { code: 85, direction: "server", required: 1, fields: ["role"] },
 };
@@ -229,6 +235,7 @@ export const SaleEnd = Object.freeze({
   CANCELLED: 1, // its seller took it back
   EXPIRED: 2, // its time was over
   FORFEITED: 3, // the land is nobody's any more: too much upkeep was owed
+  UNSOLD: 4, // an auction without a bid, or without one that reached its reserve
 });
 
 export const Trouble = Object.freeze({
