@@ -1087,7 +1087,7 @@ class WalletStatement(ClientMessage, tag=26):
 
 
 class ReceiptGet(ClientMessage, tag=27):
-    """A signed receipt of an entry of the journal that one has part in."""
+    """A signed receipt of an entry of the journal that one has part in; of what is done in an auction, once that is over."""
 
     request_id: RequestId
     seq: Annotated[U64, Meta(description="the entry's place in the journal")]

@@ -96,7 +96,12 @@ GAUGES: tuple[Row, ...] = (
         lambda w: float(not w.hub.actions.books.closed),
     ),
     ("landworld_parcels", "Parcels with an owner.", lambda w: len(w.state.parcels)),
-    ("landworld_listings_open", "Parcels that are for sale.", lambda w: len(w.state.sales)),
+    (
+        "landworld_listings_open",
+        "Parcels that are for sale at a fixed price.",
+        lambda w: len(w.state.sales) - w.state.sales.auctions,
+    ),
+    ("landworld_auctions_open", "Parcels that are in an auction.", lambda w: w.state.sales.auctions),
     ("landworld_accounts", "Accounts of the ledger.", lambda w: len(w.state.ledger.balances)),
     ("landworld_house_poisha", "What the house holds.", lambda w: w.state.ledger.balance(HOUSE)),
     (
@@ -134,7 +139,12 @@ GAUGES: tuple[Row, ...] = (
     ("landworld_mail_waiting", "Letters on their way to the mail server.", lambda w: w.mailer.waiting),
 )
 TOTALS: tuple[Row, ...] = (
-    ("landworld_listings_sold", "Parcels that were sold.", lambda w: w.state.sales.sold_total),
+    (
+        "landworld_sales_sold",
+        "Parcels that were sold, at a fixed price or in an auction.",
+        lambda w: w.state.sales.sold_total,
+    ),
+    ("landworld_bids", "Bids that counted.", lambda w: w.state.sales.bids_total),
     (
         "landworld_market_fees_poisha",
         "What of their prices went to the house.",

@@ -42,6 +42,7 @@ from server.withheld import Later
 from world import land
 from world.entries import read
 from world.queries import QUERIES
+from world.sales import Auction
 from world.state import State
 
 SEQ_MAX = 2**63 - 1
@@ -200,10 +201,16 @@ class Questions:
 
     async def _receipt(self, player_id: int, request: ReceiptGet) -> Result:
         found = await self._store.entry(request.seq)
-        if found is None or not concerns(read(found[0].encode()), player_id):
+        entry = None if found is None else read(found[0].encode())
+        if found is None or entry is None or not concerns(entry, player_id):
             raise Refusal(
                 RefusalCode.NOT_FOUND, "There is no such entry in the journal in which you have part."
             )
+        if any(
+            isinstance(one, Auction) and one.auction_id in self._state.sales.by_id for one in entry.changes
+        ):
+            text = "It tells what people would pay at most, so there is a receipt of it once the auction is over."
+            raise Refusal(RefusalCode.NOT_ALLOWED, text)
         return ReceiptFound(self._notary.receipt(*found))
 
 

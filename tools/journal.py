@@ -24,7 +24,7 @@ from world.entries import NOBODY, Built, Change, Record, read
 from world.leases import term_in_words
 from world.ledger import ESCROW, GATEWAY, HOUSE, TREASURY, Hold, Post, in_words
 from world.parcels import Freed, Lease, Parcel, Rectangle, Terms
-from world.sales import Listing
+from world.sales import Auction, Listing, Sale
 
 ACCOUNTS = {TREASURY: "the treasury", HOUSE: "the house", ESCROW: "escrow"}
 ACCOUNT_IDS = {"treasury": TREASURY, "house": HOUSE, "escrow": ESCROW}
@@ -173,14 +173,15 @@ async def _chosen(
 
 def parcels_of(entry: Record) -> set[int]:
     """The parcels that an entry changes, or whose sale."""
-    return {change.parcel_id for change in entry.changes if isinstance(change, Parcel | Freed | Listing)}
+    return {change.parcel_id for change in entry.changes if isinstance(change, Parcel | Freed | Sale)}
 
 
 async def _learn(snapshot: Snapshot, entry: Record, names: Names) -> None:
     """Looks up who is meant, once each."""
     meant = {change.account for change in entry.changes if isinstance(change, Post | Hold)}
     meant |= {change.given_to or NOBODY for change in entry.changes if isinstance(change, Parcel)}
-    meant |= {change.seller_id for change in entry.changes if isinstance(change, Listing)}
+    for sale in (change for change in entry.changes if isinstance(change, Sale)):
+        meant |= {sale.seller_id, sale.standing.leader_id if isinstance(sale, Auction) else NOBODY}
     new = [one for one in {entry.player_id, *meant} if one > NOBODY and one not in names]
     if len(names) > NAMES_KEPT_MAX:
         names.clear()
@@ -227,7 +228,7 @@ def _words(changes: list[Change], names: Names, parcels: Parcels) -> Iterator[st
                 yield ", ".join([*known, *_news(change, parcels.get(change.parcel_id), names)])
             case Freed():
                 yield f"parcel {change.parcel_id} is nobody's"
-            case Listing():
+            case Listing() | Auction():
                 yield _sale(change, names)
             case Built():
                 tiles = len(change.edits) // CHUNK_EDIT.itemsize
@@ -261,17 +262,31 @@ def _facts(parcel: Parcel, names: Names) -> Iterator[tuple[object, str]]:
         yield one.player_id, f"{one.name} is {Standing(one.standing).name.lower()}"
 
 
-def _sale(listing: Listing, names: Names) -> str:
-    what = f"sale {listing.listing_id} of parcel {listing.parcel_id} by {names.get(listing.seller_id, listing.seller_id)}"
-    match listing.end:
-        case None:
-            until = "" if listing.ends is None else f" until tick {listing.ends}"
-            kept = ", permits are kept" if listing.keep_permits else ""
-            fee = f", of which {in_words(listing.fee)} are the fee" if listing.fee else ""
-            return f"{what}: at {in_words(listing.price)}{fee}{until}{kept}"
-        case SaleEnd.SOLD:
-            return f"{what} is over: sold at {in_words(listing.price)}"
-    return f"{what} is over: {SaleEnd(listing.end).name.lower()}"
+def _sale(sale: Sale, names: Names) -> str:
+    kind = "auction" if isinstance(sale, Auction) else "sale"
+    what = f"{kind} {sale.sale_id} of parcel {sale.parcel_id} by {names.get(sale.seller_id, sale.seller_id)}"
+    if sale.end is None:
+        terms = _standing(sale, names) if isinstance(sale, Auction) else f"at {in_words(sale.price)}"
+        until = "" if sale.ends is None else f" until tick {sale.ends}"
+        kept = ", permits are kept" if sale.keep_permits else ""
+        fee = f", of which {in_words(sale.fee)} are the fee" if sale.fee else ""
+        return f"{what}: {terms}{fee}{until}{kept}"
+    if sale.end is SaleEnd.SOLD:
+        return f"{what} is over: sold at {in_words(sale.price)}"
+    return f"{what} is over: {SaleEnd(sale.end).name.lower()}"
+
+
+def _standing(auction: Auction, names: Names) -> str:
+    """How an auction stands. Whoever may read the journal may know what nobody else does: the reserve, and the leader's maximum."""
+    terms, standing = auction.terms, auction.standing
+    reserve = "" if terms.reserve is None else f", reserve {in_words(terms.reserve)}"
+    at_once = "" if terms.buy_now is None else f", at once for {in_words(terms.buy_now)}"
+    if not standing.has_bids:
+        return f"from {in_words(terms.start_price)}{reserve}{at_once}"
+    leader = names.get(standing.leader_id, auction.leader_name)
+    return (
+        f"{leader} leads at {in_words(standing.price)}, up to {in_words(standing.maximum)}{reserve}{at_once}"
+    )
 
 
 def _gift(player_id: int, names: Names) -> str:

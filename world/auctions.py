@@ -1,7 +1,10 @@
 """The rules of auctions: who may begin one, bid, and what becomes of it when its time is over; bidding.py has what a bid makes of it.
 
-All that the leader would pay at most is set aside in escrow; who is outbid has it back in the same entry. Nobody builds on land that is
-in an auction, so it is sold as it was inspected when it began: a bid looks once more.
+All that the leader would pay at most is set aside in escrow; who is outbid has it back in the same entry.
+
+Land is sold as it was inspected when its auction began. So nobody builds on it, and permits that stay are not changed; what an admin
+builds all the same ends the bidding, and it is not sold. Upkeep that came to be owed meanwhile is paid out of the price; where that is
+too little it is not sold either.
 
 The end is one entry, made by the world itself (settlement.py) once and never again, for the entry that ends an auction takes it out of
 the book. No auction ends in the first minute after the server was away, or its database: it ends with that minute, and all are told.
@@ -18,9 +21,10 @@ from world import bidding
 from world.bidding import Standing, Terms
 from world.commands import Act
 from world.entries import Change, Outcome
-from world.land import called, check_count, check_off_market, legs_with_grant, owned, spendable
-from world.ledger import ESCROW, HOUSE, Hold, HoldState, in_words
+from world.land import called, check_count, check_off_market, legs_with_grant, owned, spendable, upkeep_of
+from world.ledger import ESCROW, HOUSE, Hold, HoldState, in_words, too_little
 from world.market import (
+    changed_since,
     check_as_inspected,
     check_duration,
     check_listings,
@@ -29,6 +33,7 @@ from world.market import (
     handed_over,
     inspection,
 )
+from world.parcels import Parcel
 from world.sales import NO_HOLD, Auction, FeeTerms
 from world.state import State
 
@@ -126,16 +131,22 @@ def _held(
     state: State, act: Act, auction: Auction, standing: Standing, maximum: int
 ) -> tuple[list[Change], int]:
     """What is set aside now. Raises Refusal where the bidder has too little, though somebody else leads."""
+    _check_funds(state, act, auction, maximum)
     if standing.leader_id != act.player_id:
-        if spendable(state, act.player_id) < maximum:
-            text = f"A bid of {in_words(maximum)} is more than is in your wallet."
-            raise Refusal(RefusalCode.INSUFFICIENT_FUNDS, text)
         return [], auction.hold_id
     legs = _back(auction)
     legs += legs_with_grant(state, act.player_id, [(act.player_id, -maximum), (ESCROW, maximum)])
     seq = state.seq + 1
     hold = Hold(seq, act.player_id, maximum, f"a bid in auction {auction.auction_id}")
     return [*state.ledger.posted(legs), *_voided(state, auction), hold], seq
+
+
+def _check_funds(state: State, act: Act, auction: Auction, amount: int) -> None:
+    """Raises Refusal for who could not pay that; what is set aside for the auction already is theirs."""
+    leads = auction.standing.leader_id == act.player_id
+    there, more = spendable(state, act.player_id), amount - auction.standing.maximum * leads
+    if there < more:
+        raise Refusal(RefusalCode.INSUFFICIENT_FUNDS, too_little(there, more))
 
 
 def _back(auction: Auction) -> list[tuple[int, int]]:
@@ -150,18 +161,19 @@ def _voided(state: State, auction: Auction) -> list[Change]:
 
 def _bought(state: State, act: Act, auction: Auction, price: int) -> Outcome:
     """At once."""
-    parcel = state.parcels.by_id[auction.parcel_id]
-    fee = auction.fee_terms.of(price)
-    legs = _back(auction)
-    legs += legs_with_grant(state, act.player_id, [(act.player_id, -price)])
-    legs += legs_with_grant(state, auction.seller_id, [(auction.seller_id, price - fee)])
-    legs.append((HOUSE, fee))
-    posts = state.ledger.posted((account, amount) for account, amount in legs if amount)
-    check_as_inspected(state, parcel, auction)
-    seq = state.seq + 1
+    parcel, seq = state.parcels.by_id[auction.parcel_id], state.seq + 1
+    _check_funds(state, act, auction, price)
     last = replace(auction.standing, price=price, leader_id=act.player_id, maximum=price)
     over = replace(auction, standing=last).over(SaleEnd.SOLD, seq, act.player_id)
-    sold = handed_over(parcel, act.player_id, act.name, auction.keep_permits, seq)
+    if over.price - over.fee < _missed(state, parcel, auction):
+        text = f"More upkeep is owed for {called(parcel, begins=False)} than was told, and its price does not cover that."
+        raise Refusal(RefusalCode.CHANGED, text)
+    legs = _back(auction)
+    legs += legs_with_grant(state, act.player_id, [(act.player_id, -price)])
+    legs += _shared_out(state, parcel, over)
+    posts = state.ledger.posted((account, amount) for account, amount in legs if amount)
+    check_as_inspected(state, parcel, auction)
+    sold = _handed_over(parcel, over, act.name, seq)
     placed = BidPlaced(auction.auction_id, True, price, state.time_ms(state.tick), True, auction.seller_id)
     return Outcome(placed, [*posts, *_voided(state, auction), over, sold])
 
@@ -171,18 +183,42 @@ def _bought(state: State, act: Act, auction: Auction, price: int) -> Outcome:
 
 def end(state: State, auction: Auction) -> list[Change]:
     """All that its end is: sold to the leader at the price, with the rest of what was set aside, or to nobody."""
-    seq, standing = state.seq + 1, auction.standing
-    if not bidding.is_sold(auction.terms, standing):
+    seq, standing, parcel = state.seq + 1, auction.standing, state.parcels.by_id[auction.parcel_id]
+    if not _is_sold(state, parcel, auction):
         return [*given_back(state, auction), auction.over(SaleEnd.UNSOLD, seq)]
-    fee = auction.fee
     legs = [(ESCROW, -standing.maximum), (standing.leader_id, standing.maximum - standing.price)]
-    legs += legs_with_grant(state, auction.seller_id, [(auction.seller_id, standing.price - fee)])
-    legs.append((HOUSE, fee))
+    legs += _shared_out(state, parcel, auction)
     posts = state.ledger.posted((account, amount) for account, amount in legs if amount)
     hold = state.ledger.holds[auction.hold_id].over(HoldState.POSTED)
-    parcel = state.parcels.by_id[auction.parcel_id]
-    sold = handed_over(parcel, standing.leader_id, auction.leader_name, auction.keep_permits, seq)
-    return [*posts, hold, auction.over(SaleEnd.SOLD, seq, standing.leader_id), sold]
+    over = auction.over(SaleEnd.SOLD, seq, standing.leader_id)
+    return [*posts, hold, over, _handed_over(parcel, over, auction.leader_name, seq)]
+
+
+def _is_sold(state: State, parcel: Parcel, auction: Auction) -> bool:
+    """Whether the leader gets it: for its reserve, as it was inspected, and without owing more."""
+    return (
+        bidding.is_sold(auction.terms, auction.standing)
+        and auction.price - auction.fee >= _missed(state, parcel, auction)
+        and not any(changed_since(state, parcel, auction))
+    )
+
+
+def _missed(state: State, parcel: Parcel, auction: Auction) -> int:
+    """What came to be owed for the land since its auction began."""
+    return upkeep_of(state, parcel, parcel.arrears - auction.inspected.arrears)
+
+
+def _shared_out(state: State, parcel: Parcel, auction: Auction) -> list[tuple[int, int]]:
+    """The legs of its price: the seller's part, and the house's, with what is owed."""
+    house = auction.fee + _missed(state, parcel, auction)
+    sellers = legs_with_grant(state, auction.seller_id, [(auction.seller_id, auction.price - house)])
+    return [*sellers, (HOUSE, house)]
+
+
+def _handed_over(parcel: Parcel, over: Auction, name: str, seq: int) -> Parcel:
+    assert over.buyer_id is not None
+    theirs = handed_over(parcel, over.buyer_id, name, over.keep_permits, seq)
+    return replace(theirs, arrears=min(parcel.arrears, over.inspected.arrears))
 
 
 def given_back(state: State, auction: Auction) -> list[Change]:

@@ -52,7 +52,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
 def least(terms: Terms, standing: Standing) -> int:
     """The lowest amount that is taken."""
     if not standing.has_bids:
-        return terms.start_price
+        return max(1, terms.start_price)
     return standing.price + step(terms, standing.price)
 
 

@@ -55,6 +55,7 @@ from world.open_land import (
     together,
 )
 from world.parcels import Parcel, Permit, Rectangle, freed, plots_in
+from world.sales import Auction
 from world.state import LandRules, State
 from world.text import clean
 from world.tiles import BUILD_WALK
@@ -89,6 +90,11 @@ def price_of(rules: LandRules, rectangle: Rectangle) -> int:
     away = isqrt(twice_x * twice_x + twice_y * twice_y) // 2
     near = rules.plot_price_falloff
     return pw * ph * max(rules.plot_price_min, rules.plot_price * near // (near + away))
+
+
+def upkeep_of(state: State, parcel: Parcel, periods: int) -> int:
+    """What a parcel costs its owner in so many periods, in poisha."""
+    return state.rules.land.upkeep_per_plot * parcel.pw * parcel.ph * max(0, periods)
 
 
 def first_due(state: State) -> int | None:
@@ -201,12 +207,14 @@ def describe(state: State, act: Act, request: LandDescribe) -> Outcome:
 def open_up(state: State, act: Act, request: LandOpen) -> Outcome:
     """What everybody may do."""
     parcel = _managed(state, act, request.parcel_id)
+    _check_access_is_free(state, parcel)
     return changed(state, parcel, open_enter=request.enter, open_build=request.build)
 
 
 def permit(state: State, act: Act, request: LandPermit) -> Outcome:
     """What one player may do."""
     parcel = _managed(state, act, request.parcel_id)
+    _check_access_is_free(state, parcel)
     mine, theirs = parcel.standing(act.player_id), parcel.standing(request.player_id)
     if max(request.standing, theirs) >= Standing.TENANT:
         text = "A parcel has one owner, and one tenant at most; land_transfer and land_rent make others."
@@ -222,6 +230,14 @@ def permit(state: State, act: Act, request: LandPermit) -> Outcome:
         others.append(Permit(request.player_id, _name(act), request.standing))
     permits = tuple(sorted(others, key=lambda one: one.player_id))
     return changed(state, parcel, permits=permits)
+
+
+def _check_access_is_free(state: State, parcel: Parcel) -> None:
+    """Raises Refusal where bidders count on who may do what: they cannot look again when it ends."""
+    sale = state.sales.on(parcel.parcel_id)
+    if isinstance(sale, Auction) and sale.keep_permits:
+        text = f"Who may do what on {called(parcel, begins=False)} goes with it to who wins its auction, so it stays as it is."
+        raise Refusal(RefusalCode.NOT_ALLOWED, text)
 
 
 def transfer(state: State, act: Act, request: LandTransfer) -> Outcome:

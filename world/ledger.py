@@ -91,7 +91,7 @@ class Ledger:
             if balance < 0 and not may_be_below_zero(account):
                 if account < 0:
                     raise Breach(f"account {account} would hold {balance} poisha")
-                raise Refusal(RefusalCode.INSUFFICIENT_FUNDS, _too_little(balance - amount, -amount))
+                raise Refusal(RefusalCode.INSUFFICIENT_FUNDS, too_little(balance - amount, -amount))
             after[account] = balance
             total += amount
             posts.append(Post(account, amount, balance))
@@ -170,5 +170,6 @@ def in_words(poisha: int) -> str:
     return f"{taka:,}.{rest:02} BDT" if rest else f"{taka:,} BDT"
 
 
-def _too_little(there: int, wanted: int) -> str:
+def too_little(there: int, wanted: int) -> str:
+    """Why something cannot be paid."""
     return f"This costs {in_words(wanted)}, and there are {in_words(there)} in your wallet."

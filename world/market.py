@@ -10,7 +10,7 @@ journal's room; its seller can end it.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -187,19 +187,27 @@ def _offered(listing: Listing) -> str:
 
 def check_as_inspected(state: State, parcel: Parcel, sale: Sale) -> None:
     """Raises Refusal where the land is not what its seller offers, and says what is another."""
+    if news := list(changed_since(state, parcel, sale)):
+        text = f"{called(parcel)} is not as it was offered: {' and '.join(news)}."
+        rest = (
+            "So it will not be sold."
+            if isinstance(sale, Auction)
+            else f"{parcel.owner_name} must edit the listing first."
+        )
+        raise Refusal(RefusalCode.CHANGED, f"{text} {rest}")
+
+
+def changed_since(state: State, parcel: Parcel, sale: Sale) -> Iterator[str]:
+    """What is not as it was offered, in words. Upkeep that came to be owed since an auction began is its seller's: auctions.py."""
     now, then = inspection(state, parcel, sale.keep_permits), sale.inspected
-    news: list[str] = []
     if now.tiles != then.tiles:
-        news.append(f"{then.tiles} tiles were built on, and now {now.tiles}")
+        yield f"{then.tiles} tiles were built on, and now {now.tiles}"
     elif now.build != then.build:
-        news.append("what is built there is another")
-    if now.arrears > then.arrears:
-        news.append("more upkeep is owed for it")
+        yield "what is built there is another"
+    if isinstance(sale, Listing) and now.arrears > then.arrears:
+        yield "more upkeep is owed for it"
     if now.access != then.access:
-        news.append("others may do other things there")
-    if news:
-        text = f"{called(parcel)} is not as it was offered: {' and '.join(news)}. {parcel.owner_name} must edit the listing first."
-        raise Refusal(RefusalCode.CHANGED, text)
+        yield "others may do other things there"
 
 
 # --- common ---

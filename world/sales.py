@@ -111,9 +111,14 @@ class Auction(msgspec.Struct, frozen=True, tag="auction", gc=False):
         return self.standing.ends
 
     @property
+    def price(self) -> int:
+        """What the leader would pay."""
+        return self.standing.price
+
+    @property
     def fee(self) -> int:
         """What of the price goes to the house."""
-        return self.fee_terms.of(self.standing.price)
+        return self.fee_terms.of(self.price)
 
     def over(self, end: SaleEnd, seq: int, buyer_id: int | None = None) -> "Auction":
         """Its end, by entry `seq`."""

@@ -383,7 +383,7 @@ def _settle(state: State, command: Settle, acted: Acted) -> None:
 
 
 def _recall_books(state: State, command: RecallBooks, *_: Any) -> None:
-    state.seq, state.digest, state.opened = command.seq, command.digest, state.tick
+    state.seq, state.digest = command.seq, command.digest
     state.ledger.recall(command.balances)
     for hold in command.holds:
         state.ledger.apply(hold)
@@ -397,6 +397,7 @@ def _recall_parcels(state: State, command: RecallParcels, *_: Any) -> None:
 
 
 def _recall_sales(state: State, command: RecallSales, *_: Any) -> None:
+    state.opened = state.tick
     for sale in command.sales:
         entries.apply(state, sale)
 

@@ -13,7 +13,7 @@ from protocol.messages import SaleEnd
 from world.auctions import given_back
 from world.building import cleared
 from world.entries import Change
-from world.land import first_due, legs_with_grant, spendable
+from world.land import first_due, legs_with_grant, spendable, upkeep_of
 from world.leases import deposit_back
 from world.ledger import HOUSE
 from world.parcels import Parcel, freed
@@ -23,7 +23,7 @@ from world.state import State
 
 def owed(state: State, parcel: Parcel) -> int:
     """What its owner has to pay at the next due time, in poisha."""
-    return state.rules.land.upkeep_per_plot * parcel.pw * parcel.ph * (parcel.arrears + 1)
+    return upkeep_of(state, parcel, parcel.arrears + 1)
 
 
 def freed_at(state: State, parcel: Parcel) -> int:

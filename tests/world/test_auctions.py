@@ -44,8 +44,13 @@ LASTS = 40  # ticks
 CLAIMED: Row = (ADA, claim(0, 0, 2, 1), got(1, 200))  # in the second tick; the auction begins in the third
 
 
-def begin(start: int = 100, reserve: int | None = None, buy_now: int | None = None) -> MarketAuction:
-    return MarketAuction(*ids(), 1, start, LASTS * TICK_MS, reserve, buy_now)
+def begin(
+    start: int = 100,
+    reserve: int | None = None,
+    buy_now: int | None = None,
+    keep_permits: bool | None = None,
+) -> MarketAuction:
+    return MarketAuction(*ids(), 1, start, LASTS * TICK_MS, reserve, buy_now, keep_permits)
 
 
 def bid(amount: int, maximum: int | None = None) -> MarketBid:
@@ -125,6 +130,14 @@ TABLES: dict[str, list[Row | int]] = {
         (CAL, bid(500), placed(True, 500, 5 * TICK_MS, sold=True)),
         (BEA, bid(600), NO.ENDED),
         (CAL, LandAbandon(*ids(), 1), held(1)),
+    ],
+    "permits that stay are not changed until it is over": [
+        CLAIMED,
+        (ADA, begin(keep_permits=True), AuctionHeld(2, 1, ENDS_MS)),
+        (ADA, LandPermit(*ids(), 1, CAL, Standing.BUILDER), NO.NOT_ALLOWED),
+        (ADA, LandOpen(*ids(), 1, False, True), NO.NOT_ALLOWED),
+        LASTS,
+        (ADA, LandOpen(*ids(), 1, False, True), held(1)),
     ],
     "nobody builds on what is in an auction": [
         CLAIMED,
@@ -238,3 +251,29 @@ def test_permits_stay_or_go_as_the_seller_said() -> None:
     world.do(act(BEA, MarketBid(*ids(), 3, 100)))
     wait(world, LASTS + 1)
     assert [one.player_id for one in world.state.parcels.by_id[1].permits] == [CAL]
+
+
+@pytest.mark.parametrize(("price", "sold"), [(1_465, False), (1_466, True)])
+def test_upkeep_that_was_missed_meanwhile_is_paid_out_of_the_price(price: int, sold: bool) -> None:
+    """1,320 are owed, which Ada has not, and the fee is a tenth. Guards: _missed in _is_sold and in _shared_out."""
+    land = replace(LAND, upkeep_per_plot=660, upkeep_period_ms=30 * TICK_MS, upkeep_grace=3)
+    world = World(*map(join, PEOPLE), rules=rules(land, MARKET))
+    world.state.opened = -10_000
+    world.do(act(ADA, claim(0, 0, 2, 1)))
+    world.do(act(ADA, begin()))
+    world.do(act(BEA, bid(price)))
+    assert wait(world, LASTS) == ["upkeep_missed", AUCTION_ENDED]
+    parcel, ledger = world.state.parcels.by_id[1], world.state.ledger
+    assert (parcel.owner_id, parcel.arrears) == ((BEA, 0) if sold else (ADA, 1))
+    assert ledger.balance(ADA) == GRANT - 200
+    assert ledger.balance(HOUSE) == 200 + (price if sold else 0)
+
+
+def test_what_an_admin_built_meanwhile_is_not_sold() -> None:
+    """Guards: changed_since in _is_sold, check_as_inspected in bid."""
+    world = run(CLAIMED, BEGUN, (BEA, bid(100), placed(True, 100)))
+    world.do(act(ADA, build((1, 0, Build.WALL)), role=Role.ADMIN))
+    assert outcome(world.do(act(CAL, bid(110)))) == NO.CHANGED
+    assert wait(world, LASTS) == [AUCTION_ENDED]
+    assert world.state.parcels.by_id[1].owner_id == ADA
+    assert world.state.ledger.balance(BEA) == GRANT

@@ -36,7 +36,7 @@ from tools.simulate.clock import Process, Scheduler
 from world.entries import BEGINNING, Entry
 from world.ledger import Hold, may_be_below_zero
 from world.parcels import Parcel, plots_in
-from world.sales import Listing
+from world.sales import Sale
 from world.tiles import Surface
 
 TRAVEL_S = 0.001, 0.02  # one way, on a good day
@@ -45,7 +45,7 @@ REFUSED_S = 0.005  # a database that is away says so at once
 CREATED_AT_MS = 1_700_000_000_000
 
 _decode_parcel = msgspec.json.Decoder(Parcel).decode
-_decode_sale = msgspec.json.Decoder(Listing).decode
+_decode_sale = msgspec.json.Decoder(Sale).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +167,10 @@ class Tables:
                 _demand(other == parcel_id, f"parcels {other} and {parcel_id} on one plot")
 
     def _save_sales(self, rows: Rows) -> None:
-        for sale_id, listing in rows.sales.items():
+        for sale_id, sale in rows.sales.items():
             self.sales.pop(sale_id, None)
-            if listing.end is None:
-                self.sales[sale_id] = sale_row(listing)
+            if sale.end is None:
+                self.sales[sale_id] = sale_row(sale)
         sold = [parcel_id for _, parcel_id, _, _ in self.sales.values()]
         _demand(len(sold) == len(set(sold)), "two sales of one parcel")
 
@@ -369,7 +369,7 @@ class ModelStore:
         if rows:
             yield [_decode_parcel(row[-1]) for row in rows]
 
-    async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Listing]]:
+    async def sales(self, progress: Callable[[int], None]) -> AsyncIterator[list[Sale]]:
         """As Store has it; all in one page."""
         rows: list[tuple[Any, ...]] = await self._ask(lambda tables: sorted(tables.sales.values()))
         progress(len(rows))

@@ -76,7 +76,17 @@ RULES = Rules(
         upkeep_period_ms=6_000,
         upkeep_grace=1,
     ),
-    market=MarketRules(fee_basis_points=1_250, fee_min=300, player_listings_max=4),
+    market=MarketRules(
+        fee_basis_points=1_250,
+        fee_min=300,
+        player_listings_max=4,
+        player_leads_max=4,
+        step_min=500,
+        step_basis_points=1_000,
+        snipe_ms=1_000,
+        extensions_max=3,
+        outage_ms=1_500,
+    ),
 )
 
 

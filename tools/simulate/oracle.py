@@ -26,6 +26,10 @@ from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
     POSTINGS_PAGE,
+    AuctionBid,
+    AuctionEnded,
+    AuctionExtended,
+    AuctionOpened,
     ChunkEdits,
     EntryDenied,
     LandAt,
@@ -40,9 +44,6 @@ from protocol.messages import (
     ListingChanged,
     ListingEnded,
     ListingOpened,
-    MarketBuy,
-    MarketCancel,
-    MarketEdit,
     Ok,
     ReceiptGet,
     Refused,
@@ -57,20 +58,22 @@ from server.actions import content_of
 from server.receipts import BadReceipt, verify
 from tools.built import Place, standing
 from tools.simulate.disk import Disk, JournalRow, Tables
-from tools.simulate.fold import Fold, Page, Surface
+from tools.simulate.fold import Fold
 from tools.simulate.host import GRANT, NOTARY, RULES, TICK_HZ, Host, Limits
+from tools.simulate.page import Page, Surface
 from tools.simulate.player import Copy, Deed, Player
+from tools.simulate.told import News, as_told, auction_as_seen, is_refused_rightly, news_of, told_by
 from world.entries import Built, Change, Entry
 from world.grid import unpack as cell_of
 from world.ledger import in_words
 from world.parcels import Freed, Parcel
 from world.queries import listed, seen
-from world.sales import Listing
-from world.settlement import LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED
+from world.sales import Auction, Listing, Sale
+from world.settlement import AUCTION_ENDED, LAND_FORFEITED, LEASE_ENDED, UPKEEP_MISSED
 from world.state import State
 from world.tiles import VERSION_BARE
 
-SALE_ENDED = 0  # in place of the seq of a sale's last change
+OUTAGE_TICKS = RULES.market.outage_ms * TICK_HZ // 1_000
 UNAVAILABLE_S_MAX = 2.0  # from asking to being told that the database is away
 SLACK_S = (
     2 / TICK_HZ + 0.01
@@ -98,25 +101,24 @@ class Oracle:
         self._deeds: dict[tuple[bytes, int], list[Deed]] = {}  # by action_id and player
         self._done: dict[bytes, int] = {}  # action_id -> seq
         self._owned: set[Any] = set()  # parcels as they durably were at some time
-        self._listed: set[bytes] = set()  # listings, likewise
+        self._listed: set[bytes] = set()  # sales, likewise, as they are told
         self._ended: set[int] = set()
         self._over: set[tuple[int, SaleEnd | None, int | None]] = (
             set()
-        )  # listings that ended: which, how, who bought it
+        )  # sales that ended: which, how, who bought it
         self._settled: set[tuple[type, int]] = set()  # what happened by itself, as it is told of
         self._surfaces: dict[int, dict[Place, Surface]] = {}  # by server: as it was read, and told since
         self._edits: set[tuple[int, Place, int, bytes]] = (
             set()
         )  # done by servers: epoch, chunk, version, records
-        self._unsaid: dict[
-            int, dict[tuple[int, int], tuple[int, set[int]]]
-        ] = {}  # by server, of sales: entry, cells
+        self._unsaid: dict[int, dict[News, tuple[int, set[int]]]] = {}  # by server, of sales: entry, cells
         self._untold: dict[
             int, set[tuple[int, Place, int, bytes]]
         ] = {}  # by server, of these: since its last tick
         self._ahead: dict[
             int, dict[int, tuple[float, int]]
         ] = {}  # by server: seq -> when written there, bytes
+        self._began: dict[int, int] = {}  # by server: the tick of its start
         self._entered_s: dict[tuple[int, int], float] = {}  # by server and seq: when written there
 
     @property
@@ -155,10 +157,10 @@ class Oracle:
                 self._owned.add(_as_seen(change))
             case Freed(parcel_id):
                 self._ended.add(parcel_id)
-            case Listing() if change.end is None:
-                self._listed.add(_facts(listed(_RULES, change)))
-            case Listing():
-                self._over.add((change.listing_id, change.end, change.buyer_id))
+            case Listing() | Auction() if change.end is None:
+                self._listed |= {_facts(one) for one in as_told(change)}
+            case Listing() | Auction():
+                self._over.add((change.sale_id, change.end, change.buyer_id))
             case Built(cx, cy, version, edits):
                 if (row.epoch, (cx, cy), version, edits) not in self._edits:
                     self._trouble(f"entry {row.seq} builds in {(cx, cy)} what no server of its epoch did")
@@ -293,8 +295,14 @@ class Oracle:
                 return parcel_id in self._ended
             case ListingOpened(listing) | ListingChanged(listing):
                 return _facts(listing) in self._listed
-            case ListingEnded():
-                return (message.listing_id, message.end, message.buyer_id) in self._over
+            case ListingEnded(sale_id, end=end, buyer_id=buyer_id) | AuctionEnded(
+                sale_id, end=end, winner_id=buyer_id
+            ):
+                return (sale_id, end, buyer_id) in self._over
+            case AuctionOpened(auction):
+                return _facts(auction) in self._listed
+            case AuctionBid() | AuctionExtended():
+                return _facts(message) in self._listed
             case LeaseEnded(parcel_id) | UpkeepMissed(parcel_id):
                 return (type(message), parcel_id) in self._settled
             case WalletChanged(balance, held, seq):
@@ -317,6 +325,9 @@ class Oracle:
         if waits_s > JOURNAL_AGE_S + SLACK_S and not host.process.disturbed_since(now_s - waits_s):
             self._trouble(f"{host.process.name} writes on while an entry waits for {waits_s:.2f} s")
         for entry in entries:
+            runs = host.state.tick - self._began.get(host.number, 0)
+            if entry.kind == AUCTION_ENDED and runs < OUTAGE_TICKS:
+                self._trouble(f"{host.process.name} ends an auction {runs} ticks after its start")
             ahead[entry.seq] = now_s, len(entry.record)
             self._entered_s[host.number, entry.seq] = now_s
             edits = {
@@ -327,8 +338,8 @@ class Oracle:
             self._edits |= edits
             unsaid = self._unsaid.setdefault(host.number, {})
             for change in entry.changes:
-                if isinstance(change, Listing):
-                    unsaid[change.listing_id, _state_of(change)] = entry.seq, set(entry.sold)
+                if isinstance(change, Sale):
+                    unsaid |= {news: (entry.seq, set(entry.sold)) for news in news_of(entry, change)}
             self._untold.setdefault(host.number, set()).update(edits)
         if host.epoch != self._disk.tables.epoch:
             return  # what it has in memory will never count
@@ -338,14 +349,10 @@ class Oracle:
 
     def sold(self, host: Host, message: Any, cells: Iterable[int]) -> None:
         """A server tells those in sight of a sale."""
-        match message:
-            case ListingOpened(listing) | ListingChanged(listing):
-                state = listing.listing_id, listing.seq
-            case ListingEnded():
-                state = message.listing_id, SALE_ENDED
-            case _:
-                return
-        _, there = self._unsaid.get(host.number, {}).pop(state, (0, set(cells)))
+        news = told_by(message)
+        if news is None:
+            return
+        _, there = self._unsaid.get(host.number, {}).pop(news, (0, set(cells)))
         if there != set(cells):
             self._trouble(f"{message} is told in {set(cells)}, and the land lies in {there}")
 
@@ -364,6 +371,7 @@ class Oracle:
         if host.epoch != self._disk.tables.epoch:
             return
         state = host.state
+        self._began[host.number] = state.tick
         page = self.fold.pages[state.seq]
         self._surfaces[host.number] = dict(page.surfaces)
         surfaces = {
@@ -431,9 +439,8 @@ class Oracle:
     def _land_at(self, copy: Copy, result: Any) -> Callable[[Page], bool]:
         def right(page: Page) -> bool:
             parcel = page.at(copy.request.x, copy.request.y)
-            return (None if parcel is None else _as_seen(parcel, page)) == (
-                _facts(result) if result else None
-            )
+            seen = None if parcel is None else _as_seen(parcel, page, copy.player_id)
+            return seen == (_facts(result) if result else None)
 
         return right
 
@@ -443,7 +450,7 @@ class Oracle:
         def right(page: Page) -> bool:
             parcels = (page.parcels[one] for one in sorted(page.parcels))
             return told == [
-                _as_seen(one, page)
+                _as_seen(one, page, copy.player_id)
                 for one in parcels
                 if copy.player_id in (one.owner_id, one.holder_id, one.given_to)
             ]
@@ -489,16 +496,21 @@ _TOLD_OF = {LEASE_ENDED: LeaseEnded, LAND_FORFEITED: LeaseEnded, UPKEEP_MISSED: 
 _RULES = State(RULES)  # an empty world: what is told of a parcel depends on its rules
 
 
-def _as_seen(parcel: Parcel, page: Page | None = None) -> bytes:
+def _as_seen(parcel: Parcel, page: Page | None = None, player_id: int | None = None) -> bytes:
     """What others are told of a parcel; who asks is told of its sale, too, as it is on a page."""
     told = seen(_RULES, parcel)
     sale = None if page is None else page.sale_of(parcel.parcel_id)
-    return _facts(msgspec.structs.replace(told, listing=None if sale is None else listed(_RULES, sale)))
+    if isinstance(sale, Listing):
+        told = msgspec.structs.replace(told, listing=listed(_RULES, sale))
+    elif isinstance(sale, Auction):
+        told = msgspec.structs.replace(told, auction=auction_as_seen(sale, player_id))
+    return _facts(told)
 
 
-def _facts(parcel: Any) -> bytes:
+def _facts(told_of: Any) -> bytes:
     """The same of what was told: whose standing it names does not matter."""
-    fields = msgspec.to_builtins(parcel)
+    whole = isinstance(told_of, msgspec.Struct)
+    fields = msgspec.to_builtins(msgspec.structs.asdict(told_of) if whole else told_of)
     told = {name: value for name, value in fields.items() if value is not None and name != "standing"}
     return msgspec.json.encode(told, order="sorted")
 
@@ -516,10 +528,6 @@ def _is_of(deed: Deed, record: Any) -> bool:
     )
 
 
-def _state_of(listing: Listing) -> int:
-    return listing.seq if listing.end is None else SALE_ENDED
-
-
 def _plots(request: Any) -> Iterator[tuple[int, int]]:
     for x in range(request.x, request.x + request.width, PLOT_TILES):
         for y in range(request.y, request.y + request.height, PLOT_TILES):
@@ -528,22 +536,19 @@ def _plots(request: Any) -> Iterator[tuple[int, int]]:
 
 def _justified(request: Any, player_id: int, page: Page, answer: Refused) -> bool:
     """Whether what a refusal says of land or money is so on a page; what it says of anything else is not judged."""
-    sale = page.sales.get(getattr(request, "listing_id", 0))
+    sale = page.sales.get(getattr(request, "listing_id", getattr(request, "auction_id", 0)))
     text = answer.message
+    of_the_sale = is_refused_rightly(request, player_id, sale, answer)
+    if of_the_sale is not None:
+        return of_the_sale
     parcel = page.parcels.get(sale.parcel_id if sale else getattr(request, "parcel_id", 0))
     match answer.code:
         case RefusalCode.TAKEN if "lies there" in text:
             return any(plot in page.plots for plot in _plots(request))
         case RefusalCode.INSUFFICIENT_FUNDS:
             return f"there are {in_words(page.balances.get(player_id, GRANT))} in" in text
-        case RefusalCode.ENDED:
-            return sale is None or sale.ends is not None
-        case RefusalCode.CHANGED if isinstance(request, MarketBuy):
-            return sale is not None and _sold_otherwise(request, sale, text)
         case RefusalCode.CHANGED:
             return parcel is not None and _offered(request, parcel, player_id) in text
-        case RefusalCode.NOT_OWNER if isinstance(request, MarketEdit | MarketCancel):
-            return sale is not None and sale.seller_id != player_id
         case RefusalCode.NOT_FOUND if "no such parcel" in text:
             return parcel is None or page.parcels.get(getattr(request, "other_id", parcel.parcel_id)) is None
         case RefusalCode.NOT_OWNER if (tile := _TILE.match(text)) is not None:
@@ -572,17 +577,6 @@ def _explains(parcel: Parcel | None, text: str) -> bool:
     return (
         "nobody's land" in text if parcel is None else parcel.holder_name in text or parcel.owner_name in text
     )
-
-
-def _sold_otherwise(request: MarketBuy, sale: Listing, text: str) -> bool:
-    """Whether a purchase may be refused with CHANGED in these words. That land is sold as it was offered is for fold.py to see."""
-    if sale.price != request.price:
-        return f"costs {in_words(sale.price)} now" in text
-    if request.seq not in (None, sale.seq):
-        return "was edited" in text
-    if request.seq is None and sale.since != sale.listing_id:
-        return "is offered otherwise than at first" in text
-    return "is not as it was offered" in text
 
 
 def _offered(request: Any, parcel: Parcel, player_id: int) -> str:

@@ -18,6 +18,10 @@ from protocol.edits import TILE_EDIT, pack
 from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
+    AuctionBid,
+    AuctionEnded,
+    AuctionExtended,
+    AuctionOpened,
     ChatChannel,
     ChunkGet,
     Cut,
@@ -43,6 +47,8 @@ from protocol.messages import (
     ListingChanged,
     ListingEnded,
     ListingOpened,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -69,7 +75,9 @@ AGAIN_S_MAX = 2.0  # before trying again what was UNAVAILABLE
 PENDING_MAX = 3
 LOOK_SHARE = 0.3  # so often one asks for what is built; others may have built meanwhile
 PRICES = 0, 1_000, 20_000, 70_000
+BID_SHARE = 0.4  # of what is done while there are auctions
 TERMS_MS = 1_000, 3_000, 8_000
+AUCTION_MS = 4_000, 10_000
 ACTION_ID_BYTES = 16
 
 Answer = Ok | Refused
@@ -155,6 +163,7 @@ class Player:
         self.deeds: list[Deed] = []
         self.land: dict[int, messages.Parcel] = {}
         self.sales: dict[int, messages.Listing] = {}  # by listing_id
+        self.auctions: dict[int, messages.Auction] = {}  # by auction_id
         self.built = Known()
         self.connection: Connection | None = None
         self._random = random
@@ -195,6 +204,12 @@ class Player:
                 self.sales[message.listing.listing_id] = message.listing
             case ListingEnded():
                 self.sales.pop(message.listing_id, None)
+            case AuctionOpened():
+                self.auctions[message.auction.auction_id] = message.auction
+            case AuctionBid() | AuctionExtended() if known := self.auctions.get(message.auction_id):
+                self.auctions[message.auction_id] = msgspec.structs.replace(known, **_fields(message))
+            case AuctionEnded():
+                self.auctions.pop(message.auction_id, None)
             case _:
                 self.built.hear(message, SIGHT)
 
@@ -328,6 +343,8 @@ class Player:
     def _wish(self) -> AnyDurable:
         """A request without its ids. What it is about is there, as far as this player knows, and often theirs."""
         draw = self._random
+        if self.auctions and draw.random() < BID_SHARE:
+            return self._bid()
         mine = [one for one in self.land.values() if one.owner_id == self.player_id]
         if not mine or draw.random() < 0.25:
             return LandClaim(0, b"", *self._rectangle())
@@ -381,6 +398,9 @@ class Player:
         return MarketEdit(0, b"", listing.listing_id, draw.choice(PRICES), draw.choice((None, *TERMS_MS)))
 
     def _cancel_sale(self, *_: object) -> AnyDurable:
+        mine = [one.auction_id for one in self.auctions.values() if one.seller_id == self.player_id]
+        if mine and self._random.random() < 0.5:
+            return MarketCancel(0, b"", self._random.choice(mine))
         return MarketCancel(0, b"", self._sale(lambda one: one.seller_id == self.player_id).listing_id)
 
     def _buy(self, *_: object) -> AnyDurable:
@@ -392,6 +412,28 @@ class Player:
         """One that is wanted, or else any, or one that never was."""
         sales = [one for one in self.sales.values() if wanted(one)] or list(self.sales.values())
         return self._random.choice(sales) if sales else messages.Listing(1, 1, 1, 0, 0, False, 0, 0, 1)
+
+    def _auction(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
+        draw = self._random
+        reserve, buy_now = draw.choice((None, 20_000)), draw.choice((None, None, 40_000))
+        terms = (
+            draw.choice(AUCTION_MS),
+            reserve,
+            buy_now,
+            draw.choice((None, True)),
+            draw.choice((None, True)),
+        )
+        return MarketAuction(0, b"", parcel.parcel_id, draw.choice(PRICES[:3]), *terms)
+
+    def _bid(self) -> AnyDurable:
+        draw = self._random
+        others = [one for one in self.auctions.values() if one.seller_id != self.player_id]
+        auction = draw.choice(others or list(self.auctions.values()))
+        least = auction.least
+        amount = draw.choice((least, least, least, least + 3_000, least - 1, auction.buy_now or least))
+        return MarketBid(
+            0, b"", auction.auction_id, amount, draw.choice((None, None, amount, amount + 15_000))
+        )
 
     def _take(self, parcel: messages.Parcel, _: list[messages.Parcel]) -> AnyDurable:
         gifts = [one for one in self.land.values() if one.given_to == self.player_id]
@@ -447,6 +489,9 @@ _WISHES: tuple[Callable[[Player, messages.Parcel, list[messages.Parcel]], AnyDur
     Player._edit_sale,
     Player._edit_sale,
     Player._cancel_sale,
+    Player._auction,
+    Player._auction,
+    Player._auction,
     Player._take,
     *(Player._buy,) * 9,  # most find nothing that they can pay
     Player._let,
@@ -458,6 +503,11 @@ _WISHES: tuple[Callable[[Player, messages.Parcel, list[messages.Parcel]], AnyDur
     *(Player._build,) * 8,  # that nobody in sight keeps what was undone shows only where many build
     Player._undo,
 )
+
+
+def _fields(message: AuctionBid | AuctionExtended) -> dict[str, Any]:
+    """What it tells anew of an auction."""
+    return {name: getattr(message, name) for name in message.__struct_fields__}
 
 
 def _of(deed: Deed) -> str:
