@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from persistence.flusher import Flusher
 from persistence.journal import Journal
 from persistence.store import Books, StoredAnswer
-from protocol import codec
+from protocol import codec, messages
 from protocol.errors import Refusal
 from protocol.messages import Ok, Refused
 from server import actions, loop, questions, recall, withheld
@@ -28,11 +28,11 @@ from tools.built import Known
 from tools.simulate import disk
 from tools.simulate.disk import ModelStore, Tables
 from tools.simulate.town import Town
-from world import land, market
+from world import auctions, bidding, land, market, queries
 from world.commands import Act, RecallSales, RecallTiles
 from world.entries import Entry
 from world.ledger import TREASURY, Ledger, Post
-from world.sales import Listing
+from world.sales import Auction, Listing
 from world.state import Answer, State
 
 SEEDS = range(120)
@@ -193,7 +193,40 @@ def without_keeping_what_is_for_sale(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_looking_at_what_was_inspected(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(market, "_check_as_inspected", lambda *_: None)
+    patch.setattr(market, "check_as_inspected", lambda *_: None)
+
+
+def without_giving_back_what_is_outbid(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(auctions, "_back", lambda _: [])
+
+
+def without_a_least_step(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(bidding, "least", lambda *_: 0)
+
+
+def without_a_limit_to_late_bids(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(bidding, "_extended", lambda terms, ends, tick: max(ends, tick + 2 * terms.snipe_ticks))
+
+
+def without_a_reserve(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(bidding, "is_sold", lambda _, standing: standing.has_bids)
+
+
+def without_time_to_come_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(auctions, "extended", lambda *_: None)
+
+
+def without_keeping_maxima_secret(patch: pytest.MonkeyPatch) -> None:
+    auctioned = queries.auctioned
+
+    def to_anybody(state: State, auction: Auction, _: int | None = None) -> messages.Auction:
+        return auctioned(state, auction, auction.standing.leader_id)
+
+    patch.setattr(queries, "auctioned", to_anybody)
+
+
+def without_keeping_raises_secret(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(bidding.Standing, "looks_like", lambda *_: False)
 
 
 # --- one behind the other: the rule, the books that run along, the database, and then only the journal tells ---
@@ -304,9 +337,16 @@ def take_for_granted(patch: pytest.MonkeyPatch, trouble: str) -> None:
         (without_telling_what_is_built, "tells nobody what was built"),
         (without_recalling_what_is_for_sale, "other sales"),
         (without_telling_of_sales, "tells nobody of sales"),
-        (without_the_fee, r"the house gets 0, not \d+"),
+        (without_the_fee, "it moves"),
         (without_keeping_what_is_for_sale, "is of what its seller has not|changed though it is for sale"),
         (without_looking_at_what_was_inspected, "is sold otherwise than it was offered"),
+        (without_giving_back_what_is_outbid, "closes the market: holds of .* in escrow"),
+        (without_a_least_step, r"player \d+ bids, and after"),
+        (without_a_limit_to_late_bids, "moves the end from"),
+        (without_a_reserve, "is sold to|is answered .* never durable"),
+        (without_time_to_come_back, "ends an auction .* after its start"),
+        (without_keeping_maxima_secret, "is answered .*maximum.* never durable"),
+        (without_keeping_raises_secret, "is said to look otherwise"),
         (without_comparing_in_memory, "which is another"),
         (without_looking_whose_land_it_is, "flusher broke: StoreRefused.*parcels .* on one plot"),
         (without_exclusion, "has two owners"),

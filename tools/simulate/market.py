@@ -147,6 +147,9 @@ def _bid(before: Page, record: Record, old: Auction, new: Auction) -> Iterator[s
     else:
         fits = (now.leader_id, now.maximum, now.bids) == (was.leader_id, was.maximum, was.bids + 1)
         fits = fits and was.price < now.price <= now.maximum
+    hidden = bidder == was.leader_id and now.price == was.price
+    if new.since != (old.since if hidden else record.seq):
+        yield f"auction {old.auction_id} is said to look otherwise since entry {new.since}"
     if not fits:
         yield f"player {bidder} bids, and after {was} it stands at {now}"
     if old.terms.reserve is not None and now.maximum >= old.terms.reserve > now.price:

@@ -200,6 +200,12 @@ class Player:
                 self.land[message.parcel.parcel_id] = message.parcel
             case LandFreed():
                 self.land.pop(message.parcel_id, None)
+            case _:
+                self._hear_of_sales(message)
+                self.built.hear(message, SIGHT)
+
+    def _hear_of_sales(self, message: Any) -> None:
+        match message:
             case ListingOpened() | ListingChanged():
                 self.sales[message.listing.listing_id] = message.listing
             case ListingEnded():
@@ -210,8 +216,6 @@ class Player:
                 self.auctions[message.auction_id] = msgspec.structs.replace(known, **_fields(message))
             case AuctionEnded():
                 self.auctions.pop(message.auction_id, None)
-            case _:
-                self.built.hear(message, SIGHT)
 
     def _hear_answer(self, connection: Connection, answer: Answer) -> None:
         copy = connection.copies.get(answer.request_id)
