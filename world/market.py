@@ -94,7 +94,8 @@ def cancel(state: State, act: Act, request: MarketCancel) -> Outcome:
         raise Refusal(
             RefusalCode.NOT_ALLOWED, "Somebody has bid already; an auction with bids is not taken back."
         )
-    end = SaleEnd.EXPIRED if _is_past(state, listing) else SaleEnd.CANCELLED
+    at_its_end = SaleEnd.UNSOLD if isinstance(listing, Auction) else SaleEnd.EXPIRED
+    end = at_its_end if _is_past(state, listing) else SaleEnd.CANCELLED
     return Outcome(ListingHeld(listing.sale_id, listing.parcel_id), [listing.over(end, state.seq + 1)])
 
 

@@ -23,7 +23,7 @@ from protocol.snapshot import CELL_TILES
 BEGINNING = bytes(32)
 TREASURY, GATEWAYS = -1, -100  # only these may hold less than nothing
 HOUSE = -2
-SOLD, EXPIRED = SaleEnd.SOLD.value, SaleEnd.EXPIRED.value
+SOLD, EXPIRED, UNSOLD = SaleEnd.SOLD.value, SaleEnd.EXPIRED.value, SaleEnd.UNSOLD.value
 CLAIM = name_of(LandClaim)
 
 Shown = tuple[Any, ...]
@@ -105,9 +105,35 @@ def _sold_of(listing: dict[str, Any]) -> Shown:
     )
 
 
-def fee_of(listing: dict[str, Any]) -> int:
+def bid_for(auction: messages.Auction | messages.AuctionBid) -> Shown:
+    """What an event tells of an auction, likewise."""
+    return (
+        auction.auction_id,
+        auction.parcel_id,
+        auction.leader_id,
+        auction.price,
+        auction.fee,
+        auction.bids,
+        auction.seq,
+    )
+
+
+def _bid_of(auction: dict[str, Any]) -> Shown:
+    standing = auction["standing"]
+    first = auction["auction_id"], auction["parcel_id"], standing["leader_id"] or None
+    return (*first, price_of(auction), fee_of(auction), standing["bids"], auction["since"])
+
+
+def price_of(sale: dict[str, Any]) -> int:
+    """What a sale stands at."""
+    if "price" in sale:
+        return int(sale["price"])
+    return int(sale["standing"]["price"] or sale["terms"]["start_price"])
+
+
+def fee_of(sale: dict[str, Any]) -> int:
     """What of a price goes to the house: hundredths of a percent, rounded down, but no less than the least and no more than all."""
-    price, terms = listing["price"], listing["fee_terms"]
+    price, terms = price_of(sale), sale["fee_terms"]
     return int(min(price, max(terms["minimum"], price * terms["basis_points"] // 10_000)))
 
 
@@ -126,7 +152,8 @@ class Audit:
     freed: set[int] = field(default_factory=set)
     sales: dict[int, dict[str, Any]] = field(default_factory=dict)  # those that are open
     sales_told: set[Shown] = field(default_factory=set)  # as told
-    ends_told: set[tuple[int, int, int | None]] = field(default_factory=set)  # listing, how, buyer
+    ends_told: set[tuple[int, int, int | None]] = field(default_factory=set)  # sale, how, buyer
+    ends_moved: set[tuple[int, int]] = field(default_factory=set)  # auction, seq
     balances_told: set[tuple[int, int, int]] = field(default_factory=set)  # account, seq, balance
     violations: list[str] = field(default_factory=list)
     seq: int = 0
@@ -198,7 +225,7 @@ class Audit:
                 case "freed":
                     del self.parcels[change["parcel_id"]]
                     self.freed.add(change["parcel_id"])
-                case "listing":
+                case "listing" | "auction":
                     self._list(entry, change)
                 case "built":
                     self._built(entry.seq, change)
@@ -212,28 +239,33 @@ class Audit:
             )
         self.balances_told.add((account, seq, post["balance"]))
 
-    def _list(self, entry: Entry, listing: dict[str, Any]) -> None:
+    def _list(self, entry: Entry, sale: dict[str, Any]) -> None:
         """A sale is so now. What ends was open; who sells owns it."""
-        listing_id, end = listing["listing_id"], listing["end"]
-        before = self.sales.pop(listing_id, None)
-        if (before is None) != (end is None and listing_id == entry.seq):
-            self._wrong(f"entry {entry.seq}: sale {listing_id} is opened again, or was over")
+        is_auction = sale["type"] == "auction"
+        sale_id, end = sale["auction_id" if is_auction else "listing_id"], sale["end"]
+        before = self.sales.pop(sale_id, None)
+        if (before is None) != (end is None and sale_id == entry.seq):
+            self._wrong(f"entry {entry.seq}: sale {sale_id} is opened again, or was over")
+        if is_auction and sale["extended"] == entry.seq:
+            self.ends_moved.add((sale_id, entry.seq))
         if end is None:
-            self.sales[listing_id] = listing
-            self.sales_told.add(_sold_of(listing))
+            self.sales[sale_id] = sale
+            self.sales_told.add(_bid_of(sale) if is_auction else _sold_of(sale))
             return
-        self.ends_told.add((listing_id, end, listing["buyer_id"]))
-        if end == EXPIRED and not (listing["ends"] and listing["ends"] <= entry.tick):
-            self._wrong(f"entry {entry.seq}: sale {listing_id} ended at tick {entry.tick}, before its time")
+        self.ends_told.add((sale_id, end, sale["buyer_id"]))
+        ends = sale["standing"]["ends"] if is_auction else sale["ends"]
+        by_itself = end in (EXPIRED, UNSOLD) or (is_auction and end == SOLD and not entry.player_id)
+        if by_itself and not (ends and ends <= entry.tick):
+            self._wrong(f"entry {entry.seq}: sale {sale_id} ended at tick {entry.tick}, before its time")
         if end == SOLD:
-            self._sell(entry, listing)
+            self._sell(entry, sale)
 
-    def _sell(self, entry: Entry, listing: dict[str, Any]) -> None:
+    def _sell(self, entry: Entry, sale: dict[str, Any]) -> None:
         """The land and the fee change hands in the same entry."""
         bought = [(one["parcel_id"], one["owner_id"]) for one in entry.of("parcel")]
         fees = sum(one["amount"] for one in entry.of("post") if one["account"] == HOUSE)
-        if (bought, fees) != ([(listing["parcel_id"], listing["buyer_id"])], fee_of(listing)):
-            self._wrong(f"entry {entry.seq}: sale {listing['listing_id']} is sold as {entry.changes}")
+        if (bought, fees) != ([(sale["parcel_id"], sale["buyer_id"])], fee_of(sale)):
+            self._wrong(f"entry {entry.seq}: parcel {sale['parcel_id']} is sold as {entry.changes}")
 
     def _hold(self, hold: dict[str, Any]) -> None:
         if hold["amount"]:
@@ -293,6 +325,7 @@ class Audit:
         self._check_owners(rows)
         rows = await connection.fetch("SELECT * FROM sales")
         self._same("sales", {row["sale_id"]: json.loads(row["sale"]) for row in rows}, self.sales)
+        self._check_bids()
         for row in rows:
             if self.parcels.get(row["parcel_id"], {}).get("owner_id") != row["seller_id"]:
                 self._wrong(f"sale {row['sale_id']} is of parcel {row['parcel_id']}, not its seller's")
@@ -301,6 +334,16 @@ class Audit:
         self._same("surfaces", built, dict(self.surfaces))
         versions = {(row["cx"], row["cy"]): row["version"] for row in rows}
         self._same("versions of surfaces", versions, self.versions)
+
+    def _check_bids(self) -> None:
+        """All that leaders would pay is set aside, and no more than that and deposits."""
+        for auction_id, auction in self.sales.items():
+            standing = auction.get("standing")
+            if standing is None or not standing["leader_id"]:
+                continue
+            hold = self.holds.get(auction["hold_id"], {})
+            if (hold.get("account"), hold.get("amount")) != (standing["leader_id"], standing["maximum"]):
+                self._wrong(f"auction {auction_id} is led by {standing}, and {hold} is set aside")
 
     def _same(self, table: str, stored: dict[Any, Any], wanted: dict[Any, Any]) -> None:
         differ = [key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key)]

@@ -6,7 +6,7 @@ as it would be for people. One `Memory` is shared by all players of a run, since
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from protocol.edits import TILE_EDIT, pack
@@ -25,6 +25,8 @@ from protocol.messages import (
     LandSplit,
     LandTake,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -43,6 +45,7 @@ TILES_MAX = 8  # in one edit
 PRICE_MIN, PRICE_MAX = 100, 5_000
 RENT_MAX = 300
 TERM_MS_MIN, TERM_MS_MAX = 1_000, 30_000
+OVERBID = 1.3  # bids are so far above the price that was told last, or less
 ABANDON_FROM = 6  # parcels; who has fewer keeps them
 
 Box = tuple[int, int, int, int]  # x, y, width, height in tiles
@@ -50,7 +53,7 @@ Box = tuple[int, int, int, int]  # x, y, width, height in tiles
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A listing."""
+    """A listing, or an auction at the price that was told last."""
 
     parcel_id: int
     seller_id: int
@@ -63,6 +66,7 @@ class Memory:
 
     owned: dict[int, dict[int, Box]] = field(default_factory=dict)  # player_id -> parcel_id -> where
     for_sale: dict[int, Sale] = field(default_factory=dict)  # by listing_id
+    auctions: dict[int, Sale] = field(default_factory=dict)  # by auction_id
     given: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, who may take it
     to_let: dict[int, tuple[int, int]] = field(default_factory=dict)  # parcel_id -> owner, rent
     rented: dict[int, int] = field(default_factory=dict)  # parcel_id -> tenant
@@ -101,6 +105,11 @@ class Memory:
                 self.for_sale[listing_id] = Sale(ok.result["parcel_id"], player_id, price)
             case MarketCancel(_, _, listing_id):
                 self.for_sale.pop(listing_id, None)
+                self.auctions.pop(listing_id, None)
+            case MarketAuction(_, _, parcel_id, start_price):
+                self.auctions[ok.result["auction_id"]] = Sale(parcel_id, player_id, start_price)
+            case MarketBid(_, _, auction_id):
+                self._learn_bid(player_id, auction_id, ok)
             case LandLet(_, _, parcel_id, None):
                 self.to_let.pop(parcel_id, None)
             case LandLet(_, _, parcel_id, int(rent)):
@@ -108,6 +117,15 @@ class Memory:
             case LandRent(_, _, parcel_id, _):
                 self.to_let.pop(parcel_id, None)
                 self.rented[parcel_id] = player_id
+
+    def _learn_bid(self, player_id: int, auction_id: int, ok: Ok) -> None:
+        auction = self.auctions.pop(auction_id, None)
+        if auction is None:
+            return
+        if ok.result.get("sold"):
+            self._hand_over(auction.parcel_id, auction.seller_id, player_id)
+        else:
+            self.auctions[auction_id] = replace(auction, price=ok.result["price"])
 
     def _hand_over(self, parcel_id: int, before: int, after: int) -> None:
         box = self.owned.get(before, {}).pop(parcel_id, None)
@@ -209,7 +227,7 @@ class Chooser:
 
     def cancel_sale(self) -> AnyDurable | None:
         """Not for sale any more."""
-        sale = self._sale(own=True)
+        sale = self._sale(own=True) or self._auction(own=True)
         return None if sale is None else MarketCancel(*self._head(), sale[0])
 
     def buy(self) -> AnyDurable | None:
@@ -217,13 +235,35 @@ class Chooser:
         sale = self._sale(own=False)
         return None if sale is None else MarketBuy(*self._head(), sale[0], sale[1].price)
 
+    def auction(self) -> AnyDurable | None:
+        """To whoever would pay most, sometimes with a reserve, or at once."""
+        one = self._one()
+        if one is None:
+            return None
+        start, draw = self.random.randint(PRICE_MIN, PRICE_MAX), self.random.random
+        reserve = 2 * start if draw() < 0.3 else None
+        buy_now = 4 * start if draw() < 0.3 else None
+        duration_ms, keep, shows = self.random.randint(TERM_MS_MIN, TERM_MS_MAX), draw() < 0.3, draw() < 0.5
+        return MarketAuction(*self._head(), one[0], start, duration_ms, reserve, buy_now, keep, shows)
+
+    def bid(self) -> AnyDurable | None:
+        """In an auction of somebody else, sometimes by proxy."""
+        auction = self._auction(own=False)
+        if auction is None:
+            return None
+        amount = round(auction[1].price * self.random.uniform(1, OVERBID)) + 1
+        maximum = 2 * amount if self.random.random() < 0.4 else None
+        return MarketBid(*self._head(), auction[0], amount, maximum)
+
     def _sale(self, own: bool) -> tuple[int, Sale] | None:
-        sales = [
-            (listing_id, sale)
-            for listing_id, sale in self.memory.for_sale.items()
-            if (sale.seller_id == self.player_id) is own
-        ]
-        return self.random.choice(sales) if sales else None
+        return self._any_of(self.memory.for_sale, own)
+
+    def _auction(self, own: bool) -> tuple[int, Sale] | None:
+        return self._any_of(self.memory.auctions, own)
+
+    def _any_of(self, sales: dict[int, Sale], own: bool) -> tuple[int, Sale] | None:
+        fit = [one for one in sales.items() if (one[1].seller_id == self.player_id) is own]
+        return self.random.choice(fit) if fit else None
 
     def take(self) -> AnyDurable | None:
         """What somebody gives."""
@@ -329,6 +369,8 @@ _TABLE: tuple[tuple[Callable[[Chooser], AnyDurable | None], int], ...] = (
     (Chooser.edit_sale, 1),
     (Chooser.cancel_sale, 1),
     (Chooser.buy, 5),
+    (Chooser.auction, 4),
+    (Chooser.bid, 8),
     (Chooser.take, 1),
     (Chooser.let, 4),
     (Chooser.rent, 5),

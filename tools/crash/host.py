@@ -51,6 +51,8 @@ SETTINGS: dict[str, object] = {
     "economy.starting_grant": 1_000_000,
     "land.lease_term_min_s": 1,
     "market.listing_min_s": 1,
+    "market.auction_snipe_s": 2,
+    "market.auction_outage_s": 2,  # or no auction would ever end between two kills
     "server.shutdown_s": 20,
     "log.level": "warning",
 }

@@ -7,8 +7,8 @@ What was asked, answered and told is held against the journal (audit.py) after e
     not done         what was refused has no entry
     told             each event is the content of an entry: nothing was seen that is not in the journal afterwards
     built            when all is quiet, the chunks that clients keep are what the journal has built
-    nobody asked     each entry is an action that one of these clients sent, or what the world does by itself: terms and
-                     listings end
+    nobody asked     each entry is an action that one of these clients sent, or what the world does by itself: terms,
+                     listings and auctions end
 
 Each violation is a sentence with what a person needs to look further.
 """
@@ -22,6 +22,10 @@ from protocol.edits import TILE_EDIT, unpack
 from protocol.errors import RefusalCode
 from protocol.messages import (
     PLOT_TILES,
+    AuctionBid,
+    AuctionEnded,
+    AuctionExtended,
+    AuctionOpened,
     LandAbandon,
     LandChanged,
     LandClaim,
@@ -32,6 +36,8 @@ from protocol.messages import (
     ListingChanged,
     ListingEnded,
     ListingOpened,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -45,16 +51,21 @@ from protocol.messages import (
     name_of,
 )
 from tools.built import Known, standing
-from tools.crash.audit import Audit, Entry, shown, sold
+from tools.crash.audit import Audit, Entry, bid_for, shown, sold
 from world.commands import AnyDurable
 from world.entries import NOBODY
-from world.settlement import LEASE_ENDED, LEASE_RENEWED, LISTING_EXPIRED
+from world.settlement import AUCTION_ENDED, AUCTION_EXTENDED, LEASE_ENDED, LEASE_RENEWED, LISTING_EXPIRED
 from world.tiles import VERSION_BARE
 
 LATER = (RefusalCode.UNAVAILABLE, RefusalCode.RATE_LIMITED)  # the same again, when retry_after_ms is over
-BY_ITSELF = {(kind, NOBODY) for kind in (LEASE_RENEWED, LEASE_ENDED, LISTING_EXPIRED)}
+BY_ITSELF = {
+    (kind, NOBODY) for kind in (LEASE_RENEWED, LEASE_ENDED, LISTING_EXPIRED, AUCTION_ENDED, AUCTION_EXTENDED)
+}
 
-News = LandClaimed | LandChanged | LandFreed | ListingOpened | ListingChanged | ListingEnded | WalletChanged
+OfLand = LandClaimed | LandChanged | LandFreed
+OfListings = ListingOpened | ListingChanged | ListingEnded
+OfAuctions = AuctionOpened | AuctionBid | AuctionExtended | AuctionEnded
+News = OfLand | OfListings | OfAuctions | WalletChanged
 
 
 @dataclass(slots=True, eq=False)
@@ -214,8 +225,16 @@ def _is_stored(player_id: int, news: News, audit: Audit) -> bool:
             return parcel_id in audit.freed
         case ListingOpened(listing) | ListingChanged(listing):
             return sold(listing) in audit.sales_told
-        case ListingEnded():
-            return (news.listing_id, news.end, news.buyer_id) in audit.ends_told
+        case ListingEnded(sale_id, end=end, buyer_id=buyer_id) | AuctionEnded(
+            sale_id, end=end, winner_id=buyer_id
+        ):
+            return (sale_id, end, buyer_id) in audit.ends_told
+        case AuctionOpened(auction):
+            return bid_for(auction) in audit.sales_told
+        case AuctionBid():
+            return bid_for(news) in audit.sales_told
+        case AuctionExtended():
+            return (news.auction_id, news.seq) in audit.ends_moved
         case WalletChanged(balance, _, seq):
             return (player_id, seq, balance) in audit.balances_told
 
@@ -274,9 +293,36 @@ def _edits_sale(asked: Asked, entry: Entry) -> bool:
 
 def _cancels(asked: Asked, entry: Entry) -> bool:
     request: Any = asked.request
-    (listing,) = entry.of("listing")
-    made = (listing["listing_id"], listing["seller_id"], listing["end"])
-    return made == (request.listing_id, asked.player_id, SaleEnd.CANCELLED)
+    (sale,) = entry.of("listing") or entry.of("auction")
+    made = sale.get("listing_id", sale.get("auction_id")), sale["seller_id"]
+    over = sale["end"] in (
+        SaleEnd.CANCELLED,
+        SaleEnd.EXPIRED,
+        SaleEnd.UNSOLD,
+    )  # it may have been past its end
+    return over and made == (request.listing_id, asked.player_id)
+
+
+def _auctions(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (auction,) = entry.of("auction")
+    wanted = (entry.seq, request.parcel_id, asked.player_id, bool(request.keep_permits))
+    made = tuple(auction[name] for name in ("auction_id", "parcel_id", "seller_id", "keep_permits"))
+    terms = tuple(auction["terms"][name] for name in ("start_price", "reserve", "buy_now"))
+    return made == wanted and terms == (request.start_price, request.reserve, request.buy_now)
+
+
+def _bids(asked: Asked, entry: Entry) -> bool:
+    request: Any = asked.request
+    (auction,) = entry.of("auction")
+    standing, maximum = auction["standing"], request.maximum or request.amount
+    if auction["auction_id"] != request.auction_id:
+        return False
+    if auction["end"] is not None:  # at once
+        return bool(auction["buyer_id"] == asked.player_id and request.amount >= standing["price"])
+    if standing["leader_id"] == asked.player_id:
+        return bool(standing["maximum"] == maximum and standing["price"] <= maximum)
+    return bool(standing["maximum"] >= maximum and standing["price"] >= request.amount)
 
 
 def _buys(asked: Asked, entry: Entry) -> bool:
@@ -311,6 +357,8 @@ _FITS: dict[type, Callable[[Asked, Entry], bool]] = {
     MarketEdit: _edits_sale,
     MarketCancel: _cancels,
     MarketBuy: _buys,
+    MarketAuction: _auctions,
+    MarketBid: _bids,
     LandAbandon: _abandons,
     TileEdit: _edits,
 }

@@ -32,24 +32,17 @@ from protocol.messages import (
     ClientMessage,
     Closing,
     Hello,
-    LandChanged,
-    LandClaimed,
-    LandFreed,
-    ListingChanged,
-    ListingEnded,
-    ListingOpened,
     Move,
     Moved,
     Ok,
     Refused,
     ServerMessage,
     View,
-    WalletChanged,
     Welcome,
 )
 from tools.built import Known, Place
 from tools.crash.deeds import Chooser, Memory
-from tools.crash.oracle import LATER, Asked, Oracle
+from tools.crash.oracle import LATER, Asked, News, Oracle
 
 OPEN_MAX = 6  # requests of one player under way
 PUSH_S = 0.05  # between two looks at what there is to send
@@ -291,18 +284,10 @@ class Player:
             case Moved(seq):
                 while self._moves and self._moves[0][0] <= seq:
                     self.moved_gap_s = max(self.moved_gap_s, self._loop.time() - self._moves.popleft()[1])
-            case (
-                LandClaimed()
-                | LandChanged()
-                | LandFreed()
-                | ListingOpened()
-                | ListingChanged()
-                | ListingEnded()
-                | WalletChanged()
-            ):
-                self._oracle.saw(self.player_id, message)
             case Closing(resume=str(ticket)):
                 self._ticket = ticket
+            case _ if isinstance(message, News):
+                self._oracle.saw(self.player_id, message)
 
     def _done(self, ok: Ok) -> None:
         if (question := self._questions.get(ok.request_id)) is not None:

@@ -178,7 +178,7 @@ def _auction_over(pages: Sequence[Page], record: Record, old: Auction, new: Auct
             yield "somebody else takes an auction back, or one with bids"
         case SaleEnd.FORFEITED if _freed(record) != [old.parcel_id]:
             yield "an auction is forfeited, and its land is not"
-        case SaleEnd.UNSOLD if record.player_id != NOBODY or record.tick < old.ends:
+        case SaleEnd.UNSOLD if record.player_id not in (NOBODY, old.seller_id) or record.tick < old.ends:
             yield "an auction ended before its time"
         case SaleEnd.UNSOLD if was.has_bids and was.price >= (old.terms.reserve or 0):
             if _fee(old.fee_terms, was.price) + _owed(before, old) <= was.price:
