@@ -15,6 +15,7 @@ from protocol.messages import (
     PLOT_TILES,
     ClientMessage,
     LandAbandon,
+    LandAt,
     LandDescribe,
     LandLet,
     LandMine,
@@ -23,6 +24,8 @@ from protocol.messages import (
     LandTake,
     LandToLet,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -32,6 +35,7 @@ from tests.harness import serving
 from tools.bots import KINDS, acting, settler
 from tools.bots.acting import ANOTHER_ANSWER, NOT_ASKED, Acting
 from tools.bots.behaviour import BEHAVIOURS
+from tools.bots.bids import SNIPE_MS, Temper, bid_for
 from tools.bots.fleet import Fleet, Plan, Target, parse_target
 from tools.bots.report import figures
 from tools.bots.settler import Settler, open_plots
@@ -157,6 +161,7 @@ BARE = {
     "height": PLOT_TILES,
     "name": "Home",
     "listing": None,
+    "auction": None,
     "to_let": None,
     "lease": None,
     "given_to": None,
@@ -208,32 +213,78 @@ def test_settlers_let_and_rent_and_leave_alone_what_is_let(monkeypatch: pytest.M
             assert one.request not in OWNERS_DO or one.fields[0] == 8
             terms, listing = {"rent": 1, "term_ms": 2, "deposit": 3}, {"listing_id": 3, "price": 4, "seq": 5}
             result = {"parcels": [{**GIFT, "to_let": terms, "listing": listing}]}
-            done = {"parcel_id": 8, "listing_id": 6}
+            done = {"parcel_id": 8, "listing_id": 6, "auction_id": 6, "ends_ms": 10**15}
             bot._granted(request_id, number, result if not one.action_id else done)
         bot._remember({"parcels": [OWN, {**OWN, "parcel_id": 9, "lease": {}}]})
-    assert {LandLet, LandRent, LandToLet, MarketList, MarketBuy} <= asked
+    assert {LandLet, LandRent, LandToLet, MarketList, MarketBuy, MarketAuction} <= asked
 
 
 def test_settlers_change_their_price_and_their_mind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guard: `listing_id` of a Land, by which a sale is edited and cancelled, and land that is for sale not given away or let."""
+    """Guard: `sale_id` of a Land, by which a sale is edited and cancelled, and land that is for sale not given away or let."""
     monkeypatch.setattr(settler, "AGAIN_SHARE", 0.0)
     fleet = Fleet(Plan(NOWHERE, count=1, seconds=0, behaviour="settle"), Settler)
     (bot,) = fleet._bots
     assert isinstance(bot, Settler)
     bot._enter(ME, 0.0, 0.0)
     bot._remember({"parcels": [{**OWN, "listing": {"listing_id": 3, "price": 4, "seq": 5}}]})
-    asked, for_sale = set(), True
-    for number in range(300):
+    asked: set[type[ClientMessage]] = set()
+    sale: type[ClientMessage] | None = MarketList
+    done = {"parcel_id": 8, "listing_id": 3, "auction_id": 3, "ends_ms": 10**15}
+    for number in range(500):
         bot._next()
         for request_id, one in list(bot._asked.items()):
             asked.add(one.request)
             if one.request in (MarketEdit, MarketCancel):
-                assert (for_sale, one.fields[0]) == (True, 3)
-            elif one.request in (MarketList, LandLet, LandTransfer):
-                assert not for_sale
-            for_sale = one.request is not MarketCancel and (for_sale or one.request is MarketList)
-            bot._granted(request_id, number, {"parcel_id": 8, "listing_id": 3} if one.action_id else None)
-    assert {MarketEdit, MarketCancel, MarketList, LandOpen} <= asked
+                assert (sale is None, one.fields[0]) == (False, 3)
+                assert (sale, one.request) != (MarketAuction, MarketEdit)
+            elif one.request in (MarketList, MarketAuction, LandLet, LandTransfer):
+                assert sale is None
+            elif one.request is LandOpen:
+                assert sale is not MarketAuction
+            if one.request in (MarketList, MarketAuction, MarketCancel):
+                sale = None if one.request is MarketCancel else one.request
+            bot._granted(request_id, number, done if one.action_id else None)
+    assert {MarketEdit, MarketCancel, MarketList, MarketAuction, LandOpen} <= asked
+
+
+@pytest.mark.parametrize(
+    ("temper", "least", "buy_now", "bid"),
+    [
+        (Temper.PROXY, 100, None, (100, 1_000)),
+        (Temper.SNIPER, 100, None, (100, None)),
+        (Temper.BARGAIN, 400, None, (400, None)),
+        (Temper.BARGAIN, 401, None, None),
+        (Temper.SNIPER, 1_001, None, None),
+        (Temper.SNIPER, 100, 1_000, (1_000, None)),
+        (Temper.BARGAIN, 100, 1_000, (100, None)),
+    ],
+)
+def test_how_settlers_bid(
+    temper: Temper, least: int, buy_now: int | None, bid: tuple[int, int | None] | None
+) -> None:
+    assert bid_for(temper, {"least": least, "buy_now": buy_now}, 1_000) == bid
+
+
+def test_who_snipes_looks_again_shortly_before_the_end_and_bids_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard: `_wanted` in Settler._next."""
+    fleet = Fleet(Plan(NOWHERE, count=1, seconds=0, behaviour="settle"), Settler)
+    (bot,) = fleet._bots
+    assert isinstance(bot, Settler)
+    now_ms = 0.0
+    monkeypatch.setattr(Settler, "world_ms", property(lambda _: now_ms))
+    bot._enter(ME, 0.0, 0.0)
+    bot._temper = Temper.SNIPER
+    auction = {"auction_id": 3, "least": 100, "buy_now": None, "leader_id": ANNA, "ends_ms": 60_000}
+    parcel = {**GIFT, "given_to": None, "auction": auction}
+    bot._bid(parcel)
+    assert not bot._asked
+    now_ms = 60_000.0 - SNIPE_MS
+    bot._next()
+    ((number, asked),) = bot._asked.items()
+    assert (asked.request, asked.fields) == (LandAt, (parcel["x"], parcel["y"]))
+    bot._granted(number, 0, parcel)
+    ((_, asked),) = bot._asked.items()
+    assert (asked.request, asked.fields) == (MarketBid, (3, 100, None))
 
 
 def test_settling_is_a_behaviour() -> None:

@@ -1,6 +1,6 @@
 """Settlers: they look for open land near them, claim it, name it, build a house on it row by row, open and close it, put it up for
-sale (and change their price, or their mind) or to let, buy and rent from each other and give land away, and take what they are given,
-or decline it.
+sale (and change their price, or their mind), for auction or to let, buy, bid and rent from each other and give land away, and take what
+they are given, or decline it.
 
 Each does one thing at a time, and the next a moment after it was answered. What they own they believe until a refusal says otherwise;
 then they ask. Now and then one asks for what was just done once more: the same answer must come.
@@ -15,6 +15,7 @@ from protocol.edits import TILE_EDIT, pack
 from protocol.messages import (
     PLOT_TILES,
     ClientMessage,
+    LandAt,
     LandClaim,
     LandDescribe,
     LandForSale,
@@ -26,6 +27,8 @@ from protocol.messages import (
     LandTake,
     LandToLet,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -33,6 +36,7 @@ from protocol.messages import (
     TileEdit,
 )
 from tools.bots.acting import Acting, Asked
+from tools.bots.bids import SNIPE_MS, WORTH, Temper, bid_for, waits
 from world.tiles import Build
 
 PAUSE_S = (0.5, 2.0)  # between an answer and the next thing, evenly spread
@@ -40,6 +44,8 @@ LANDS_MAX = 4  # who owns so many claims and buys no more
 SEARCH_PLOTS = 5  # open land is looked for so far around
 PRICES = (2_000, 20_000)  # poisha
 SALE_MS = (60_000, 3_600_000)  # how long a listing stands, where it does not stand until somebody buys
+AUCTION_MS = (60_000, 180_000)
+AFTER_MS = 2_000  # what an auction made of one's land is looked at so long after its end
 RENTS = (100, 1_000)  # poisha for a term, and the deposit
 TERM_MS = 86_400_000
 AGAIN_SHARE = 0.05  # of the actions that are asked for twice
@@ -66,7 +72,8 @@ class Land:
     y: int
     named: bool
     rows: int = 0  # of the house, that stand
-    listing_id: int | None = None  # it is for sale
+    sale_id: int | None = None  # it is for sale
+    in_auction: bool = False
     to_let: bool = False
     leased: bool = False  # somebody rents it: it is not to be touched
 
@@ -74,7 +81,17 @@ class Land:
 class Settler(Acting):
     """A bot with land."""
 
-    __slots__ = ("_done", "_gifts", "_lands", "_player_id", "_rest_ns")
+    __slots__ = (
+        "_begun_ns",
+        "_done",
+        "_gifts",
+        "_lands",
+        "_look_ms",
+        "_player_id",
+        "_rest_ns",
+        "_temper",
+        "_wanted",
+    )
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -83,6 +100,20 @@ class Settler(Acting):
         self._rest_ns = 0  # until then it only walks
         self._gifts: list[tuple[int, int]] = []  # what it may take: parcel_id and owner_id
         self._player_id = 0
+        self._temper = self._random.choice(list(Temper))
+        self._wanted: tuple[int, int, float] | None = None  # a tile of what it waits for, and until when
+        self._look_ms: float | None = None  # when to look what an auction has made its own, or not
+        self._begun_ns = 0  # when world time was 0
+
+    def _welcome(self, message: list[Any]) -> None:
+        _, _, _, _, _, _, tick, tick_hz, *_ = message
+        self._begun_ns = perf_counter_ns() - tick * 1_000_000_000 // tick_hz
+        super()._welcome(message)
+
+    @property
+    def world_ms(self) -> float:
+        """World time, but for what the welcome took to come."""
+        return (perf_counter_ns() - self._begun_ns) / 1e6
 
     def _enter(self, player_id: int, x: float, y: float) -> None:
         """Somebody may have given it land while it was away."""
@@ -109,6 +140,13 @@ class Settler(Acting):
         self._pause()
         if self._done is not None and self._random.random() < AGAIN_SHARE:
             self.ask_again(self._done)
+        elif self._wanted is not None and self.world_ms >= self._wanted[2]:
+            x, y, _ = self._wanted
+            self._wanted = None
+            self.question(LandAt, (x, y), self._bid_late)
+        elif self._look_ms is not None and self.world_ms >= self._look_ms:
+            self._look_ms = None
+            self.look_again()
         elif self._lands is None:
             self.question(LandMine, (), self._remember)
         elif self._gifts:
@@ -135,11 +173,11 @@ class Settler(Acting):
             self.question(LandForSale, (), self._buy_one)
         elif chance < 0.5:
             self.question(LandToLet, (), self._rent_one)
-        elif land.to_let or (chance < 0.6 and land.listing_id is None):
+        elif land.to_let or (chance < 0.6 and land.sale_id is None):
             self._let(land)
-        elif chance < 0.7:
+        elif chance < 0.7 or land.in_auction:
             self._sell(land)
-        elif chance < 0.95 or land.listing_id is not None:
+        elif chance < 0.95 or land.sale_id is not None:
             self._open(land)
         else:
             self._give_away(land)
@@ -177,22 +215,41 @@ class Settler(Acting):
         self._do(TileEdit, (pack(row, TILE_EDIT),), built)
 
     def _sell(self, land: Land) -> None:
-        """For sale, for another price, or not any more."""
+        """For sale, for another price, or not any more; or for auction, and seldom taken back from there."""
 
         def listed(result: Mapping[str, Any]) -> None:
-            land.listing_id = result["listing_id"]
+            land.sale_id = result["listing_id"]
 
         def over(_: Mapping[str, Any]) -> None:
-            land.listing_id = None
+            land.sale_id, land.in_auction = None, False
 
         price, chance = self._random.randrange(*PRICES), self._random.random()
-        if land.listing_id is None:
-            duration_ms = self._random.randrange(*SALE_MS) if chance < 0.5 else None
-            self._do(MarketList, (land.parcel_id, price, duration_ms, chance < 0.25), listed)
-        elif chance < 0.5:
-            self._do(MarketEdit, (land.listing_id, price), listed)
-        else:
-            self._do(MarketCancel, (land.listing_id,), over)
+        if land.sale_id is None and chance < 0.5:
+            self._auction(land, price)
+        elif land.sale_id is None:
+            duration_ms = self._random.randrange(*SALE_MS) if chance < 0.75 else None
+            self._do(MarketList, (land.parcel_id, price, duration_ms, chance < 0.6), listed)
+        elif chance < 0.5 and not land.in_auction:
+            self._do(MarketEdit, (land.sale_id, price), listed)
+        elif chance < 0.1 or not land.in_auction:
+            self._do(MarketCancel, (land.sale_id,), over)
+
+    def _auction(self, land: Land, price: int) -> None:
+        def begun(result: Mapping[str, Any]) -> None:
+            land.sale_id, land.in_auction = result["auction_id"], True
+            self._look_ms = result["ends_ms"] + AFTER_MS
+
+        draw = self._random.random
+        reserve, buy_now = price if draw() < 0.3 else None, 2 * price if draw() < 0.3 else None
+        terms = (
+            price // 4,
+            self._random.randrange(*AUCTION_MS),
+            reserve,
+            buy_now,
+            draw() < 0.3,
+            draw() < 0.5,
+        )
+        self._do(MarketAuction, (land.parcel_id, *terms), begun)
 
     def _let(self, land: Land) -> None:
         """To let, or not any more."""
@@ -243,7 +300,8 @@ class Settler(Acting):
                     one["y"],
                     bool(one["name"]),
                     len(HOUSE),
-                    None if one["listing"] is None else one["listing"]["listing_id"],
+                    _sale_of(one),
+                    one["auction"] is not None,
                     one["to_let"] is not None,
                     one["lease"] is not None,
                 )
@@ -273,14 +331,37 @@ class Settler(Acting):
         self.flush()
 
     def _buy_one(self, found: Mapping[str, Any] | None) -> None:
-        """One that somebody else sells."""
+        """One that somebody else sells, or a bid for it."""
         mine = self._lands or {}
         offers = [one for one in (found or {"parcels": ()})["parcels"] if one["parcel_id"] not in mine]
         if not offers:
             return
-        listing = self._random.choice(offers[:5])["listing"]
-        self._get(MarketBuy, (listing["listing_id"], listing["price"], listing["seq"]))
+        offer = self._random.choice(offers[:5])
+        if (listing := offer["listing"]) is not None:
+            self._get(MarketBuy, (listing["listing_id"], listing["price"], listing["seq"]))
+        elif offer["auction"] is not None:
+            self._bid(offer)
         self.flush()
+
+    def _bid(self, parcel: Mapping[str, Any]) -> None:
+        """Now, or when its end is near."""
+        auction = parcel["auction"]
+        if waits(self._temper, auction, self.world_ms):
+            self._wanted = parcel["x"], parcel["y"], auction["ends_ms"] - SNIPE_MS
+            return
+        bid = (
+            None
+            if auction["leader_id"] == self._player_id
+            else bid_for(self._temper, auction, self._random.randrange(*WORTH))
+        )
+        if bid is not None:
+            self._look_ms = auction["ends_ms"] + AFTER_MS
+            self._do(MarketBid, (auction["auction_id"], *bid), _nothing)
+
+    def _bid_late(self, found: Mapping[str, Any] | None) -> None:
+        if found and found.get("auction") and found["owner_id"] != self._player_id:
+            self._bid(found)
+            self.flush()
 
     def _rent_one(self, found: Mapping[str, Any] | None) -> None:
         """One that somebody else lets, for a term."""
@@ -295,7 +376,16 @@ class Settler(Acting):
 
 
 def _nothing(_: Mapping[str, Any]) -> None:
-    """What it rents it leaves as it is."""
+    """What it rents it leaves as it is, and what it bids for it has when it is over."""
+
+
+def _sale_of(parcel: Mapping[str, Any]) -> int | None:
+    """The sale that a parcel is in."""
+    listing, auction = parcel["listing"], parcel["auction"]
+    sale_id: int | None = (
+        auction["auction_id"] if listing is None and auction else listing and listing["listing_id"]
+    )
+    return sale_id
 
 
 def open_plots(corner: Plot, side: int, parcels: Sequence[Mapping[str, Any]]) -> list[Plot]:
