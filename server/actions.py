@@ -12,14 +12,16 @@ admitted took. Which share of the time until the next tick is theirs is learned,
 tick comes late it is less, and as long as they want more than they get and ticks come in time, more. Those who walk come first.
 
 What was done before is answered with its first answer. What waits longer than OVERDUE_S is refused as UNAVAILABLE and was not done, and
-so is whatever comes while the journal's oldest entry is that old: then the database is away. What was admitted is never refused
-here: its answer waits for the disk (withheld.py).
+so is whatever comes while the journal's oldest entry is that old: then the database is away. What was admitted is never refused here:
+its answer waits for the disk (withheld.py). What is due by itself waits while the database is away, too, or answers nothing: an auction
+does not end while nobody can bid.
 """
 
 import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +74,7 @@ MARKET: tuple[type, ...] = (
 )
 MARKET_RETRY_AFTER_MS = 600_000  # people must look into it first
 LOOK_UP_MAX = 1_000  # actions in one statement
+PULSE_S = 0.5  # where nobody asks for anything, the database is asked for nothing, to know that it is there
 LOOK_UP_EVERY_S = 0.01  # a fifth of a tick: meanwhile more come that the next statement asks for, too
 TICK_US_MAX = 40_000  # for all actions between two ticks, by costs.py: a thousand plain ones
 TICK_US_MIN = 2_500  # where there is no time left at all
@@ -173,6 +176,7 @@ class Actions:
         self._share = SHARE_MIN
         self._lacked_time = False  # the last time
         self._was_closed = False  # likewise
+        self._answered_s = 0.0  # when the database was asked last what it answered
         self._store = store
         self._journal = journal
         self._survey = survey
@@ -219,6 +223,7 @@ class Actions:
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begins to look things up; returns the work, to be supervised."""
+        self._answered_s = self.now_s()  # the world was read just now
         self._tasks = [asyncio.create_task(self._serve(), name="actions"), self._survey.start()]
         return self._tasks
 
@@ -271,9 +276,9 @@ class Actions:
         now_s = self.now_s()
         us_max = min(max(TICK_US_MIN, left_s * 1_000_000 * self._share / self.slowness), TICK_US_MAX)
         room = Room(self._state, *self._journal.room(now_s), us_max)
-        if self._reopens():
+        if self._reopens(now_s):
             room.acts.append(Reopen())
-        elif not self.books.closed and (due := first_due(self._state)) is not None:
+        elif not self._was_closed and (due := first_due(self._state)) is not None:
             room.settle(due)
         passed = self._fill(room, now_s)
         self._lacked_time = room.lacked_time
@@ -284,10 +289,11 @@ class Actions:
         self._admitted_us = 0 if room.settles else room.spent_us
         return room.acts
 
-    def _reopens(self) -> bool:
+    def _reopens(self, now_s: float) -> bool:
         """Whether actions are taken again, after they were refused for want of the database, or for books that do not balance."""
-        was_closed, self._was_closed = self._was_closed, bool(self.books.closed) or not self.available
-        return was_closed and not self._was_closed
+        is_closed = bool(self.books.closed) or not self.available or now_s - self._answered_s > OVERDUE_S
+        was_closed, self._was_closed = self._was_closed, is_closed
+        return was_closed and not is_closed
 
     def _fill(self, room: Room, now_s: float) -> list[Waiting]:
         """Takes out of the queue what enters and what waited too long; returns what was passed over, which is out of it, too."""
@@ -326,12 +332,12 @@ class Actions:
     async def _serve(self) -> None:
         failures = 0  # in a row: an outage is two lines of the log, however many ask meanwhile
         while True:
-            await self._work.wait()
-            batch = self._next_batch()
-            if not batch:
-                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), PULSE_S)
+            batch, began_s = self._next_batch(), self.now_s()
             try:
                 await self._look_up(batch)
+                self._answered_s = began_s
             except StoreError as error:
                 if not failures:
                     log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))

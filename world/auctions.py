@@ -37,6 +37,9 @@ from world.parcels import Parcel
 from world.sales import NO_HOLD, Auction, FeeTerms
 from world.state import State
 
+# Refused to who bids before the entry is made that moves an end.
+GOES_ON = RefusalCode.UNAVAILABLE, "This auction goes on in a moment, after an outage; try again.", 1_000
+
 # --- selling ---
 
 
@@ -240,10 +243,12 @@ def extended(state: State, auction: Auction) -> Auction | None:
 
 
 def open_auction(state: State, auction_id: int) -> Auction:
-    """The auction. Raises Refusal once it is over."""
+    """The auction. Raises Refusal once it is over, or until it is known that it is not."""
     auction = state.sales.by_id.get(auction_id)
-    if not isinstance(auction, Auction) or auction.ends <= state.tick:
+    if not isinstance(auction, Auction):
         raise ended()
+    if auction.ends <= state.tick:
+        raise ended() if extended(state, auction) is None else Refusal(*GOES_ON)
     return auction
 
 

@@ -206,7 +206,7 @@ def test_no_auction_ends_just_after_the_database_was_away() -> None:
     for _ in range(LASTS + 120):
         world.do()
     assert outcome(world.do(act(CAL, bid(110)))) == NO.ENDED
-    world.do(Reopen())
+    assert outcome(world.do(Reopen(), act(CAL, bid(110)))) == NO.UNAVAILABLE
     ends_ms = (world.state.tick + OUTAGE_TICKS) * TICK_MS
     [extended] = world.do(Settle(16)).entries
     assert extended.kind == AUCTION_EXTENDED
