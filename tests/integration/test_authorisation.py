@@ -66,6 +66,8 @@ from protocol.messages import (
     LandTake,
     LandToLet,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -336,6 +338,7 @@ of_owners(LandPermits, lambda scene, one: LandPermits(next(scene.me.ids), one))
 of_owners(LandTransfer, lambda scene, one: LandTransfer(*scene.ids(), one, scene.neighbour.player_id))
 of_owners(LandAbandon, lambda scene, one: LandAbandon(*scene.ids(), one))
 of_owners(MarketList, lambda scene, one: MarketList(*scene.ids(), one, PRICE))
+of_owners(MarketAuction, lambda scene, one: MarketAuction(*scene.ids(), one, PRICE, TERM_MS))
 of_owners(LandLet, lambda scene, one: LandLet(*scene.ids(), one, PRICE, TERM_MS))
 
 
@@ -411,6 +414,24 @@ async def buy_what_is_sold(scene: Scene) -> ClientMessage:
 @entry(MarketBuy, buy_what_is_sold, RefusalCode.ENDED)
 async def _(scene: Scene) -> ClientMessage:
     return MarketBuy(*scene.ids(), await listed(scene, scene.neighbour), PRICE)
+
+
+async def auctioned(scene: Scene) -> int:
+    """An auction of the neighbour's land."""
+    parcel_id, _, _ = await scene.land(scene.neighbour)
+    asked = MarketAuction(*scene.ids(scene.neighbour), parcel_id, PRICE, TERM_MS)
+    return int((await scene.done(scene.neighbour, asked)).result["auction_id"])
+
+
+async def bid_for_what_is_taken_back(scene: Scene) -> ClientMessage:
+    auction_id = await auctioned(scene)
+    await scene.done(scene.neighbour, MarketCancel(*scene.ids(scene.neighbour), auction_id))
+    return MarketBid(*scene.ids(), auction_id, PRICE)
+
+
+@entry(MarketBid, bid_for_what_is_taken_back, RefusalCode.ENDED)
+async def _(scene: Scene) -> ClientMessage:
+    return MarketBid(*scene.ids(), await auctioned(scene), PRICE)
 
 
 async def rent_what_is_not_to_let(scene: Scene) -> ClientMessage:
