@@ -8,8 +8,9 @@ from world.ledger import HOUSE
 
 
 def test_both_sides_trade() -> None:
-    found = market.measure(40, 0.2)
-    for name in ("uncontended", "contended"):
+    found = market.measure(400, 50, 0.2)
+    assert found["endings"] == 50
+    for name in market.WORKS:
         assert found[f"{name}_per_s"] > 0
         assert found[f"{name}_sql_per_s"] > 0
         assert found[f"{name}_ratio"] > 0
@@ -17,8 +18,8 @@ def test_both_sides_trade() -> None:
 
 def test_a_trade_moves_money_land_and_the_sale() -> None:
     """Whatever is drawn: each parcel is for sale by who owns it, and the house has its fee of each purchase."""
-    state = market.filled(30)
-    market._trade(state, random.Random(5), 30, 0.05)  # noqa: S311 (a sample)
+    state = market.filled(30, 0)
+    market._trade(state, random.Random(5), 22, 0.05)  # noqa: S311 (a sample)
     assert len(state.sales) == len(state.parcels) == 30
     for listing in state.sales:
         assert state.parcels.by_id[listing.parcel_id].owner_id == listing.seller_id
