@@ -63,7 +63,8 @@ MANY_LAST_MS = 8_000
 OUTAGE_S = 9.0  # so nobody can bid over their ends
 IN_FRAME = 16  # requests in one WebSocket message
 SIDE = 15  # of a square of claims, some of which are under water
-BACK_S = 4  # no auction ends so shortly after it
+BACK_S = 6  # no auction ends so shortly after it, or after a start
+LEFT_S = 2  # to their ends, when the server is killed
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)  # of Debian's libfaketime
 HOUR_S = 3_600
 RISING = count(6_000)  # maxima, each above the one before
@@ -192,8 +193,8 @@ async def done_all(client: Client, requests: Sequence[ClientMessage]) -> list[An
     return [one.result for one in answers if isinstance(one, Ok)]
 
 
-async def put_up_many(seller: Client, bidder: Client) -> list[int]:
-    """So many auctions, each with a bid, that end about MANY_LAST_MS from now on."""
+async def put_up_many(seller: Client, bidder: Client) -> tuple[list[int], float]:
+    """So many auctions, each with a bid, and when by the loop's clock the first of them ends."""
     plots = [(2 * px, 2 * py) for py in range(SIDE) for px in range(SIDE)]
     claims = [
         LandClaim(*head(seller), px * PLOT_TILES, py * PLOT_TILES, PLOT_TILES, PLOT_TILES) for px, py in plots
@@ -202,9 +203,10 @@ async def put_up_many(seller: Client, bidder: Client) -> list[int]:
     parcels = claimed[:MANY]  # some plots are under water
     assert len(parcels) == MANY
     wanted = [MarketAuction(*head(seller), parcel_id, 1_000, MANY_LAST_MS) for parcel_id in parcels]
+    ends_s = asyncio.get_running_loop().time() + MANY_LAST_MS / 1_000
     auctions: list[int] = [one["auction_id"] for one in await done_all(seller, wanted)]
     await done_all(bidder, [MarketBid(*head(bidder), one, 1_000, 5_000) for one in auctions])
-    return auctions
+    return auctions, ends_s
 
 
 async def journal(data: Path) -> list[Record]:
@@ -254,7 +256,7 @@ async def test_a_hundred_auctions_go_on_after_an_outage_and_end_once(data: Path)
     """
     with serving(data, {**SETTINGS, "MARKET__AUCTION_OUTAGE_S": BACK_S}) as server:
         seller, bidder, rival = [await Client.join(server) for _ in range(3)]
-        auctions = await put_up_many(seller, bidder)
+        auctions, _ = await put_up_many(seller, bidder)
         over = asyncio.get_running_loop().time() + OUTAGE_S
         with stopped(postmaster(data)):
             while asyncio.get_running_loop().time() < over:
@@ -283,7 +285,8 @@ async def test_a_hundred_auctions_outlive_a_killed_server_and_leave_time_to_come
     """Guard: `opened` in _recall_sales; else those that were about to end do so before anybody is back."""
     with serving(data, {**SETTINGS, "MARKET__AUCTION_OUTAGE_S": BACK_S}) as server:
         seller, bidder = [await Client.join(server) for _ in range(2)]
-        auctions = await put_up_many(seller, bidder)
+        auctions, ends_s = await put_up_many(seller, bidder)
+        await asyncio.sleep(ends_s - LEFT_S - asyncio.get_running_loop().time())
         server.kill()
         for one in (seller, bidder):
             one.drop()
@@ -291,6 +294,10 @@ async def test_a_hundred_auctions_outlive_a_killed_server_and_leave_time_to_come
         rival = await Client.join(server)
         await done_all(rival, [MarketBid(*head(rival), one, 6_000) for one in auctions])
         await check_all_ended_once(server, auctions, dict.fromkeys(auctions, rival.player_id))
+        moved = [entry for entry in await journal(data) if entry.kind == "auction_extended"]
+        assert {
+            change.auction_id for entry in moved for change in entry.changes if isinstance(change, Auction)
+        } == {*auctions}
         assert json_audit(server) == []
         rival.drop()
 
@@ -315,7 +322,7 @@ async def test_a_hundred_auctions_do_not_care_for_the_clock_of_the_machine(
     with serving(data, {**SETTINGS, "MARKET__AUCTION_OUTAGE_S": 0}) as server:
         monkeypatch.delenv("LD_PRELOAD")
         seller, bidder = [await Client.join(server) for _ in range(2)]
-        auctions = await put_up_many(seller, bidder)
+        auctions, _ = await put_up_many(seller, bidder)
         for turned in (f"+{HOUR_S}", f"-{HOUR_S}"):
             clock.write_text(turned)
             await asyncio.sleep(1.0)  # some ticks by that clock
