@@ -208,7 +208,10 @@ class SaleEnd(MeaningInt):
     CANCELLED = 1, "its seller took it back"
     EXPIRED = 2, "its time was over"
     FORFEITED = 3, "the land is nobody's any more: too much upkeep was owed"
-    UNSOLD = 4, "an auction without a bid, or without one that reached its reserve"
+    UNSOLD = (
+        4,
+        "an auction without a bid, or without one that reached its reserve, or the land was not as offered",
+    )
 
 
 class Sanction(MeaningInt):
@@ -1087,7 +1090,9 @@ class WalletStatement(ClientMessage, tag=26):
 
 
 class ReceiptGet(ClientMessage, tag=27):
-    """A signed receipt of an entry of the journal that one has part in; of what is done in an auction, once that is over."""
+    """A signed receipt of an entry of the journal that one has part in. Of auctions there is one of beginning them, for the seller, and
+    of having the land in the end; all else would tell what others would pay at most.
+    """
 
     request_id: RequestId
     seq: Annotated[U64, Meta(description="the entry's place in the journal")]

@@ -176,7 +176,7 @@ class Actions:
         self._share = SHARE_MIN
         self._lacked_time = False  # the last time
         self._was_closed = False  # likewise
-        self._answered_s = 0.0  # when the database was asked last what it answered
+        self._answered_s = 0.0  # when the database answered last
         self._store = store
         self._journal = journal
         self._survey = survey
@@ -334,10 +334,10 @@ class Actions:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), PULSE_S)
-            batch, began_s = self._next_batch(), self.now_s()
+            batch = self._next_batch()
             try:
                 await self._look_up(batch)
-                self._answered_s = began_s
+                self._answered_s = self.now_s()
             except StoreError as error:
                 if not failures:
                     log.warning("actions_not_looked_up", waiting=len(batch), error=str(error))

@@ -40,7 +40,7 @@ from protocol.messages import (
     TileEdit,
     TileUndo,
 )
-from world.bidding import least
+from world.bidding import buys_now, least
 from world.commands import AnyDurable
 from world.grid import pack
 from world.open_land import ring
@@ -180,5 +180,9 @@ class Costs:
             return not isinstance(sale, Listing) or sale.price != request.price
         if isinstance(request, MarketBid):
             auction = self._sales.by_id[request.auction_id]
-            return not isinstance(auction, Auction) or request.amount < least(auction.terms, auction.standing)
+            return not isinstance(auction, Auction) or not (
+                request.amount >= least(auction.terms, auction.standing)
+                or buys_now(auction.terms, auction.standing, player_id, request.amount)
+                or auction.standing.leader_id == player_id
+            )
         return isinstance(request, OWNERS) and parcel.owner_id != player_id

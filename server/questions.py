@@ -35,14 +35,13 @@ from protocol.messages import (
 from server.actions import OVERDUE_S, Actions, busy, unavailable
 from server.auth import check_name
 from server.costs import Costs
-from server.receipts import Notary, concerns
+from server.receipts import Notary, concerns, is_secret
 from server.tasks import end
 from server.turns import Turns
 from server.withheld import Later
 from world import land
 from world.entries import read
 from world.queries import QUERIES
-from world.sales import Auction
 from world.state import State
 
 SEQ_MAX = 2**63 - 1
@@ -206,10 +205,8 @@ class Questions:
             raise Refusal(
                 RefusalCode.NOT_FOUND, "There is no such entry in the journal in which you have part."
             )
-        if any(
-            isinstance(one, Auction) and one.auction_id in self._state.sales.by_id for one in entry.changes
-        ):
-            text = "It tells what people would pay at most, so there is a receipt of it once the auction is over."
+        if is_secret(entry, player_id):
+            text = "It tells what others would pay at most; of an auction only who has the land in the end has a receipt."
             raise Refusal(RefusalCode.NOT_ALLOWED, text)
         return ReceiptFound(self._notary.receipt(*found))
 

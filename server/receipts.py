@@ -20,6 +20,7 @@ from persistence.keyring import load_secret
 from world.entries import Record, chained, read
 from world.ledger import Post
 from world.parcels import Parcel
+from world.sales import Auction
 
 KEY_FILE = "receipt.key"
 FORMERLY = ("owner_id", "tenant_id", "seller_id", "giver_id")  # in results: whose it may be no more
@@ -72,6 +73,17 @@ def concerns(entry: Record, player_id: int) -> bool:
         if isinstance(change, Parcel) and player_id in (change.owner_id, change.holder_id):
             return True
     return False
+
+
+def is_secret(entry: Record, player_id: int) -> bool:
+    """Whether an entry tells what a player must not know: what somebody else would pay at most, or a reserve. It is in each state of an
+    auction; who has it in the end may know all, and its seller what there was before anybody bid.
+    """
+    auctions = [change for change in entry.changes if isinstance(change, Auction)]
+    return any(
+        one.buyer_id != player_id and (one.standing.has_bids or one.seller_id != player_id)
+        for one in auctions
+    )
 
 
 def verify(receipt: bytes, public_key: str | None = None) -> dict[str, Any]:

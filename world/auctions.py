@@ -93,16 +93,14 @@ def bid(state: State, act: Act, request: MarketBid) -> Outcome:
     parcel = state.parcels.by_id[auction.parcel_id]
     if auction.seller_id == act.player_id:
         raise Refusal(RefusalCode.BAD_REQUEST, f"{called(parcel)} is yours.")
-    check_count(state, act.player_id, parcel.pw * parcel.ph)
+    check_count(state, act.player_id, parcel.pw * parcel.ph, bidding_in=auction.auction_id)
     _check_leads(state, act, auction)
     maximum = request.amount if request.maximum is None else request.maximum
-    buy_now = auction.terms.buy_now
-    if (
-        buy_now is not None
-        and request.amount >= buy_now
-        and bidding.may_buy_now(auction.terms, auction.standing)
-    ):
-        return _bought(state, act, auction, buy_now)
+    if maximum < request.amount:
+        raise Refusal(RefusalCode.BAD_REQUEST, "A maximum is at least what is bid.")
+    terms = auction.terms
+    if bidding.buys_now(terms, auction.standing, act.player_id, request.amount):
+        return _bought(state, act, auction, terms.buy_now or 0)
     standing = bidding.bid(
         auction.terms, auction.standing, act.player_id, request.amount, maximum, state.tick
     )
@@ -166,7 +164,8 @@ def _bought(state: State, act: Act, auction: Auction, price: int) -> Outcome:
     """At once."""
     parcel, seq = state.parcels.by_id[auction.parcel_id], state.seq + 1
     _check_funds(state, act, auction, price)
-    last = replace(auction.standing, price=price, leader_id=act.player_id, maximum=price)
+    bids = auction.standing.bids + 1
+    last = replace(auction.standing, price=price, leader_id=act.player_id, maximum=price, bids=bids)
     over = replace(auction, standing=last).over(SaleEnd.SOLD, seq, act.player_id)
     if over.price - over.fee < _missed(state, parcel, auction):
         text = f"More upkeep is owed for {called(parcel, begins=False)} than was told, and its price does not cover that."
@@ -234,7 +233,7 @@ def extended(state: State, auction: Auction) -> Auction | None:
     ends = state.opened + state.ticks_of(state.rules.market.outage_ms)
     if auction.ends >= ends:
         return None
-    later = replace(auction.terms, latest=max(auction.terms.latest, ends))
+    later = replace(auction.terms, latest=auction.terms.latest + ends - auction.ends)
     standing, seq = replace(auction.standing, ends=ends), state.seq + 1
     return replace(auction, terms=later, standing=standing, seq=seq, since=seq, extended=seq)
 

@@ -5,7 +5,7 @@ the leader would have to pay: the least that beats everybody else, and never mor
 maximum the earlier leads. A reserve is reached as soon as somebody's maximum reaches it, and the price goes up to it.
 
 Ends and extensions are ticks. A bid that is accepted within `snipe_ticks` of the end moves it to so many ticks from then on, until
-`latest`; one that is refused moves nothing.
+`latest`; one that is refused moves nothing, nor does a leader's maximum that leaves the price as it is.
 """
 
 import msgspec
@@ -62,8 +62,15 @@ def step(terms: Terms, price: int) -> int:
 
 
 def may_buy_now(terms: Terms, standing: Standing) -> bool:
-    """Whether it can still be had at once: a bid that reached the price took that away."""
-    return terms.buy_now is not None and standing.maximum < terms.buy_now
+    """Whether it can still be had at once, as far as everybody may know: the price is below that."""
+    return terms.buy_now is not None and standing.price < terms.buy_now
+
+
+def buys_now(terms: Terms, standing: Standing, player_id: int, amount: int) -> bool:
+    """Whether a bid has it at once. Where somebody else would pay as much already, it is a bid like any other."""
+    if terms.buy_now is None or amount < terms.buy_now or not may_buy_now(terms, standing):
+        return False
+    return standing.leader_id == player_id or standing.maximum < terms.buy_now
 
 
 def is_sold(terms: Terms, standing: Standing) -> bool:
@@ -73,10 +80,8 @@ def is_sold(terms: Terms, standing: Standing) -> bool:
 
 def bid(terms: Terms, standing: Standing, player_id: int, amount: int, maximum: int, tick: int) -> Standing:
     """What a bid makes of it. Raises Refusal; what it says tells nothing of anybody's maximum."""
-    if maximum < amount:
-        raise Refusal(RefusalCode.BAD_REQUEST, "A maximum is at least what is bid.")
     if player_id == standing.leader_id:
-        return _raised(terms, standing, maximum)
+        return _raised(terms, standing, maximum, tick)
     wanted = least(terms, standing)
     if amount < wanted:
         raise Refusal(RefusalCode.TOO_LOW, f"The next bid is {in_words(wanted)} at least.")
@@ -84,12 +89,14 @@ def bid(terms: Terms, standing: Standing, player_id: int, amount: int, maximum: 
     return replace(after, bids=standing.bids + 1, ends=_extended(terms, standing.ends, tick))
 
 
-def _raised(terms: Terms, standing: Standing, maximum: int) -> Standing:
+def _raised(terms: Terms, standing: Standing, maximum: int, tick: int) -> Standing:
     """The leader would pay more; against nobody, so the price stays, unless it is below the reserve that the new maximum reaches."""
     if maximum <= standing.maximum:
         text = f"You lead, up to {in_words(standing.maximum)}; a maximum can only be raised."
         raise Refusal(RefusalCode.TOO_LOW, text)
-    return replace(standing, maximum=maximum, price=_reaching(terms, standing.price, maximum))
+    price = _reaching(terms, standing.price, maximum)
+    ends = standing.ends if price == standing.price else _extended(terms, standing.ends, tick)
+    return replace(standing, maximum=maximum, price=price, ends=ends)
 
 
 def _taken(terms: Terms, standing: Standing, player_id: int, amount: int, maximum: int) -> Standing:

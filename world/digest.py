@@ -38,7 +38,7 @@ def digest(state: State) -> str:
         msgspec.msgpack.encode([(players.names[slot], players.roles[slot]) for slot in order.tolist()])
     )
     sizes = len(state.parcels), len(state.sales)
-    summary.update(state.seq.to_bytes(8, "little") + state.digest + f"{sizes} ".encode())
+    summary.update(state.seq.to_bytes(8, "little") + state.digest + f"{sizes} {state.opened} ".encode())
     for key in chunks.slot_of.keys() - chunks.ground_hashes.keys():
         chunks.ground_hashes[key] = _hash((key, chunks.walk[chunks.slot_of[key]].tobytes()))
     for key in chunks.surfaces.keys() - chunks.surface_hashes.keys():

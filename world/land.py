@@ -168,16 +168,19 @@ def _check_size(rules: LandRules, rectangle: Rectangle) -> None:
         )
 
 
-def check_count(state: State, player_id: int, plots: int, parcels: int = 1) -> None:
-    """May somebody own so much more?"""
-    rules, owned = state.rules.land, state.parcels.of(player_id)
+def check_count(state: State, player_id: int, plots: int, parcels: int = 1, bidding_in: int = 0) -> None:
+    """May somebody own so much more? What they lead for counts as theirs, but in the auction in which they bid."""
+    rules, led = state.rules.land, state.sales.by_leader.of(player_id)
+    owned = [*state.parcels.of(player_id)]
+    owned += [state.sales.by_id[one].parcel_id for one in led if one != bidding_in]
     if len(owned) + parcels > rules.player_parcels_max:
         raise Refusal(
-            RefusalCode.LIMIT_REACHED, f"One player owns {rules.player_parcels_max} parcels at most."
+            RefusalCode.LIMIT_REACHED,
+            f"One player owns {rules.player_parcels_max} parcels at most, with those they lead for in auctions.",
         )
     have = sum(one.pw * one.ph for one in map(state.parcels.by_id.__getitem__, owned))
     if have + plots > rules.player_plots_max:
-        text = f"One player owns {rules.player_plots_max} plots at most; {have} are owned already."
+        text = f"One player owns {rules.player_plots_max} plots at most; {have} are owned already, or led for in auctions."
         raise Refusal(RefusalCode.LIMIT_REACHED, text)
 
 
@@ -435,7 +438,13 @@ def check_off_market(state: State, parcel: Parcel) -> None:
 
 def check_not_in_sale(state: State, parcel: Parcel) -> None:
     """Raises Refusal for what is for sale: it is sold as it is."""
-    if state.sales.on(parcel.parcel_id) is not None:
+    sale = state.sales.on(parcel.parcel_id)
+    if isinstance(sale, Auction) and sale.standing.has_bids:
+        raise Refusal(
+            RefusalCode.NOT_ALLOWED,
+            f"{called(parcel)} is in an auction, and somebody has bid: wait for its end.",
+        )
+    if sale is not None:
         text = f"{called(parcel)} is for sale; take it off the market first."
         raise Refusal(RefusalCode.NOT_ALLOWED, text)
 

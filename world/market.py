@@ -217,7 +217,8 @@ def changed_since(state: State, parcel: Parcel, sale: Sale) -> Iterator[str]:
 def inspection(state: State, parcel: Parcel, keeps: bool) -> Inspection:
     """The land as it is now; `keeps`: with who may do what there. Its shape and its way stay as they are while it is for sale."""
     kinds = kinds_on(state, parcel.rectangle)
-    access = _digest(_encode((parcel.permits, parcel.open_enter, parcel.open_build))) if keeps else b""
+    standings = [(one.player_id, one.standing) for one in parcel.permits]  # whatever they are called by now
+    access = _digest(_encode((standings, parcel.open_enter, parcel.open_build))) if keeps else b""
     return Inspection(_digest(kinds.tobytes()), int(np.count_nonzero(kinds)), parcel.arrears, access)
 
 
@@ -237,7 +238,9 @@ def ended() -> Refusal:
 def _open(state: State, listing_id: int) -> Listing:
     """The listing. Raises Refusal once it is over."""
     listing = state.sales.by_id.get(listing_id)
-    if not isinstance(listing, Listing) or _is_past(state, listing):
+    if isinstance(listing, Auction):
+        raise Refusal(RefusalCode.NOT_ALLOWED, "This is an auction: bid for it, or wait for its end.")
+    if listing is None or _is_past(state, listing):
         raise ended()
     return listing
 

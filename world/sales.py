@@ -166,10 +166,12 @@ class Sales:
 
     def put(self, sale: Sale, place: Place) -> None:
         """Takes a sale as it is now; `place` is where its parcel is, in tiles."""
+        before = self.by_id.get(sale.sale_id)
+        if isinstance(before, Auction) and isinstance(sale, Auction):
+            self.bids_total += sale.standing.bids - before.standing.bids
         if sale.end is not None:
             self._close(sale)
             return
-        before = self.by_id.get(sale.sale_id)
         if before is None:
             self.auctions += isinstance(sale, Auction)
             self.by_parcel[sale.parcel_id] = sale.sale_id
@@ -188,8 +190,6 @@ class Sales:
 
     def _lead(self, before: Sale | None, after: Sale | None) -> None:
         """Notes who leads instead of whom."""
-        if isinstance(before, Auction) and isinstance(after, Auction):
-            self.bids_total += after.standing.bids - before.standing.bids
         for sale, note in ((before, self.by_leader.remove), (after, self.by_leader.add)):
             if isinstance(sale, Auction) and sale.standing.has_bids:
                 note(sale.standing.leader_id, sale.auction_id)

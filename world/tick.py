@@ -47,13 +47,14 @@ from world.entries import Built, Entry, Outcome
 from world.grid import NOBODY, Ints, Keys, around, pack
 from world.grid import warm_up as warm_up_grid
 from world.movement import NEVER
-from world.parcels import OPEN, plot_at, plots_of_cell
+from world.parcels import OPEN, Parcel, plot_at, plots_of_cell
 from world.state import Rules, State
 
 PASSING = (Role.MODERATOR, Role.ADMIN)  # who enters closed parcels, to keep the peace there
 RULES = {**land.RULES, **leases.RULES, **market.RULES, **auctions.RULES, **building.RULES}
 KINDS = {request: name_of(request) for request in RULES}  # of the entries they make
 SETTLE_TILES_MAX = 4_096  # put back in one tick, some 3 ms; the last parcel may have more
+SETTLE_PLOTS_MAX = 1_000  # of what has another owner or keeps its upkeep, with its permits: some 7 us each, looked at tile by tile
 ANOTHER_ACTION = "This action_id was used for another action; make a new one for each."
 
 # Where somebody was after the tick that took their intent; `seq` is the newest one's.
@@ -371,14 +372,17 @@ def _enter(state: State, kind: str, outcome: Outcome, command: Act | None, acted
 
 def _settle(state: State, command: Settle, acted: Acted) -> None:
     """What is due by itself, as far as the journal has room and as long as it does not take too much of the tick."""
-    tiles, due = 0, settlement.first_due(state)
+    tiles, plots, due = 0, 0, settlement.first_due(state)
     for _entry in range(command.entries_max):
         done = None if due is None else settlement.next_of(state, due)
         if done is None:
             return
         _enter(state, *done, None, acted)
         tiles += sum(len(change.edits) for change in done[1].changes if isinstance(change, Built))
-        if tiles >= SETTLE_TILES_MAX * CHUNK_EDIT.itemsize:
+        plots += 1 + sum(
+            one.pw * one.ph + len(one.permits) for one in done[1].changes if isinstance(one, Parcel)
+        )
+        if tiles >= SETTLE_TILES_MAX * CHUNK_EDIT.itemsize or plots >= SETTLE_PLOTS_MAX:
             return
 
 

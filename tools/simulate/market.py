@@ -159,8 +159,8 @@ def _bid(before: Page, record: Record, old: Auction, new: Auction) -> Iterator[s
 
 def _moved(record: Record, old: Auction, new: Auction) -> Iterator[str]:
     """A bid moves the end only if it comes late, and not beyond the latest."""
-    raised = new.standing.bids == old.standing.bids
-    late = record.tick >= old.ends - old.terms.snipe_ticks and not raised
+    hidden = (new.standing.bids, new.standing.price) == (old.standing.bids, old.standing.price)
+    late = record.tick >= old.ends - old.terms.snipe_ticks and not hidden
     wanted = max(old.ends, min(record.tick + old.terms.snipe_ticks, old.terms.latest)) if late else old.ends
     if new.ends != wanted:
         yield f"a bid in tick {record.tick} moves the end from {old.ends} to {new.ends}"
@@ -195,7 +195,8 @@ def _auctioned(
         fits = record.tick >= old.ends and was.has_bids and price >= (old.terms.reserve or 0)
     else:
         buyer, price = record.player_id, old.terms.buy_now or 0
-        fits = record.tick < old.ends and was.maximum < price and buyer != old.seller_id
+        first = was.maximum < price or (was.leader_id == buyer and was.price < price)
+        fits = record.tick < old.ends and first and buyer != old.seller_id
     if not fits or (new.buyer_id, new.standing.price) != (buyer, price):
         yield f"auction {old.auction_id}, which ends in tick {old.ends}, is sold to {new.buyer_id} for {new.standing.price}"
     house = _fee(old.fee_terms, price) + _owed(before, old)

@@ -48,7 +48,7 @@ def downgrade() -> None:
     sales = op.get_bind().scalar(text("SELECT count(*) FROM sales"))
     if sales:
         raise StoreRefused(
-            f"{sales:,} parcels are for sale; before going back their sellers must take them off the market"
+            f"{sales:,} parcels are for sale; before going back their sellers must take them off the market, and auctions with bids end"
         )
     _run(_DOWN)
 
