@@ -64,7 +64,7 @@ export class Estate {
     });
     this.auctions = new AuctionNews(this.land, {
       request,
-      tell: (words, parcel) => on.toast(words, parcel && (() => this.showParcel(parcel))),
+      tell: (words, parcel) => on.toast(words, parcel && (() => this.lookAt(parcel))),
       listed: (parcelId) => this.landPanel.listed(parcelId),
       traded: (parcelId, opened) => this.landPanel.traded(parcelId, opened),
     });
@@ -290,6 +290,12 @@ export class Estate {
     const parcel = this.land.at(x, y);
     if (parcel) this.showParcel(parcel);
     return parcel !== null;
+  }
+
+  /** Shows a parcel as it is now: it may be far away, and not as it was. */
+  lookAt(parcel) {
+    this.showParcel(parcel);
+    this.landPanel.lookAgain();
   }
 
   showParcel(parcel) {
