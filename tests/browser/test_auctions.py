@@ -94,18 +94,18 @@ def test_two_bid_against_each_other_and_the_land_is_sold_to_who_would_pay_more(
         stands(one, "no bids yet")
     cleo.page.fill("[name=maximum]", "15")
     brix.page.fill("[name=maximum]", "20")
-    press_bid(brix, "Bid 10.00 BDT, up to 20.00 BDT")
+    press_bid(brix, "Bid 10.00 BDT, up to 20.00")
     stands(brix, "1 bid, you lead, up to 20.00 BDT")
     has(brix, GRANT - 2_000, 2_000)
     stands(cleo, "1 bid, Brix leads")
     cleo.page.wait_for_function(FIELD, arg=["amount", "11.00"])
     assert cleo.page.input_value("[name=maximum]") == "15"
-    press_bid(cleo, "Bid 11.00 BDT, up to 15.00 BDT")
+    press_bid(cleo, "Bid 11.00 BDT, up to 15.00")
     cleo.page.locator("#not-bought", has_text="It stands at 16.00 BDT now").wait_for()
     told(brix, "you lead still, at 16.00 BDT")
     stands(brix, "2 bids, you lead, up to 20.00 BDT")
     cleo.page.fill("[name=maximum]", "30")
-    press_bid(cleo, "Bid 17.00 BDT, up to 30.00 BDT")
+    press_bid(cleo, "Bid 17.00 BDT, up to 30.00")
     stands(cleo, "3 bids, you lead, up to 30.00 BDT")
     assert not cleo.page.is_visible("#not-bought")
     has(cleo, GRANT - 3_000, 3_000)
@@ -205,7 +205,7 @@ def test_what_can_be_had_at_once_is_and_its_seller_and_who_led_are_told(
 
 
 def test_an_auction_is_begun_by_hand_and_taken_back(market: ServerProcess, visit: Visit) -> None:
-    """Guards: `turn` in offering follows what Panel.restore puts back; Land.whyNotBuild, for nobody builds on what is in an auction."""
+    """Guards: `refilled` in Panel.restore, which the forms of offering follow; Land.whyNotBuild, for nobody builds on what is in an auction."""
     parcel_id = claimed(market, "Max", -32, -16)
     by(market, "Max", partial(LandDescribe, parcel_id=parcel_id, name="Mill", description=""))
     max_, nell = come(visit, market, "Max"), come(visit, market, "Nell")
@@ -334,7 +334,7 @@ def test_auctions_are_told_in_words_to_those_whom_they_concern(market: ServerPro
         ([None, None], "Bid"),
         ([1_200, None], "Bid 12.00 BDT"),
         ([1_200, 1_200], "Bid 12.00 BDT"),
-        ([1_200, 2_000], "Bid 12.00 BDT, up to 20.00 BDT"),
+        ([1_200, 2_000], "Bid 12.00 BDT, up to 20.00"),
         ([5_100, 6_000], "Buy now for 50.00 BDT"),
     ]
     given = [[row for row, _ in table] for table in (bids, ends, presses)]

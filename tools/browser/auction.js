@@ -4,7 +4,7 @@
 import { button, h } from "./dom.js";
 import { DAY_MS, HOUR_MS, MINUTE_MS, termText } from "./lease.js";
 import { amountText, moneyText, readAmount } from "./money.js";
-import { field, fold, form, sure } from "./panel.js";
+import { field, fold, following, form, sure } from "./panel.js";
 import { SaleEnd } from "./protocol.js";
 import { endOf, feeText, keepBox, listing, offerFacts } from "./sale.js";
 
@@ -28,10 +28,10 @@ function leaderText({ leader_id, leader_name, maximum }, me) {
   return leader_id === null ? null : `${leader_name} leads`;
 }
 
-/** How it stands, in one look: the price, how many bids there were, and who leads. */
+/** How it stands, in one look: the price, how many bids there were, who leads, and when it ends. */
 export function auctionPrice({ auction }, me) {
   const words = [bidsText(auction.bids), leaderText(auction, me)].filter(Boolean).join(", ");
-  return h("p", { class: "figure", id: "auction" }, moneyText(auction.price), h("small", {}, words));
+  return h("p", { class: "figure", id: "auction" }, moneyText(auction.price), h("small", {}, words), h("small", {}, "ends ", endOf(auction)));
 }
 
 /** Rows of [term, words] about an auction. */
@@ -39,9 +39,7 @@ export function auctionFacts({ auction, owner_id }, me) {
   if (!auction) return [];
   const { price, fee, least, buy_now } = auction;
   const mine = owner_id === me;
-  const rows = [["Auction", h("span", {}, "ends ", endOf(auction))]];
-  if (!mine) rows.push([auction.bids > 0 ? "Next bid" : "First bid", `${moneyText(least)} at least`]);
-  rows.push(...reserveFacts(auction));
+  const rows = [[auction.bids > 0 ? "Next bid" : "First bid", `${moneyText(least)} at least`], ...reserveFacts(auction)];
   if (buy_now !== null) rows.push(["At once", `for ${moneyText(buy_now)}`]);
   rows.push(...offerFacts(auction));
   return mine ? [...rows, ["Fee", moneyText(fee)], ["You get", moneyText(price - fee)]] : rows;
@@ -79,7 +77,7 @@ export function bidding({ auction }, me, on) {
 export function pressText({ buy_now }, amount, maximum) {
   if (amount === null) return "Bid";
   if (buy_now !== null && amount >= buy_now) return `Buy now for ${moneyText(buy_now)}`;
-  return `Bid ${moneyText(amount)}${maximum !== null && maximum > amount ? `, up to ${moneyText(maximum)}` : ""}`;
+  return `Bid ${moneyText(amount)}${maximum !== null && maximum > amount ? `, up to ${amountText(maximum)}` : ""}`;
 }
 
 function bidForm(auction, on) {
@@ -94,11 +92,10 @@ function bidForm(auction, on) {
       else if (await on.bid(auction, sum, maximum)) on.settle("amount", "maximum");
     },
     h("div", { class: "halves" }, field("Your bid in BDT", amount), field("And up to", most)),
-    h("p", { class: "soft" }, "“Up to” is for the server alone: it bids for you, by the least step, and tells nobody. All of it is set aside until somebody outbids you."),
     press,
+    h("p", { class: "soft" }, "The server bids for you up to there, by the least step, and tells nobody. All of it is set aside until somebody outbids you."),
   );
-  made.addEventListener("input", say);
-  say();
+  following(made, say);
   return made;
 }
 
@@ -112,8 +109,8 @@ function raiseForm(auction, on) {
       else if (await on.bid(auction, Math.min(auction.price, maximum), maximum)) on.settle("raised");
     },
     field("Bid for me up to, in BDT", h("input", { name: "raised", inputmode: "decimal", required: true, placeholder: now && `more than ${now}` })),
-    h("p", { class: "soft" }, "Nobody is told. All of it is set aside until somebody outbids you."),
     h("button", { class: "main", id: "raise" }, "Raise your maximum"),
+    h("p", { class: "soft" }, "Nobody is told. All of it is set aside until somebody outbids you."),
   );
 }
 
@@ -124,12 +121,10 @@ export function offering(parcel, fee, on) {
   const fixed = listing(parcel, fee, on);
   const auction = auctionForm(parcel, fee, on);
   const how = h("select", { name: "how" }, h("option", { value: "fixed" }, "at a fixed price"), h("option", { value: "auction" }, "in an auction"));
-  const turn = () => {
+  following(how, () => {
     fixed.hidden = how.value !== "fixed";
     auction.hidden = !fixed.hidden;
-  };
-  how.addEventListener("input", turn);
-  turn();
+  });
   return fold("selling", "Sell", field("How", how), fixed, auction);
 }
 

@@ -101,7 +101,10 @@ export class Estate {
 
   /** On entering. */
   enter({ player_id, name, role, settings }) {
-    if (this.account.me.id !== 0 && this.account.me.id !== player_id) this.open(null); // what is open is about somebody else
+    if (this.account.me.id !== 0 && this.account.me.id !== player_id) {
+      this.open(null); // what is open is about somebody else
+      this.auctions.leading.clear();
+    }
     this.account.enter({ id: player_id, name, role });
     this.scene.overlay.me = player_id;
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));

@@ -57,7 +57,7 @@ export class Panel {
       if (!names.includes(field.name)) continue;
       if (field.type === "checkbox") field.checked = field.defaultChecked;
       else field.value = begun(field);
-      changed(field);
+      refilled(field);
     }
   }
 
@@ -83,7 +83,7 @@ export class Panel {
       if (field.type === "checkbox" && checked.has(field.name)) field.checked = checked.get(field.name);
       else if (values.has(field.name)) field.value = values.get(field.name);
       else continue;
-      changed(field);
+      refilled(field);
     }
     const focused = focus && (this.body.querySelector(`[name="${focus}"]`) ?? this.body.querySelector(`#${focus}`));
     focused?.focus();
@@ -94,8 +94,14 @@ export class Panel {
 /** What stood in a field before anybody filled it in. */
 const begun = (field) => field.defaultValue ?? ([...field.options].find(({ defaultSelected }) => defaultSelected) ?? field.options[0])?.value;
 
-/** Tells a form that a field is another, as when a person types: a button that says what it does follows. */
-const changed = (field) => field.dispatchEvent(new Event("input", { bubbles: true }));
+/** Tells what depends on a field, by the event `refilled`, that it is another though no person changed it: `input` says that one did. */
+const refilled = (field) => field.dispatchEvent(new Event("refilled", { bubbles: true }));
+
+/** Calls `follow` now, and whenever fields within an element are others. */
+export function following(element, follow) {
+  for (const event of ["input", "refilled"]) element.addEventListener(event, follow);
+  follow();
+}
 
 /** A part that unfolds. */
 export function fold(id, title, ...children) {

@@ -56,11 +56,7 @@ export function parcelView(parcel, context) {
   return [
     h("p", { class: "owner" }, coloured(context.colour), mine ? "Yours" : `Land of ${parcel.owner_name}`),
     parcel.description ? h("p", { class: "words" }, parcel.description) : null,
-    parcel.auction ? auctionPrice(parcel, context.me) : null,
-    facts(parcel, context),
-    parcel.listing && !mine ? buying(parcel, context.on) : null,
-    parcel.auction && !mine ? bidding(parcel, context.me, context.on) : null,
-    context.trouble === null ? null : h("p", { id: "not-bought", class: "trouble", role: "alert" }, context.trouble),
+    ...(parcel.auction ? inAuction(parcel, context) : [facts(parcel, context), parcel.listing && !mine ? buying(parcel, context.on) : null, troubleOf(context)]),
     parcel.given_to === context.me ? taking(parcel, context.on) : null,
     parcel.to_let && !mine ? renting(parcel, context.on) : null,
     parcel.lease && party ? noticing(parcel, context.on) : null,
@@ -70,6 +66,16 @@ export function parcelView(parcel, context) {
     ...(!free ? [] : parcel.listing || parcel.auction ? [bound(parcel)] : [letting(parcel, context.on), shaping(parcel, context), leaving(parcel, context.on, context.me)]),
   ];
 }
+
+/** What goes on in an auction comes first: there are seconds that count. */
+const inAuction = (parcel, context) => [
+  auctionPrice(parcel, context.me),
+  parcel.owner_id === context.me ? null : bidding(parcel, context.me, context.on),
+  troubleOf(context),
+  facts(parcel, context),
+];
+
+const troubleOf = ({ trouble }) => (trouble === null ? null : h("p", { id: "not-bought", class: "trouble", role: "alert" }, trouble));
 
 function sellingOf(parcel, { fee, on }) {
   if (parcel.auction) return takingBack(parcel, on);
