@@ -27,13 +27,13 @@ export class AuctionNews {
   bid(message) {
     const { auction_id, seq, bids, leader_id } = message;
     const before = this.before(message);
-    const { was, known, sells } = before;
+    const { was, sells } = before;
     this.land.bidden(message);
     this.on.traded(message.parcel_id, false);
     if (!this.isFirst(auction_id, seq) || seq < was?.seq) return;
     if (leader_id === this.land.me) this.leading.add(auction_id);
     else this.leading.delete(auction_id);
-    const raised = known && was?.bids === bids; // I did it: nobody else has bid
+    const raised = leader_id === this.land.me && was?.bids === bids; // I did it: nobody else has bid
     if (!raised || sells) this.say(message, before, bidNews);
   }
 
@@ -78,7 +78,7 @@ export class AuctionNews {
     const was = parcel?.auction?.auction_id === auction_id ? parcel.auction : null;
     const sells = (seller_id ?? parcel?.owner_id) === me;
     const away = !known.has(parcel_id) && !due && !looking;
-    return { parcel, was, sells, away, known: known.has(parcel_id), led: this.leading.has(auction_id) || was?.leader_id === me };
+    return { parcel, was, sells, away, led: this.leading.has(auction_id) || was?.leader_id === me };
   }
 
   /** Says it in words of (message, name of the parcel, part), unless it does not concern me. */
