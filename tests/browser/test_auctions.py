@@ -84,8 +84,8 @@ COUNTS = "() => /^in \\d+ seconds$/.test(document.querySelector('#panel time')?.
 def test_two_bid_against_each_other_and_the_land_is_sold_to_who_would_pay_more(
     market: ServerProcess, visit: Visit
 ) -> None:
-    """Guards: Panel.restore keeps what was typed, and an amount that was not touched follows the least; LandPanel.bid asks again for
-    what I would pay at most, and says so to who does not lead by their bid."""
+    """Guards: Panel.restore keeps what was typed, and an amount that was not touched follows the least; LandPanel.bid says so to who
+    does not lead by their bid."""
     parcel_id = claimed(market, "Ada", -16, -16)
     brix, cleo = come(visit, market, "Brix"), come(visit, market, "Cleo")
     for one in (brix, cleo):
@@ -148,7 +148,7 @@ def test_a_late_bid_moves_the_end_and_both_pages_count_down_to_the_new_one(
 
 
 def test_who_leads_raises_their_maximum_and_tells_nobody(market: ServerProcess, visit: Visit) -> None:
-    """Guard: `isSoldOtherwise` in Land.learn looks at my maximum, which is another though `seq` is not."""
+    """Guard: LandPanel.bid hands refusals to notSold, which shows them beside the form."""
     parcel_id = claimed(market, "Gus", 0, 0)
     auction_id = begun(market, "Gus", parcel_id, LONG_MS, reserve=5_000)
     hal, ida = come(visit, market, "Hal"), come(visit, market, "Ida")
