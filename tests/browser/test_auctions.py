@@ -217,7 +217,7 @@ def test_an_auction_is_begun_by_hand_and_taken_back(market: ServerProcess, visit
     max_.page.click("#land_mine button")
     max_.page.click("#selling-title")
     max_.page.select_option("[name=how]", label="in an auction")
-    knows(max_, claimed(market, "Nora", -48, -16), "true")  # so the panel was drawn anew
+    knows(max_, claimed(market, "Nora", -32, 0), "true")  # so the panel was drawn anew
     assert not max_.page.is_visible("[name=price]")
     max_.page.fill("[name=start]", "12.50")
     max_.page.fill("[name=reserve]", "20")
