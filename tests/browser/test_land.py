@@ -760,6 +760,7 @@ def test_a_sale_is_told_in_words(country: ServerProcess, visit: Visit) -> None:
             None,
             "Mill is not for sale any more: its time is over, and nobody bought it.",
             "Mill is not for sale any more: too much upkeep was owed, and it is nobody's now.",
+            None,  # so end auctions alone
         ],
         ["right here", "8 tiles east", "11 tiles north-west", "1 tile south", "100 tiles south"],
         ["in 1 minute 39 seconds", "in 1 second", "now"],

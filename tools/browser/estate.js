@@ -2,6 +2,7 @@
 // pointer tools.
 //
 //   land, wallet                  know what the server said
+//   auctions                      tells what becomes of auctions in which one has part
 //   actions                       does what is to last, and says whether it is safe
 //   landPanel, builder, account   what a person does with them; only one is open at a time
 //   people                        somebody's card, which opens in the same panel
@@ -10,6 +11,7 @@
 
 import { Account } from "./account.js";
 import { Actions } from "./actions.js";
+import { AuctionNews } from "./auctionnews.js";
 import { Builder } from "./builder.js";
 import { Land, ownerColour } from "./land.js";
 import { LandPanel } from "./landpanel.js";
@@ -29,7 +31,7 @@ const byId = (id) => document.getElementById(id);
 
 export class Estate {
   /**
-   * `on`: toast(text), here() -> { x, y } of my feet, worldMs() -> world time, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
+   * `on`: toast(text, press), here() -> { x, y } of my feet, worldMs() -> world time, ahead() -> { x, y } of the tile before them, builtAt(x, y), opened() before
    * one of the panels opens; and of the account signedIn(signedIn, email), leave(farewell), changed(profile).
    */
   constructor(connection, tokens, scene, on) {
@@ -57,6 +59,14 @@ export class Estate {
       survey: (high) => scene.survey(high),
       colourOf: (parcel) => this.colourOf(parcel),
       gifts: (parcels) => this.showGifts(parcels),
+      won: (parcel, auctionId, price) => this.auctions.won(parcel, auctionId, price),
+      led: (auctionId) => this.auctions.leading.add(auctionId),
+    });
+    this.auctions = new AuctionNews(this.land, {
+      request,
+      tell: (words, parcel) => on.toast(words, parcel && (() => this.lookAt(parcel))),
+      listed: (parcelId) => this.landPanel.listed(parcelId),
+      traded: (parcelId, opened) => this.landPanel.traded(parcelId, opened),
     });
     this.gifts = new Set(); // parcel_ids of what is given to me, and was told of
     this.ended = new Set(); // listing_ids of mine that are over, and were told of
@@ -91,7 +101,10 @@ export class Estate {
 
   /** On entering. */
   enter({ player_id, name, role, settings }) {
-    if (this.account.me.id !== 0 && this.account.me.id !== player_id) this.open(null); // what is open is about somebody else
+    if (this.account.me.id !== 0 && this.account.me.id !== player_id) {
+      this.open(null); // what is open is about somebody else
+      this.auctions.leading.clear();
+    }
     this.account.enter({ id: player_id, name, role });
     this.scene.overlay.me = player_id;
     this.land.enter(player_id, settings.plot_tiles, PASSING.has(role));
@@ -278,9 +291,18 @@ export class Estate {
   pick(px, py) {
     const { x, y } = this.scene.toWorld(px, py);
     const parcel = this.land.at(x, y);
-    if (!parcel) return false;
+    if (parcel) this.showParcel(parcel);
+    return parcel !== null;
+  }
+
+  /** Shows a parcel as it is now: it may be far away, and not as it was. */
+  lookAt(parcel) {
+    this.showParcel(parcel);
+    this.landPanel.lookAgain();
+  }
+
+  showParcel(parcel) {
     if (this.opened !== "land") this.open("land");
     this.landPanel.show(parcel);
-    return true;
   }
 }

@@ -1,6 +1,8 @@
 // The panels around the map: the world's name and the state of the line, the entrance until the first ground is drawn, the welcome
 // card, the veil while the line is lost, short notes (toasts), and the overlay with figures.
 
+import { h } from "./dom.js";
+
 const TOAST_MS = 4200;
 const TOAST_MS_PER_CHAR = 70; // long ones stay until they are read
 const TOASTS_MAX = 3;
@@ -124,11 +126,10 @@ export class Hud {
     if (byId("clock").textContent !== clock) byId("clock").textContent = clock;
   }
 
-  toast(text) {
+  toast(text, press = null) {
     const toasts = byId("toasts");
-    if ([...toasts.children].some((one) => one.textContent === text)) return;
-    const toast = document.createElement("p");
-    toast.textContent = text;
+    if ([...toasts.children].some((one) => one.firstChild.textContent === text)) return;
+    const toast = h("p", {}, text, press && h("button", { type: "button", onclick: () => [toast.remove(), press()] }, "Look"));
     toasts.append(toast);
     while (toasts.childElementCount > TOASTS_MAX) toasts.firstElementChild.remove();
     setTimeout(() => toast.remove(), Math.max(TOAST_MS, text.length * TOAST_MS_PER_CHAR));

@@ -2,8 +2,10 @@
 //
 // Parcels of cells in sight are told of as they change; what lies further away, or was not in sight, is asked for page by page whenever
 // my cell changes. What is told while a page is on its way is newer than the page. An event goes to many and does not say what I may do
-// on the parcel, so after one the surroundings are asked for again. Nor does it say whether the parcel is for sale: other events do.
+// on the parcel, so after one the surroundings are asked for again. Nor does it say whether the parcel is for sale or in an auction: other
+// events do.
 
+import { merged } from "./auction.js";
 import { OPEN } from "./movement.js";
 import { Standing } from "./protocol.js";
 
@@ -19,6 +21,10 @@ const isInside = (one, x, y) => Boolean(one) && x >= one.x && x < one.x + one.wi
 
 /** Who stands there as an owner does: the tenant while it is let. */
 const holderOf = ({ owner_id, lease }) => lease?.tenant_id ?? owner_id;
+
+/** Whether it was not for sale like that. My maximum changes nothing that others see, so an auction's `seq` stays. */
+const isSoldOtherwise = (known, now) =>
+  known.listing?.seq !== now.listing?.seq || known.auction?.seq !== now.auction?.seq || known.auction?.maximum !== now.auction?.maximum;
 
 /** The colour of an owner's land, as [hue in degrees, saturation, lightness]; the same in tools/owners.py. Gold is kept for mine. */
 export function ownerColour(ownerId) {
@@ -107,7 +113,7 @@ export class Land {
     const kept = old && holderOf(old) === holderOf(parcel) ? old.standing : Standing.NONE;
     this.told.add(parcel.parcel_id);
     if ((parcel.given_to === this.me) !== (old?.given_to === this.me)) this.on.given();
-    this.put({ ...parcel, listing: old?.listing ?? null, standing: mine ? (parcel.lease ? Standing.TENANT : Standing.OWNER) : kept });
+    this.put({ ...parcel, listing: old?.listing ?? null, auction: old?.auction ?? null, standing: mine ? (parcel.lease ? Standing.TENANT : Standing.OWNER) : kept });
     if (!mine) this.due = true;
     this.on.changed();
   }
@@ -121,24 +127,43 @@ export class Land {
 
   /** The messages `listing_opened` and `listing_changed`. */
   listed({ listing }) {
-    this.trade(listing.parcel_id, listing);
+    this.trade(listing.parcel_id, { listing });
   }
 
   /** The message `listing_ended`. */
   unlisted({ parcel_id, listing_id }) {
     const parcel = this.known.get(parcel_id);
-    if (!parcel || parcel.listing?.listing_id === listing_id) this.trade(parcel_id, null);
+    if (!parcel || parcel.listing?.listing_id === listing_id) this.trade(parcel_id, { listing: null });
   }
 
-  /** A parcel is for sale like that; `listing` null: not any more. */
-  trade(parcelId, listing) {
+  /** The message `auction_opened`. */
+  auctioned({ auction }) {
+    const known = this.known.get(auction.parcel_id)?.auction;
+    this.trade(auction.parcel_id, { auction: merged(known, auction, this.me) });
+  }
+
+  /** The messages `auction_bid` and `auction_extended`, which say what has changed of an auction. */
+  bidden(news) {
+    const known = this.known.get(news.parcel_id)?.auction;
+    if (known?.auction_id === news.auction_id) this.trade(news.parcel_id, { auction: merged(known, news, this.me) });
+    else this.due = true; // what else there is to know of it is asked
+  }
+
+  /** The message `auction_ended`. */
+  unauctioned({ parcel_id, auction_id }) {
+    const parcel = this.known.get(parcel_id);
+    if (!parcel || parcel.auction?.auction_id === auction_id) this.trade(parcel_id, { auction: null });
+  }
+
+  /** A parcel is for sale, or in an auction, like that: `sale` has the listing or the auction, null where it is over. */
+  trade(parcelId, sale) {
     const parcel = this.known.get(parcelId);
     if (!parcel) {
       this.due = true; // it may be on a page that is on its way, as it was before
       return;
     }
     this.told.add(parcelId);
-    this.put({ ...parcel, listing });
+    this.put({ ...parcel, ...sale });
     this.on.changed();
   }
 
@@ -146,9 +171,12 @@ export class Land {
   learn(parcels) {
     const news = parcels.filter((parcel) => {
       const known = this.known.get(parcel.parcel_id);
-      return this.covers(parcel) && (!known || known.listing?.seq !== parcel.listing?.seq);
+      return this.covers(parcel) && (!known || isSoldOtherwise(known, parcel));
     });
-    for (const parcel of news) this.put(parcel);
+    for (const parcel of news) {
+      const known = this.known.get(parcel.parcel_id)?.auction;
+      this.put({ ...parcel, auction: parcel.auction && merged(known, parcel.auction, this.me) });
+    }
     if (news.length > 0) this.on.changed();
   }
 
@@ -156,11 +184,17 @@ export class Land {
   named(playerId, name) {
     let changed = false;
     for (const parcel of [...this.known.values()]) {
-      const { lease } = parcel;
+      const { lease, auction } = parcel;
       const owns = parcel.owner_id === playerId && parcel.owner_name !== name;
       const rents = lease?.tenant_id === playerId && lease.tenant_name !== name;
-      if (!owns && !rents) continue;
-      this.put({ ...parcel, owner_name: owns ? name : parcel.owner_name, lease: rents ? { ...lease, tenant_name: name } : lease });
+      const leads = auction?.leader_id === playerId && auction.leader_name !== name;
+      if (!owns && !rents && !leads) continue;
+      this.put({
+        ...parcel,
+        owner_name: owns ? name : parcel.owner_name,
+        lease: rents ? { ...lease, tenant_name: name } : lease,
+        auction: leads ? { ...auction, leader_name: name } : auction,
+      });
       changed = true;
     }
     if (changed) this.on.changed();
@@ -209,15 +243,17 @@ export class Land {
   whyNotBuild(x, y) {
     const parcel = this.at(x, y);
     if (parcel === null) return "Nobody owns this land: claim it (P), then build on it.";
+    const called = parcel.name || `parcel ${parcel.parcel_id}`;
+    if (parcel.auction) return `Nobody builds on ${called} while it is in an auction.`;
     if (parcel.open_build || parcel.standing >= Standing.BUILDER) return null;
     const holder = parcel.lease ? parcel.lease.tenant_name : parcel.owner_name;
-    return `Only builders of ${parcel.name || `parcel ${parcel.parcel_id}`} may build here; ask ${holder}.`;
+    return `Only builders of ${called} may build here; ask ${holder}.`;
   }
 
   /** My parcels that make a rectangle together with one of mine, and are not for sale. */
   mergeable(parcel) {
     return [...this.known.values()].filter((other) => {
-      if (other.owner_id !== parcel.owner_id || other.parcel_id === parcel.parcel_id || other.listing) return false;
+      if (other.owner_id !== parcel.owner_id || other.parcel_id === parcel.parcel_id || other.listing || other.auction) return false;
       const beside = other.y === parcel.y && other.height === parcel.height && (other.x + other.width === parcel.x || parcel.x + parcel.width === other.x);
       const below = other.x === parcel.x && other.width === parcel.width && (other.y + other.height === parcel.y || parcel.y + parcel.height === other.y);
       return beside || below;

@@ -2,6 +2,7 @@
 // (parcel.js); choosing plots for a claim, or for a way; a line to split along. It shows one of these views, draws it anew when land
 // changes, and says what the pointer draws meanwhile.
 
+import { auctionLines, beatenText } from "./auction.js";
 import { button, h } from "./dom.js";
 import { rentText } from "./lease.js";
 import { moneyText } from "./money.js";
@@ -14,13 +15,13 @@ const RETRY_MS = 1000; // at least
 const LATER = [RefusalCode.RATE_LIMITED, RefusalCode.UNAVAILABLE]; // refusals that say nothing of the land
 const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
-/** Of a parcel's listing, if it has one. */
-const seqOf = ({ listing }) => listing?.seq ?? null;
+/** Of a parcel's listing or auction, if it has one. */
+const seqOf = ({ listing, auction }) => (listing ?? auction)?.seq ?? null;
 
 export class LandPanel {
   /**
    * `land` and `wallet` are read, `marks` of the overlay written. `on`: request(name, fields), act(name, fields), toast(text),
-   * colourOf(parcel), survey(high), here() -> { x, y }, worldMs() -> world time, gifts(parcels) when it is known what is given to me.
+   * colourOf(parcel), survey(high), here() -> { x, y }, worldMs() -> world time, won(parcel, auction_id, price) when I bought it at once, led(auction_id) when I lead, gifts(parcels) when it is known what is given to me.
    */
   constructor(panel, land, wallet, marks, on) {
     this.panel = panel;
@@ -32,7 +33,7 @@ export class LandPanel {
     this.tool = null; // what the pointer draws with
     this.parcel = null; // the one that is shown, as last seen
     this.permits = null;
-    this.refused = null; // why it was not sold to me: { words, seq } with the listing's seq by then
+    this.refused = null; // why it was not sold to me: { words, seq } with the seq of its sale by then
     this.stale = false; // more is for sale than the list has
     this.quote = null; // of the plots chosen: { plots, price }, or { refusal, againMs }: null, or it is no answer and when to ask again
     this.quoting = false;
@@ -68,7 +69,7 @@ export class LandPanel {
 
   /** A parcel is for sale, or for another price, or not any more; `opened`: it was not before. */
   traded(parcelId, opened) {
-    this.stale ||= opened;
+    this.stale ||= opened || !this.land.known.has(parcelId);
     if (this.parcel?.parcel_id === parcelId && !this.land.known.has(parcelId)) this.lookAgain();
   }
 
@@ -123,9 +124,15 @@ export class LandPanel {
     return this.lists.land_mine?.parcels.filter(({ given_to }) => (given_to === this.land.me) === given) ?? null;
   }
 
+  /** A parcel that is not around me, as it was when it was asked for; null where it was not. */
+  listed(parcelId) {
+    const found = Object.values(this.lists).flatMap((list) => list?.parcels ?? []);
+    return [this.parcel, ...found].find((parcel) => parcel?.parcel_id === parcelId) ?? null;
+  }
+
   /** What is for sale of the list that was asked for; null while nobody knows. */
   forSale() {
-    return this.lists.land_for_sale?.parcels.map((parcel) => this.land.known.get(parcel.parcel_id) ?? parcel).filter(({ listing }) => listing) ?? null;
+    return this.lists.land_for_sale?.parcels.map((parcel) => this.land.known.get(parcel.parcel_id) ?? parcel).filter(({ listing, auction }) => listing || auction) ?? null;
   }
 
   drawHome() {
@@ -137,7 +144,7 @@ export class LandPanel {
       button("Claim land", () => this.claim(), { id: "claim", class: "main" }),
       ...(this.mine(true)?.length > 0 ? this.section("Given to you", "gifts", this.mine(true), (parcel) => [`from ${parcel.owner_name}, if you take it`]) : []),
       ...this.section("Your land", "land_mine", this.mine(false), (parcel) => [sizeText(parcel, side)], "You own none yet."),
-      ...this.section("For sale near you", "land_for_sale", this.forSale(), (parcel) => saleLines(parcel, this.land.me, `${sizeText(parcel, side)}, ${wayText({ x, y }, parcel)}`), "Nothing just now."),
+      ...this.section("For sale near you", "land_for_sale", this.forSale(), (parcel) => (parcel.auction ? auctionLines : saleLines)(parcel, this.land.me, `${sizeText(parcel, side)}, ${wayText({ x, y }, parcel)}`), "Nothing just now."),
       ...this.section("To let near you", "land_to_let", this.lists.land_to_let?.parcels ?? null, (parcel) => [`${rentText(parcel.to_let)}, of ${parcel.owner_name}`], "Nothing just now."),
     ]);
     this.advance();
@@ -200,6 +207,7 @@ export class LandPanel {
       on: {
         act: (name, fields) => this.act(name, fields),
         buy: (listing) => this.buy(listing),
+        bid: (auction, amount, maximum) => this.bid(auction, amount, maximum),
         toast: this.on.toast,
         find: (name) => this.find(name),
         settle: (...names) => this.panel.settle(...names),
@@ -231,6 +239,20 @@ export class LandPanel {
     this.refused = null;
     const done = await this.act("market_buy", { listing_id, price, seq }, (refusal) => this.notSold(parcel, refusal));
     if (done) this.on.toast(`${nameOf(parcel)} is yours: you paid ${moneyText(done.result.price)}.`);
+  }
+
+  /** Bids; whether that was taken. Who does not lead by it reads why, as when it is refused. What I would pay at most is told to who asks. */
+  async bid({ auction_id }, amount, maximum = null) {
+    const { parcel } = this;
+    this.refused = null;
+    const done = await this.act("market_bid", { auction_id, amount, maximum }, (refusal) => this.notSold(parcel, refusal));
+    if (!done) return false;
+    const { leads, price, sold } = done.result;
+    if (sold) this.on.won(parcel, auction_id, price);
+    else if (leads) this.on.led(auction_id);
+    if (leads) await this.lookAgain();
+    else await this.notSold(parcel, { message: beatenText(price) });
+    return true;
   }
 
   async notSold({ parcel_id }, { message }) {

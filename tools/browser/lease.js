@@ -4,8 +4,8 @@ import { button, h } from "./dom.js";
 import { moneyText, readAmount } from "./money.js";
 import { field, fold, form, sure } from "./panel.js";
 
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
+export const MINUTE_MS = 60_000;
+export const HOUR_MS = 60 * MINUTE_MS;
 export const DAY_MS = 24 * HOUR_MS;
 
 const UNITS = [[DAY_MS, "day"], [HOUR_MS, "hour"], [MINUTE_MS, "minute"], [1000, "second"]];

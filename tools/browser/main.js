@@ -134,6 +134,10 @@ export async function start() {
     listing_opened: (message) => estate.listed(message, true),
     listing_changed: (message) => estate.listed(message, false),
     listing_ended: (message) => estate.unlisted(message),
+    auction_opened: (message) => estate.auctions.opened(message),
+    auction_bid: (message) => estate.auctions.bid(message),
+    auction_extended: (message) => estate.auctions.extended(message),
+    auction_ended: (message) => estate.auctions.ended(message),
     wallet_changed: (message) => estate.wallet.set(message),
     lease_ended: () => hud.toast("A lease is over: the deposit is back, and the parcel is as it was before."),
     upkeep_missed: ({ owed }) => hud.toast(`Upkeep was due and your wallet held too little: ${moneyText(owed)} are owed, or the land is lost.`),
@@ -169,7 +173,7 @@ export async function start() {
     },
   });
   const estate = new Estate(connection, tokens, scene, {
-    toast: (text) => hud.toast(text),
+    toast: (text, press) => hud.toast(text, press),
     here: () => ({ x: prediction.x, y: prediction.y }),
     worldMs: () => clock.tickAt(performance.now()) * clock.tickMs,
     ahead: () => ({ x: Math.floor(prediction.x + Math.cos(heading)), y: Math.floor(prediction.y + Math.sin(heading)) }),

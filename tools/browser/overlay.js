@@ -14,6 +14,8 @@ const GLOW = 0.34;
 const TINT = 0.08;
 const TINT_MINE = 0.1;
 const TINT_CHOSEN = 0.18;
+const CORNER_TILES = 2.2; // of what is for sale each corner is marked so far; in an auction the middle of each side, too
+const CORNER_PX = 4;
 const WAY = 0.13; // what everybody may walk on
 const GHOST = 0.55;
 const MINE = 0xffd66b;
@@ -86,12 +88,23 @@ export class Overlay {
     frame(put, parcel, shade, DARK, 0.5);
     frame(put, inset(parcel, shade), line, colour, 0.92);
     if (!parcel.open_enter) this.addBars(put, parcel, colour, line);
+    if (parcel.listing || parcel.auction) this.addOffer(put, parcel, CORNER_PX / zoom);
     if (parcel.way) put(parcel.way.x, parcel.way.y, parcel.way.width, parcel.way.height, WHITE, WAY);
   }
 
   /** A closed parcel has a second line inside, like a fence. */
   addBars(put, parcel, colour, line) {
     frame(put, inset(parcel, 4.5 * line), line * 0.7, colour, 0.75);
+  }
+
+  /** What is for sale has white corners; what is in an auction is marked at the middle of each side, too. */
+  addOffer(put, { x, y, width, height, auction }, line) {
+    const along = auction ? [0, 0.5, 1] : [0, 1];
+    for (const at of along) {
+      const [east, south] = [x + at * (width - CORNER_TILES), y + at * (height - CORNER_TILES)];
+      for (const side of [y, y + height - line]) put(east, side, CORNER_TILES, line, WHITE, 0.9);
+      for (const side of [x, x + width - line]) put(side, south, line, CORNER_TILES, WHITE, 0.9);
+    }
   }
 
   addGrid(put, { left, right, top, bottom }, zoom, side) {

@@ -57,6 +57,7 @@ export class Panel {
       if (!names.includes(field.name)) continue;
       if (field.type === "checkbox") field.checked = field.defaultChecked;
       else field.value = begun(field);
+      refilled(field);
     }
   }
 
@@ -72,21 +73,35 @@ export class Panel {
       checked: new Map(this.fields().filter(({ checked, defaultChecked }) => checked !== defaultChecked).map(({ name, checked }) => [name, checked])),
       open: new Set([...this.body.querySelectorAll("details[open]")].map(({ id }) => id)),
       focus: focus?.name || focus?.id || null,
+      caret: [focus?.selectionStart ?? null, focus?.selectionEnd ?? null],
     };
   }
 
-  restore({ values, checked, open, focus }) {
+  restore({ values, checked, open, focus, caret }) {
     for (const details of this.body.querySelectorAll("details")) details.open = open.has(details.id);
     for (const field of this.fields()) {
       if (field.type === "checkbox" && checked.has(field.name)) field.checked = checked.get(field.name);
       else if (values.has(field.name)) field.value = values.get(field.name);
+      else continue;
+      refilled(field);
     }
-    if (focus) (this.body.querySelector(`[name="${focus}"]`) ?? this.body.querySelector(`#${focus}`))?.focus();
+    const focused = focus && (this.body.querySelector(`[name="${focus}"]`) ?? this.body.querySelector(`#${focus}`));
+    focused?.focus();
+    if (caret[0] !== null) focused?.setSelectionRange?.(...caret);
   }
 }
 
 /** What stood in a field before anybody filled it in. */
 const begun = (field) => field.defaultValue ?? ([...field.options].find(({ defaultSelected }) => defaultSelected) ?? field.options[0])?.value;
+
+/** Tells what depends on a field, by the event `refilled`, that it is another though no person changed it: `input` says that one did. */
+const refilled = (field) => field.dispatchEvent(new Event("refilled", { bubbles: true }));
+
+/** Calls `follow` now, and whenever fields within an element are others. */
+export function following(element, follow) {
+  for (const event of ["input", "refilled"]) element.addEventListener(event, follow);
+  follow();
+}
 
 /** A part that unfolds. */
 export function fold(id, title, ...children) {

@@ -3,10 +3,12 @@
 // `parcelView` gives the elements for the panel; `on` does what is asked:
 //   act(name, fields)     a durable action: its answer, or null when it was refused (and the words were shown)
 //   buy(listing)          buys it as it is shown
+//   bid(auction, amount, maximum)     bids; whether that was taken. Without a maximum it is the amount
 //   find(name)            { player_id, name } of a player, or null
 //   settle(...names)      what was typed into these fields is done
 //   split(), ease(), freed(), redraw()     what the panel shows next
 
+import { auctionFacts, auctionPrice, bidding, offering, takingBack } from "./auction.js";
 import { button, h } from "./dom.js";
 import { leaseFacts, letting, noticing, renting } from "./lease.js";
 import { field, fold, form, sure } from "./panel.js";
@@ -54,21 +56,37 @@ export function parcelView(parcel, context) {
   return [
     h("p", { class: "owner" }, coloured(context.colour), mine ? "Yours" : `Land of ${parcel.owner_name}`),
     parcel.description ? h("p", { class: "words" }, parcel.description) : null,
-    facts(parcel, context),
-    parcel.listing && !mine ? buying(parcel, context.on) : null,
-    context.trouble === null ? null : h("p", { id: "not-bought", class: "trouble", role: "alert" }, context.trouble),
+    ...(parcel.auction ? inAuction(parcel, context) : [facts(parcel, context), parcel.listing && !mine ? buying(parcel, context.on) : null, troubleOf(context)]),
     parcel.given_to === context.me ? taking(parcel, context.on) : null,
     parcel.to_let && !mine ? renting(parcel, context.on) : null,
     parcel.lease && party ? noticing(parcel, context.on) : null,
     manages ? naming(parcel, context.on) : null,
     manages ? opening(parcel, context) : null,
-    free ? selling(parcel, context.fee, context.on) : null,
-    ...(!free ? [] : parcel.listing ? [bound()] : [letting(parcel, context.on), shaping(parcel, context), leaving(parcel, context.on, context.me)]),
+    free ? sellingOf(parcel, context) : null,
+    ...(!free ? [] : parcel.listing || parcel.auction ? [bound(parcel)] : [letting(parcel, context.on), shaping(parcel, context), leaving(parcel, context.on, context.me)]),
   ];
 }
 
+/** What goes on in an auction comes first: there are seconds that count. */
+const inAuction = (parcel, context) => [
+  auctionPrice(parcel, context.me),
+  parcel.owner_id === context.me ? null : bidding(parcel, context.me, context.on),
+  troubleOf(context),
+  facts(parcel, context),
+];
+
+const troubleOf = ({ trouble }) => (trouble === null ? null : h("p", { id: "not-bought", class: "trouble", role: "alert" }, trouble));
+
+function sellingOf(parcel, { fee, on }) {
+  if (parcel.auction) return takingBack(parcel, on);
+  return parcel.listing ? selling(parcel, on) : offering(parcel, fee, on);
+}
+
 /** What is for sale is sold as it is. */
-const bound = () => h("p", { id: "bound", class: "soft" }, "While it is for sale it cannot be let, split, merged, given away or abandoned, and grants no other way.");
+function bound({ auction }) {
+  const when = auction ? "Until the auction is over nobody can build there; it" : "While it is for sale it";
+  return h("p", { id: "bound", class: "soft" }, `${when} cannot be let, split, merged, given away or abandoned, and grants no other way.`);
+}
 
 function facts(parcel, { me, side }) {
   const may = [parcel.open_enter ? "enter" : null, parcel.open_build ? "build" : null].filter(Boolean);
@@ -79,7 +97,7 @@ function facts(parcel, { me, side }) {
     ["Everybody", may.length > 0 ? `may ${may.join(" and ")}` : "is kept out"],
   ];
   if (standing && parcel.owner_id !== me) rows.push(["You", standing[1].replace(/^(manage|rent)s/, "$1")]);
-  rows.push(...saleFacts(parcel, me));
+  rows.push(...saleFacts(parcel, me), ...auctionFacts(parcel, me));
   if (parcel.given_to) rows.push(["Given away", parcel.given_to === me ? "to you, if you take it" : "to somebody who has not taken it yet"]);
   rows.push(...leaseFacts(parcel));
   if (parcel.way) rows.push(["Way", `everybody may walk on ${sizeText(parcel.way, side)}`]);

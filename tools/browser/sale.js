@@ -9,7 +9,7 @@ import { SaleEnd } from "./protocol.js";
 const DAYS = [1, 7, 30];
 
 /** When a sale is over: counted down by `tellTimes`, where it ends by itself. */
-const endOf = ({ ends_ms }) => h("time", { "data-ends": ends_ms }, "when it is sold");
+export const endOf = ({ ends_ms }) => h("time", { "data-ends": ends_ms }, "when it is sold");
 
 /** Says in all that is counted down within an element how long it takes at this world time. */
 export function tellTimes(root, worldMs) {
@@ -20,17 +20,18 @@ export function tellTimes(root, worldMs) {
   }
 }
 
+/** Rows of [term, words] about what is offered, for a price or in an auction. */
+export const offerFacts = ({ keep_permits, tiles, arrears }) => [
+  ["Offered", tiles > 0 ? `with ${tiles} tiles built on` : "with nothing built on it"],
+  ["Permits", keep_permits ? "stay as they are" : "end with the sale"],
+  ...(arrears > 0 ? [["Owed", `${arrears} ${arrears > 1 ? "periods" : "period"} of upkeep, by the next owner`]] : []),
+];
+
 /** Rows of [term, words] about a sale. */
 export function saleFacts({ listing, owner_id }, me) {
   if (!listing) return [];
-  const { price, fee, keep_permits, tiles, arrears } = listing;
-  const rows = [
-    ["For sale", moneyText(price)],
-    ["Ends", endOf(listing)],
-    ["Offered", tiles > 0 ? `with ${tiles} tiles built on` : "with nothing built on it"],
-    ["Permits", keep_permits ? "stay as they are" : "end with the sale"],
-    ...(arrears > 0 ? [["Owed", `${arrears} ${arrears > 1 ? "periods" : "period"} of upkeep, by the next owner`]] : []),
-  ];
+  const { price, fee } = listing;
+  const rows = [["For sale", moneyText(price)], ["Ends", endOf(listing)], ...offerFacts(listing)];
   return owner_id === me ? [...rows, ["Fee", moneyText(fee)], ["You get", moneyText(price - fee)]] : rows;
 }
 
@@ -57,13 +58,13 @@ export function buying({ listing }, on) {
   return sure(`Buy for ${price}`, `Press again: you pay ${price}`, () => on.buy(listing), { id: "buy", class: "main" });
 }
 
-/** For the owner; `fee` is what the house takes of a sale that begins now: { share, least }, a part of 1 and poisha. */
-export function selling({ parcel_id, listing }, fee, on) {
-  if (!listing) {
-    return fold("selling", "Sell",
-      terms(null, "Offer for sale", feeText(fee), on,
-        (sent) => on.act("market_list", { parcel_id, ...sent })));
-  }
+/** For the owner of what is not for sale; `fee` is what the house takes of a sale that begins now: { share, least }, a part of 1 and poisha. */
+export function listing({ parcel_id }, fee, on) {
+  return terms(null, "Offer for sale", feeText(fee), on, (sent) => on.act("market_list", { parcel_id, ...sent }));
+}
+
+/** For the owner of what is. */
+export function selling({ listing }, on) {
   const { listing_id } = listing;
   return fold("selling", "Sell",
     terms(listing, "Save", "It is offered as it stands there when you save. Once something is built or torn down, nobody can buy it until you save again.", on,
@@ -71,11 +72,13 @@ export function selling({ parcel_id, listing }, fee, on) {
     button("Take it off the market", () => on.act("market_cancel", { listing_id }), { id: "take-back", class: "plain" }));
 }
 
-function feeText({ share, least }) {
+export function feeText({ share, least }) {
   const percent = `${(share * 100).toLocaleString("en", { maximumFractionDigits: 2 })}% of the price`;
   if (!share && !least) return "All of the price is yours: the house takes no fee.";
   return `The house takes a fee of ${share ? percent : moneyText(least)}${share && least ? `, ${moneyText(least)} at least` : ""}.`;
 }
+
+export const keepBox = (name, checked) => h("label", { class: "check" }, h("input", { type: "checkbox", name, checked }), "Permits stay under the new owner");
 
 /** The form of a sale; `listing` null: of a new one. */
 function terms(listing, press, words, on, send) {
@@ -94,7 +97,7 @@ function terms(listing, press, words, on, send) {
       field("How long", h("select", { name: "stands" },
         h("option", { value: "" }, listing ? "as it was" : "until sold"),
         ...DAYS.map((days) => h("option", { value: days * DAY_MS }, termText(days * DAY_MS)))))),
-    h("label", { class: "check" }, h("input", { type: "checkbox", name: "keep", checked: listing?.keep_permits ?? false }), "Permits stay under the new owner"),
+    keepBox("keep", listing?.keep_permits ?? false),
     h("p", { class: "soft" }, words),
     h("button", { class: "plain" }, press),
   );

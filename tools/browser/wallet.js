@@ -6,6 +6,9 @@ import { amountText, moneyText } from "./money.js";
 const WORDS = {
   land_claim: ["Starting grant", "Land claimed"],
   market_buy: ["Land sold, less the fee", "Land bought"],
+  market_bid: ["Auction: outbid, or sold at once", "Auction: set aside, or bought at once"],
+  auction_ended: ["Auction over: sold, or money back", "Auction over"],
+  land_forfeited: ["Land lost: money back", "Land lost"],
   land_buy: ["Land sold", "Land bought"], // in journals from before there were listings
   land_rent: ["Rent", "Rent and deposit"],
   lease_renewed: ["Rent", "Rent"],
