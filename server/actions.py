@@ -333,7 +333,8 @@ class Actions:
         failures = 0  # in a row: an outage is two lines of the log, however many ask meanwhile
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), PULSE_S)
+                async with asyncio.timeout(PULSE_S):
+                    await self._work.wait()
             batch = self._next_batch()
             try:
                 await self._look_up(batch)

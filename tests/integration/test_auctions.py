@@ -98,7 +98,7 @@ async def bid(client: Client, auction_id: int, amount: int, maximum: int | None 
 
 
 async def test_bidders_hear_what_concerns_them_and_nobody_hears_a_maximum(server: ServerProcess) -> None:
-    """Guards: the leader's own maximum in queries.auctioned, `since` in withheld, the look at open auctions in Questions._receipt."""
+    """Guards: the leader's own maximum in queries.auctioned, `since` in withheld, is_secret in Questions._receipt."""
     ada, bea, cal = [await Client.join(server) for _ in range(3)]
     auction_id, x, y = await begin(ada, reserve=3_000)
     for one in (ada, bea, cal):
@@ -138,8 +138,9 @@ async def test_bidders_hear_what_concerns_them_and_nobody_hears_a_maximum(server
     for one in (ada, bea, cal):
         ended = await one.wait(AuctionEnded, lambda message: message.auction_id == auction_id)
         assert (ended.end, ended.winner_id, ended.price) == (SaleEnd.SOLD, cal.player_id, 6_000)
+    assert await refused(cal, ReceiptGet(next(cal.ids), mine.seq)) is RefusalCode.NOT_ALLOWED
+    for one in (ada, bea, cal):
         await one.wait(LandChanged, lambda message: message.parcel.owner_id == cal.player_id)
-    await done(cal, ReceiptGet(next(cal.ids), mine.seq))
     await asyncio.gather(*(one.leave() for one in (ada, bea, cal)))
 
 

@@ -23,6 +23,8 @@ from protocol.messages import (
     LandPermit,
     LandRent,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketEdit,
     MarketList,
@@ -37,6 +39,7 @@ from server.actions import (
     LATE_S,
     LOOK_UP_MAX,
     OVERDUE_S,
+    SETTLE_MAX,
     SHARE_MAX,
     SHARE_MIN,
     SLOWNESS_MAX,
@@ -50,8 +53,9 @@ from server.costs import FLAT_US, PLAIN_US
 from server.survey import Survey
 from tests.server.support import LAND, Stored, Thread, until
 from tests.world.support import ADA, BEA, CAL, PEOPLE, ids
-from world.commands import Act, AnyDurable, Settle
+from world.commands import Act, AnyDurable, Reopen, Settle
 from world.entries import Entry
+from world.settlement import Due
 from world.sizes import WORST_BYTES, WORST_BYTES_OTHERWISE
 from world.state import ANSWERS_KEPT_S, Rules, State
 from world.terrain import Ground
@@ -165,6 +169,25 @@ def again(request: LandClaim, x: int | None = None) -> LandClaim:
         request.width,
         request.height,
     )
+
+
+async def test_what_is_due_waits_until_the_database_answers_and_then_people_come_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards: `_was_closed` in Actions.admit, _answered_s in _reopens, PULSE_S in _serve: nobody asks for anything."""
+    monkeypatch.setattr(actions, "PULSE_S", 0.0)
+    monkeypatch.setattr(actions, "first_due", lambda _: Due.SALE)
+    desk.actions._work.set()  # it waits for half a second of before
+    settle = Settle(SETTLE_MAX[Due.SALE][0])
+    assert desk.actions.admit(TICK_S) == [settle]
+    desk.stored.open.clear()
+    asked = len(desk.stored.asked)
+    await until(lambda: len(desk.stored.asked) > asked)
+    desk.now_s += OVERDUE_S + 0.1
+    assert desk.actions.admit(TICK_S) == []
+    desk.stored.open.set()
+    await until(lambda: desk.actions._answered_s == desk.now_s)
+    assert [desk.actions.admit(TICK_S) for _ in range(2)] == [[Reopen()], [settle]]
 
 
 async def test_requests_of_a_player_enter_in_the_order_they_came(desk: Desk) -> None:
@@ -576,6 +599,8 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
         MarketList(*ids(), 1, 100),
         MarketEdit(*ids(), 2, 100),
         MarketBuy(*ids(), 2, 100),
+        MarketAuction(*ids(), 1, 100, 60_000),
+        MarketBid(*ids(), 2, 100),
         LandLet(*ids(), 1, 5, 86_400_000),
         LandRent(*ids(), 1, 5),
     ]
@@ -588,7 +613,7 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
     assert len(admitted) == 1
     assert desk.refused() == [(one.request_id, RefusalCode.UNAVAILABLE) for one in market]
     desk.actions.books.closed = ""
-    assert isinstance(desk.actions.admit(TICK_S)[0], Settle)
+    assert [type(one) for _ in range(2) for one in desk.actions.admit(TICK_S)] == [Reopen, Settle]
 
 
 async def test_what_was_done_before_the_market_closed_is_answered_as_it_was(desk: Desk) -> None:

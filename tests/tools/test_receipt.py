@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from protocol.messages import LandTake, LandTransfer
-from server.receipts import Notary, concerns
+from protocol.messages import LandTake, LandTransfer, SaleEnd
+from server.receipts import Notary, concerns, is_secret
 from tests.persistence.support import Chronicle, claim
 from tests.world.support import ADA, BEA, CAL, ids
 from tools import receipt
-from world.entries import BEGINNING, Outcome, chained, read, write
+from world.bidding import Standing, Terms
+from world.entries import BEGINNING, NOBODY, Outcome, Record, chained, read, write
 from world.parcels import Freed
+from world.sales import NO_HOLD, Auction, FeeTerms, Inspection
 from world.settlement import LAND_FORFEITED, LEASE_ENDED, Settled
 
 
@@ -140,6 +143,28 @@ def test_what_is_signed_but_no_entry_is_told(tmp_path: Path, capsys: pytest.Capt
         file.write_bytes(Notary.of(tmp_path).receipt(entry, digest, BEGINNING))
         assert call(str(file)) == 1
         assert "this is no receipt" in capsys.readouterr().err
+
+
+def test_what_others_would_pay_is_in_no_receipt() -> None:
+    """Guard: is_secret. Who sells sees what there was before anybody bid, and who has it in the end all."""
+    fee, as_it_is, terms = FeeTerms(0, 0), Inspection(b"", 0, 0), Terms(5, 1, 0, reserve=9)
+    begun = Auction(1, 1, ADA, False, fee, as_it_is, terms, False, Standing(9), NO_HOLD, 1, 1)
+    led = replace(begun, standing=Standing(9, 5, BEA, 8, 1))
+    states = (
+        begun,
+        led,
+        led.over(SaleEnd.SOLD, 3, BEA),
+        led.over(SaleEnd.UNSOLD, 3),
+        begun.over(SaleEnd.UNSOLD, 3),
+    )
+    entries = [Record(1, 1, "", NOBODY, "", "", [one], None) for one in states]
+    assert [[is_secret(entry, who) for who in (ADA, BEA, CAL)] for entry in entries] == [
+        [False, True, True],
+        [True, True, True],
+        [True, False, True],
+        [True, True, True],
+        [False, True, True],
+    ]
 
 
 def test_an_entry_concerns_who_did_paid_or_owns() -> None:

@@ -22,6 +22,8 @@ from protocol.messages import (
     LandSplit,
     LandTake,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -60,7 +62,7 @@ PARCEL = st.sampled_from((1, 1, 2, 3, 4, 5, 5, 6))
 PLOT = st.integers(-REACH, REACH).map(lambda plot: plot * PLOT_TILES)
 SIDE = st.integers(1, 3).map(lambda plots: plots * PLOT_TILES)
 PRICE = st.sampled_from((70, 70, 70, 0, 10**9))
-LISTING = st.sampled_from((6, 6, 7, 7, *range(11, 24)))  # made at the beginning, and by who asks
+LISTING = st.sampled_from((6, 6, 7, 7, 11, 11, *range(12, 24)))  # made at the beginning, and by who asks
 LINE = st.sampled_from((-PLOT_TILES, PLOT_TILES))  # through the middle of what is owned from the beginning
 TERM = st.sampled_from((50, 200, 600))  # milliseconds; a tick has 50
 TILE = st.tuples(*[st.integers(-REACH * PLOT_TILES, REACH * PLOT_TILES)] * 2, st.sampled_from(Build))
@@ -87,6 +89,20 @@ ASKED: dict[type[AnyDurable], Fields] = {
     MarketEdit: {"listing_id": LISTING, "price": PRICE, "duration_ms": st.none() | TERM},
     MarketCancel: {"listing_id": LISTING},
     MarketBuy: {"listing_id": LISTING, "price": PRICE},
+    MarketAuction: {
+        "parcel_id": PARCEL,
+        "start_price": PRICE,
+        "duration_ms": TERM,
+        "reserve": st.none() | PRICE,
+        "buy_now": st.none() | st.just(700),
+        "keep_permits": st.booleans(),
+        "show_reserve": st.booleans(),
+    },
+    MarketBid: {
+        "auction_id": LISTING,
+        "amount": st.sampled_from((70, 80, 100, 700)),
+        "maximum": st.none() | st.sampled_from((100, 300, 800)),
+    },
     LandLet: {
         "parcel_id": PARCEL,
         "rent": st.none() | PRICE,
@@ -118,7 +134,8 @@ def begun() -> list[Act]:
     ]
     offers = act(BEA, MarketList(*ids(), 3, 70)), act(CAL, MarketList(*ids(), 4, 70))
     lease = act(BEA, LandLet(*ids(), 5, 70, 2_000, 70, True)), act(ADA, LandRent(*ids(), 5, 70))
-    return [*claims, *offers, *lease, act(ADA, LandPermit(*ids(), 1, CAL, Standing.MANAGER))]
+    manager = act(ADA, LandPermit(*ids(), 1, CAL, Standing.MANAGER))
+    return [*claims, *offers, *lease, manager, act(ADA, MarketAuction(*ids(), 2, 70, 5_000, None, 700))]
 
 
 def asked_by(who: int, request: AnyDurable, role: Role, likely: bool) -> Act:

@@ -14,7 +14,9 @@ from protocol.messages import (
     ListingHeld,
     MarketAuction,
     MarketBid,
+    MarketBuy,
     MarketCancel,
+    MarketEdit,
     MarketList,
     Role,
     SaleEnd,
@@ -106,6 +108,7 @@ TABLES: dict[str, list[Row | int]] = {
         (BEA, bid(99), NO.TOO_LOW),
         (BEA, bid(GRANT + 1), NO.INSUFFICIENT_FUNDS),
         (BEA, bid(100, GRANT + 1), NO.INSUFFICIENT_FUNDS),
+        (BEA, bid(100, 99), NO.BAD_REQUEST),
         (BEA, bid(100, GRANT), placed(True, 100)),
         (CAL, bid(110, GRANT + 1), NO.INSUFFICIENT_FUNDS),
         (CAL, bid(110, 120), placed(False, 130)),
@@ -130,6 +133,26 @@ TABLES: dict[str, list[Row | int]] = {
         (CAL, bid(500), placed(True, 500, 5 * TICK_MS, sold=True)),
         (BEA, bid(600), NO.ENDED),
         (CAL, LandAbandon(*ids(), 1), held(1)),
+    ],
+    "at once, but not where the leader would pay as much": [
+        CLAIMED,
+        (ADA, begin(100, None, 500), AuctionHeld(2, 1, ENDS_MS)),
+        (BEA, bid(100, 600), placed(True, 100)),
+        (CAL, bid(500, 499), NO.BAD_REQUEST),
+        (CAL, bid(500), placed(False, 510)),
+        (BEA, bid(500), NO.TOO_LOW),
+    ],
+    "the leader, too, may have it at once": [
+        CLAIMED,
+        (ADA, begin(100, None, 500), AuctionHeld(2, 1, ENDS_MS)),
+        (BEA, bid(100, 600), placed(True, 100)),
+        (BEA, bid(500), placed(True, 500, 5 * TICK_MS, sold=True)),
+    ],
+    "what is in an auction is not bought as if it had a price": [
+        CLAIMED,
+        BEGUN,
+        (BEA, MarketBuy(*ids(), 2, 100), NO.NOT_ALLOWED),
+        (BEA, MarketEdit(*ids(), 2, 100), NO.NOT_ALLOWED),
     ],
     "permits that stay are not changed until it is over": [
         CLAIMED,
@@ -267,6 +290,40 @@ def test_upkeep_that_was_missed_meanwhile_is_paid_out_of_the_price(price: int, s
     assert (parcel.owner_id, parcel.arrears) == ((BEA, 0) if sold else (ADA, 1))
     assert ledger.balance(ADA) == GRANT - 200
     assert ledger.balance(HOUSE) == 200 + (price if sold else 0)
+
+
+def test_who_has_a_permit_may_have_another_name() -> None:
+    """Guard: an inspection knows nobody by name. Else whoever may build there could end the bidding."""
+    world = run(CLAIMED, (ADA, LandPermit(*ids(), 1, CAL, Standing.BUILDER), held(1)))
+    world.do(act(ADA, MarketAuction(*ids(), 1, 100, LASTS * TICK_MS, None, None, True)))
+    world.do(Become(CAL, "Calypso", Role.USER, 0))
+    assert isinstance(outcome(world.do(act(BEA, MarketBid(*ids(), 3, 100)))), BidPlaced)
+    assert wait(world, LASTS + 1) == [AUCTION_ENDED]
+    assert world.state.parcels.by_id[1].owner_id == BEA
+
+
+def test_after_an_outage_late_bids_move_the_end_as_before() -> None:
+    """However long it was. Guard: `latest` in extended."""
+    world = run(CLAIMED, BEGUN)
+    for _ in range(500):
+        world.do()
+    world.do(Reopen())
+    wait(world, OUTAGE_TICKS - 3)
+    [placed] = [one.result for one in world.do(act(BEA, bid(100))).replies]
+    assert isinstance(placed, BidPlaced)
+    assert placed.ends_ms == (world.state.tick + MARKET.snipe_ms // TICK_MS) * TICK_MS
+
+
+def test_what_somebody_leads_for_counts_as_theirs() -> None:
+    """Guard: `led` in land.check_count. Who raises in the one auction is not counted twice."""
+    world = World(*map(join, PEOPLE), rules=rules(replace(LAND, player_parcels_max=1), MARKET))
+    world.do(act(ADA, claim(0, 0)))
+    world.do(act(ADA, begin()))
+    assert isinstance(outcome(world.do(act(BEA, bid(100)))), BidPlaced)
+    assert outcome(world.do(act(BEA, claim(64, 0)))) == NO.LIMIT_REACHED
+    assert isinstance(outcome(world.do(act(BEA, bid(100, 200)))), BidPlaced)
+    world.do(act(CAL, bid(300)))
+    assert not isinstance(outcome(world.do(act(BEA, claim(64, 0)))), NO)
 
 
 def test_what_an_admin_built_meanwhile_is_not_sold() -> None:

@@ -16,6 +16,7 @@ from protocol.messages import (
     LandClaim,
     LandRent,
     LandTake,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketList,
@@ -29,7 +30,7 @@ from world.commands import Act, Settle
 from world.entries import NOBODY
 from world.grid import unpack
 from world.parcels import Parcel
-from world.sales import Listing, Sale
+from world.sales import Auction, Listing, Sale
 from world.state import State
 
 PEOPLE = (ADA, BEA, CAL)
@@ -129,8 +130,14 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         and isinstance(sale, Listing)
         and (sale.listing_id, sale.price) == (asked.request.listing_id, asked.request.price)
     )
+    at_once = (
+        isinstance(asked.request, MarketBid)
+        and isinstance(sale, Auction)
+        and sale.auction_id == asked.request.auction_id
+        and asked.request.amount >= (sale.terms.buy_now or 10**15)
+    )
     taken = isinstance(asked.request, LandTake) and old.given_to == who
-    bought = (wanted or taken) and new.owner_id == who
+    bought = (wanted or at_once or taken) and new.owner_id == who
     declined = old.given_to == who and new == replace(old, given_to=None, seq=new.seq)
     rented = isinstance(asked.request, LandRent) and old.to_let is not None and new.lease is not None
     if rented:
@@ -152,7 +159,7 @@ def check_parcel(asked: Act, before: Seen, after: Seen, parcel_id: int) -> None:
         old.open_enter,
         old.open_build,
     ):
-        assert mine >= Standing.MANAGER
+        assert bought or mine >= Standing.MANAGER
     if new.permits != old.permits:
         assert bought or rented or mine >= Standing.MANAGER
         assert bought or rented or mine > Standing.MANAGER or managers(new) == managers(old)
@@ -167,7 +174,9 @@ def check_sales(asked: Act, before: Seen, after: Seen) -> None:
         if old is None or new is None:
             one = old or new
             assert one is not None
-            assert isinstance(asked.request, MarketBuy) if who != one.seller_id else True
+            assert isinstance(asked.request, MarketBuy | MarketBid) if who != one.seller_id else True
+        elif old != new and isinstance(asked.request, MarketBid):
+            assert who != new.seller_id
         elif old != new:
             assert who == old.seller_id == new.seller_id
         if new is not None:
@@ -192,12 +201,15 @@ def check_tile(asked: Act, before: Seen, after: Seen, place: tuple[int, int]) ->
 
 def check_money(asked: Act, before: Seen, after: Seen) -> None:
     """Only who acts pays, and only for a claim or a parcel."""
+    auction = before.sales.get(getattr(asked.request, "auction_id", 0))
     for who in PEOPLE:
         if after.money[who] < before.money[who]:
             assert who == asked.player_id
-            assert isinstance(asked.request, LandClaim | MarketBuy | LandRent)
+            assert isinstance(asked.request, LandClaim | MarketBuy | LandRent | MarketBid)
         elif after.money[who] > before.money[who]:
-            if isinstance(asked.request, MarketBuy):
+            if isinstance(auction, Auction):  # who led, or who sells at once
+                assert who in (auction.standing.leader_id, auction.seller_id)
+            elif isinstance(asked.request, MarketBuy):
                 assert before.sales[asked.request.listing_id].seller_id == who
             else:
                 assert isinstance(asked.request, LandRent)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import Refusal, RefusalCode
-from world.bidding import Standing, Terms, bid, is_sold, least, may_buy_now, step
+from world.bidding import Standing, Terms, bid, buys_now, is_sold, least, may_buy_now, step
 
 ADA, BEA, CAL = 1, 2, 3
 NO = RefusalCode
@@ -57,7 +57,6 @@ TABLES: dict[str, tuple[Terms, list[Row]]] = {
             (BEA, 110, 350, (ADA, 367)),
         ],
     ),
-    "a maximum below the bid is none": (TERMS, [(ADA, 100, 99, NO.BAD_REQUEST)]),
     "the price goes up to a reserve that somebody would pay": (
         RESERVED,
         [
@@ -106,13 +105,46 @@ def test_the_end_moves_to_the_latest_and_no_further_and_a_refused_bid_moves_noth
     assert bid(terms, standing, ADA, 120, 120, standing.ends - 1).ends == ENDS + 25
 
 
-def test_it_can_be_had_at_once_until_somebody_would_pay_as_much() -> None:
+def test_it_can_be_had_at_once_until_the_price_reaches_that() -> None:
+    """Where the leader would pay as much already, only they have it at once, and nobody sees that before they try. Guard: buys_now."""
     terms = Terms(100, 10, 0, buy_now=500)
-    standing = Standing(ENDS)
-    assert may_buy_now(terms, standing)
-    standing = bid(terms, standing, ADA, 100, 499, 0)
-    assert may_buy_now(terms, standing)
-    assert not may_buy_now(terms, bid(terms, standing, BEA, 110, 500, 0))
+    standing = bid(terms, Standing(ENDS), ADA, 100, 499, 0)
+    assert buys_now(terms, standing, BEA, 500)
+    assert not buys_now(terms, standing, BEA, 499)
+    raised = bid(terms, standing, ADA, 100, 700, 0)
+    assert may_buy_now(terms, raised)
+    assert (buys_now(terms, raised, BEA, 500), buys_now(terms, raised, ADA, 500)) == (False, True)
+    beaten = bid(terms, raised, BEA, 500, 500, 0)
+    assert (beaten.leader_id, beaten.price) == (ADA, 510)
+    assert not may_buy_now(terms, beaten)
+    assert not buys_now(terms, beaten, ADA, 600)
+
+
+@pytest.mark.parametrize(("maximum", "ends"), [(250, ENDS), (300, ENDS + 19)])
+def test_a_leader_who_reaches_the_reserve_moves_the_end_as_a_bid_does(maximum: int, ends: int) -> None:
+    """Guard: _extended in _raised. Else nobody could answer the price that it makes."""
+    terms = Terms(100, 10, 0, reserve=300, snipe_ticks=20, latest=2 * ENDS)
+    standing = bid(terms, Standing(ENDS), ADA, 100, 200, 0)
+    assert bid(terms, standing, ADA, 100, maximum, ENDS - 1).ends == ends
+
+
+@given(st.integers(0, 900), st.integers(0, 900), st.none() | st.integers(1, 900), st.integers(1, 900))
+def test_a_raise_that_leaves_the_price_tells_nobody_anything(
+    first: int, more: int, reserve: int | None, buy_now: int
+) -> None:
+    """Guard: may_buy_now goes by the price. What everybody sees is the standing but for its maximum, and what follows from it."""
+    terms = Terms(10, 10, 0, reserve=reserve, buy_now=buy_now, snipe_ticks=20, latest=2 * ENDS)
+    try:
+        standing = bid(terms, Standing(ENDS), ADA, 10, max(10, first), 0)
+        raised = bid(terms, standing, ADA, 10, more, ENDS - 1)
+    except Refusal:
+        return
+    if raised.price == standing.price:
+        assert raised.looks_like(standing)
+        shown = [
+            (least(terms, one), may_buy_now(terms, one), is_sold(terms, one)) for one in (standing, raised)
+        ]
+        assert shown[0] == shown[1]
 
 
 BIDS = st.lists(
