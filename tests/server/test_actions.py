@@ -605,6 +605,7 @@ async def test_while_the_books_do_not_balance_money_stands_still_and_all_else_go
         LandRent(*ids(), 1, 5),
     ]
     named = LandDescribe(*ids(), 1, "Here", "")
+    desk.actions._queue_max = len(market) + 1
     desk.ask(*market, named)
     await desk.looked_up()
     desk.state.parcels.lease_dues.put(1, 0)

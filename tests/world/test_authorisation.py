@@ -71,8 +71,10 @@ class Seen:
         one = self.parcels[parcel_id]
         if one.lease is not None and one.lease.tenant_id == who:
             return Standing.TENANT
-        if one.owner_id == who:  # who let it out has what everybody has
-            return Standing.OWNER if one.lease is None else Standing.NONE
+        if (
+            one.owner_id == who and one.lease is None
+        ):  # who let it out has what everybody has, or what the tenant gives them
+            return Standing.OWNER
         given = {permit.player_id: permit.standing for permit in one.permits}
         return given.get(who, Standing.NONE)
 
