@@ -32,6 +32,8 @@ from protocol.messages import (
     LandSplit,
     LandTake,
     LandTransfer,
+    MarketAuction,
+    MarketBid,
     MarketBuy,
     MarketCancel,
     MarketEdit,
@@ -44,14 +46,16 @@ from protocol.messages import (
 from server.actions import content_of
 from server.config import LandConfig
 from world import entries
+from world.bidding import Standing as Bids
+from world.bidding import Terms as BidTerms
 from world.commands import Act, AnyDurable, Join
 from world.grid import pack as key_of
 from world.land import PERMITS_MAX
-from world.ledger import TREASURY
+from world.ledger import ESCROW, TREASURY, Hold
 from world.market import inspection
 from world.open_land import PLOTS_EDGE
 from world.parcels import Parcel, Permit, Terms
-from world.sales import FeeTerms, Listing
+from world.sales import Auction, FeeTerms, Listing
 from world.sizes import ENTRY_BYTES_MAX, WORST_BYTES, WORST_BYTES_OTHERWISE, Sizes
 from world.state import LandRules, MarketRules, Rules, State
 from world.tick import act as do
@@ -144,6 +148,34 @@ def largest_buy(state: State) -> AnyDurable:
     return MarketBuy(1, ACTION, LISTING, MONEY_MAX, LISTING)
 
 
+def largest_bid(state: State) -> AnyDurable:
+    """It buys at once, neither of the two had any money before, and who led has theirs back."""
+    largest_buy(state)
+    listing = state.sales.by_id.pop(LISTING)
+    assert isinstance(listing, Listing)
+    leader, most = OTHER - PERMITS_MAX, MONEY_MAX - 1
+    state.ledger.recall([(TREASURY, -(10**18)), (ESCROW, most), (leader, 0)])
+    state.ledger.apply(Hold(LISTING, leader, most, f"a bid in auction {LISTING}"))
+    auction = Auction(
+        LISTING,
+        FIRST,
+        OTHER,
+        True,
+        listing.fee_terms,
+        listing.inspected,
+        BidTerms(MONEY_MAX, MONEY_MAX, BASIS_POINTS, MONEY_MAX, MONEY_MAX, 2**62, 2**62),
+        True,
+        Bids(2**62 + 1, most, leader, most, 2**32 - 1),
+        LISTING,
+        2**62,
+        2**62,
+        2**62,
+        OTHER_NAME,
+    )
+    state.sales.put(auction, state.parcels.by_id[FIRST].middle)
+    return MarketBid(1, ACTION, LISTING, MONEY_MAX, MONEY_MAX)
+
+
 def largest_of_own(make: Callable[[], AnyDurable]) -> Largest:
     """Of a listing that is one's own."""
 
@@ -202,6 +234,11 @@ LARGEST: dict[type, Largest] = {
     MarketEdit: largest_of_own(lambda: MarketEdit(1, ACTION, LISTING, MONEY_MAX, LISTING_MS_MAX, True)),
     MarketCancel: largest_of_own(lambda: MarketCancel(1, ACTION, LISTING)),
     MarketBuy: largest_buy,
+    MarketAuction: having(
+        lambda: MarketAuction(1, ACTION, FIRST, MONEY_MAX, LISTING_MS_MAX, MONEY_MAX, MONEY_MAX, True, True),
+        WHOLE,
+    ),
+    MarketBid: largest_bid,
     LandLet: having(lambda: LandLet(1, ACTION, FIRST, MONEY_MAX, LEASE_TERM_MS_MAX, MONEY_MAX, True), WHOLE),
     LandRent: largest_rent,
     LandLeave: largest_leave,

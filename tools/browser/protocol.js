@@ -235,7 +235,7 @@ export const SaleEnd = Object.freeze({
   CANCELLED: 1, // its seller took it back
   EXPIRED: 2, // its time was over
   FORFEITED: 3, // the land is nobody's any more: too much upkeep was owed
-  UNSOLD: 4, // an auction without a bid, or without one that reached its reserve
+  UNSOLD: 4, // an auction without a bid, or without one that reached its reserve, or the land was not as offered
 });
 
 export const Trouble = Object.freeze({
