@@ -309,7 +309,7 @@ _EXPORTED = {
         SELECT parcel_id AS at, parcel::text AS parcel FROM parcels
         WHERE owner_id = $1 AND parcel_id > $2 ORDER BY parcel_id LIMIT $3""",
     "sales": """
-        SELECT sale_id AS at, (sale::jsonb #- '{standing,maximum}' - 'seq' - 'hold_id')::text AS sale FROM sales
+        SELECT sale_id AS at, ((sale::jsonb #- '{standing,maximum}') - 'seq' - 'hold_id')::text AS sale FROM sales
         WHERE seller_id = $1 AND sale_id > $2 ORDER BY sale_id LIMIT $3""",
     "set_aside": """
         SELECT hold_id AS at, amount, why FROM holds
