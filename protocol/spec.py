@@ -45,6 +45,7 @@ ENUMS: tuple[type[MeaningInt] | type[MeaningStr], ...] = (
 SHAPES: tuple[type[msgspec.Struct], ...] = (
     messages.Parcel,
     messages.Listing,
+    messages.Auction,
     messages.Terms,
     messages.Lease,
     messages.Report,
