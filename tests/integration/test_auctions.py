@@ -57,7 +57,7 @@ SETTINGS = {
     "MARKET__AUCTION_STEP_BASIS_POINTS": 0,
     "MARKET__AUCTION_SNIPE_S": 0,
 }
-LASTS_MS = 4_000
+LASTS_MS = 8_000
 MANY = 100  # auctions
 MANY_LAST_MS = 8_000
 OUTAGE_S = 9.0  # so nobody can bid over their ends
