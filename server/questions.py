@@ -200,8 +200,7 @@ class Questions:
 
     async def _receipt(self, player_id: int, request: ReceiptGet) -> Result:
         found = await self._store.entry(request.seq)
-        entry = None if found is None else read(found[0].encode())
-        if found is None or entry is None or not concerns(entry, player_id):
+        if found is None or not concerns(entry := read(found[0].encode()), player_id):
             raise Refusal(
                 RefusalCode.NOT_FOUND, "There is no such entry in the journal in which you have part."
             )

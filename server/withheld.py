@@ -152,7 +152,7 @@ def _add_news(state: State, entry: Entry, part: Part) -> None:
                 part.casts.append((cells, told))
                 if others := _others(state, entry, change):
                     part.heard.append((told, others))
-            case Listing() | Auction() if change.since == entry.seq or isinstance(change, Listing):
+            case Listing() | Auction():
                 _add_sale(state, entry, change, part)
             case Freed():
                 part.casts.append((cells, codec.encode(LandFreed(change.parcel_id))))
@@ -203,7 +203,9 @@ def _of_auction(state: State, entry: Entry, auction: Auction) -> Iterator[Server
     seen = auctioned(state, auction)
     if auction_id == entry.seq:
         yield AuctionOpened(seen)
-    if isinstance(entry.result, BidPlaced):
+    if (
+        isinstance(entry.result, BidPlaced) and auction.since == entry.seq
+    ):  # else nobody sees that anything changed
         leader = standing.leader_id, auction.leader_name
         costs = seen.price, seen.fee, seen.least, seen.bids
         yield AuctionBid(

@@ -21,20 +21,21 @@ from world import bidding
 from world.bidding import Standing, Terms
 from world.commands import Act
 from world.entries import Change, Outcome
-from world.land import called, check_count, check_off_market, legs_with_grant, owned, spendable, upkeep_of
+from world.land import called, check_count, legs_with_grant, spendable, upkeep_of
 from world.ledger import ESCROW, HOUSE, Hold, HoldState, in_words, too_little
 from world.market import (
     changed_since,
     check_as_inspected,
     check_duration,
-    check_listings,
     check_price,
     ended,
+    fee_terms,
     handed_over,
     inspection,
+    to_sell,
 )
 from world.parcels import Parcel
-from world.sales import NO_HOLD, Auction, FeeTerms
+from world.sales import NO_HOLD, Auction
 from world.state import State
 
 # Refused to who bids before the entry is made that moves an end.
@@ -45,9 +46,7 @@ GOES_ON = RefusalCode.UNAVAILABLE, "This auction goes on in a moment, after an o
 
 def put_up(state: State, act: Act, request: MarketAuction) -> Outcome:
     """For auction, as it stands there."""
-    parcel = owned(state, act, request.parcel_id)
-    check_off_market(state, parcel)
-    check_listings(state, act)
+    parcel = to_sell(state, act, request.parcel_id)
     for price in (request.start_price, request.reserve, request.buy_now):
         if price is not None:
             check_price(state, price)
@@ -72,7 +71,7 @@ def put_up(state: State, act: Act, request: MarketAuction) -> Outcome:
         parcel.parcel_id,
         act.player_id,
         keeps,
-        FeeTerms(rules.fee_basis_points, rules.fee_min),
+        fee_terms(state),
         inspection(state, parcel, keeps),
         terms,
         bool(request.show_reserve),

@@ -19,7 +19,7 @@ from world.commands import Act
 from world.grid import pack, unpack
 from world.ledger import Hold, Post
 from world.parcels import PLOTS_PER_CHUNK, Freed, Parcel, cell_of_plot
-from world.sales import Auction, Listing
+from world.sales import Auction, Listing, Sale
 from world.state import Answer, State
 from world.tiles import VERSION_BARE
 
@@ -102,7 +102,7 @@ def write(state: State, kind: str, outcome: Outcome, command: Act | None) -> Ent
         Record(state.seq, state.tick, kind, player_id, action, content.hex(), outcome.changes, outcome.result)
     )
     state.digest = chained(state.digest, record)
-    sales = [change.parcel_id for change in outcome.changes if isinstance(change, Listing | Auction)]
+    sales = [change.parcel_id for change in outcome.changes if isinstance(change, Sale)]
     sold = [cell for parcel_id in sales for cell in state.parcels.by_id[parcel_id].cells()]
     for change in outcome.changes:
         apply(state, change)

@@ -44,10 +44,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def put_up(state: State, act: Act, request: MarketList) -> Outcome:
     """For sale, as it stands there."""
-    parcel = owned(state, act, request.parcel_id)
-    check_off_market(state, parcel)
-    check_listings(state, act)
-    rules, seq = state.rules.market, state.seq + 1
+    parcel, seq = to_sell(state, act, request.parcel_id), state.seq + 1
     check_price(state, request.price)
     listing = Listing(
         seq,
@@ -55,7 +52,7 @@ def put_up(state: State, act: Act, request: MarketList) -> Outcome:
         act.player_id,
         request.price,
         bool(request.keep_permits),
-        FeeTerms(rules.fee_basis_points, rules.fee_min),
+        fee_terms(state),
         inspection(state, parcel, bool(request.keep_permits)),
         ends_at(state, request.duration_ms),
         seq,
@@ -103,12 +100,20 @@ def _held(listing: Listing) -> Outcome:
     return Outcome(ListingHeld(listing.listing_id, listing.parcel_id), [listing])
 
 
-def check_listings(state: State, act: Act) -> None:
-    """Raises Refusal for who sells as much as one may at a time."""
+def to_sell(state: State, act: Act, parcel_id: int) -> Parcel:
+    """A parcel that its owner may put up for sale. Raises Refusal."""
+    parcel = owned(state, act, parcel_id)
+    check_off_market(state, parcel)
     most = state.rules.market.player_listings_max
     if len(state.sales.by_seller.of(act.player_id)) >= most:
         text = f"One player sells {most} parcels at most at a time; take one back first."
         raise Refusal(RefusalCode.LIMIT_REACHED, text)
+    return parcel
+
+
+def fee_terms(state: State) -> FeeTerms:
+    """What the house takes of a sale that begins now."""
+    return FeeTerms(state.rules.market.fee_basis_points, state.rules.market.fee_min)
 
 
 def check_price(state: State, price: int) -> None:

@@ -24,6 +24,8 @@ from protocol.messages import (
 )
 from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, balanced, ids, join, outcome
 from tests.world.test_land import GRANT, LAND, NO, Row, build, claim, got, held, rules
+from tests.world.test_leases import run as played
+from tests.world.test_leases import wait
 from world.commands import Become, Reopen, Settle
 from world.ledger import ESCROW, HOUSE
 from world.sales import Auction
@@ -71,21 +73,7 @@ def run(*rows: Row | int) -> World:
     """Every line of a table."""
     world = World(*map(join, PEOPLE), rules=rules(LAND, MARKET))
     world.state.opened = -10_000  # long ago
-    for number, row in enumerate(rows, 1):
-        if isinstance(row, int):
-            wait(world, row)
-            continue
-        who, request, expected = row
-        assert outcome(world.do(act(who, request))) == expected, f"line {number}: {request}"
-        balanced(world.state.ledger)
-    return world
-
-
-def wait(world: World, ticks: int) -> list[str]:
-    """The kinds of what the world did by itself meanwhile."""
-    kinds = [entry.kind for _ in range(ticks) for entry in world.do(Settle(16)).entries]
-    balanced(world.state.ledger)
-    return kinds
+    return played(*rows, world=world)
 
 
 TABLES: dict[str, list[Row | int]] = {

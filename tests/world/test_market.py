@@ -35,6 +35,7 @@ from protocol.messages import (
 )
 from tests.world.support import ADA, BEA, CAL, PEOPLE, World, act, balanced, ids, join, outcome
 from tests.world.test_land import GRANT, LAND, NO, Row, build, claim, got, held, rules, split
+from tests.world.test_leases import wait
 from world import queries
 from world.commands import AnyDurable, Settle
 from world.ledger import HOUSE, TREASURY
@@ -106,11 +107,6 @@ def refused(world: World, request: AnyDurable) -> str:
     assert isinstance(reply.result, Refusal)
     assert reply.result.code == NO.CHANGED
     return reply.result.message
-
-
-def wait(world: World, ticks: int) -> list[str]:
-    """The kinds of what the world did by itself meanwhile."""
-    return [entry.kind for _ in range(ticks) for entry in world.do(Settle(16)).entries]
 
 
 TABLES: dict[str, list[Row | int]] = {

@@ -381,11 +381,11 @@ def _nothing(_: Mapping[str, Any]) -> None:
 
 def _sale_of(parcel: Mapping[str, Any]) -> int | None:
     """The sale that a parcel is in."""
-    listing, auction = parcel["listing"], parcel["auction"]
-    sale_id: int | None = (
-        auction["auction_id"] if listing is None and auction else listing and listing["listing_id"]
-    )
-    return sale_id
+    for sale, number in ((parcel["listing"], "listing_id"), (parcel["auction"], "auction_id")):
+        if sale is not None:
+            sale_id: int = sale[number]
+            return sale_id
+    return None
 
 
 def open_plots(corner: Plot, side: int, parcels: Sequence[Mapping[str, Any]]) -> list[Plot]:
