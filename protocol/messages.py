@@ -87,6 +87,25 @@ Change = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, description="in poisha
 Term = Annotated[int, Meta(ge=1, le=LEASE_TERM_MS_MAX, description="how long it runs, in ms of world time")]
 ListingId = Annotated[U64, Meta(description="which listing; the place in the journal of what made it")]
 AuctionId = Annotated[U64, Meta(description="which auction; the place in the journal of what made it")]
+KeepPermits = Annotated[
+    bool,
+    Meta(
+        description="whether who may do what there stays (`land_permits` tells); else only the owner builds"
+    ),
+]
+Seller = Annotated[U32, Meta(description="player_id of who sells it")]
+FormerSeller = Annotated[U32, Meta(description="player_id of who sold it, or would have")]
+LastPrice = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="the last one, in poisha")]
+LeaderPrice = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
+LeaderFee = Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of that goes to the house, in poisha")]
+LeastBid = Annotated[U64, Meta(description="what the next bid is at least, in poisha")]
+BuyNow = Annotated[Money | None, Meta(description="a bid of this has it at once; nil: not, or not any more")]
+Reserved = Annotated[
+    bool | None,
+    Meta(description="whether it would not be sold yet, for want of its reserve; nil: it has none"),
+]
+LatestEnd = Annotated[U64, Meta(description="no bid moves the end beyond this")]
+EndsNow = Annotated[U64, Meta(description="world time at which it ends now")]
 Duration = Annotated[
     int, Meta(ge=1, le=LISTING_MS_MAX, description="how long it stands, in ms of world time from now on")
 ]
@@ -339,17 +358,12 @@ class Listing(Result):
 
     listing_id: ListingId
     parcel_id: ParcelId
-    seller_id: Annotated[U32, Meta(description="player_id of who sells it")]
+    seller_id: Seller
     price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the buyer pays, in poisha")]
     fee: Annotated[
         int, Meta(ge=0, le=MONEY_MAX, description="what of the price goes to the house, in poisha")
     ]
-    keep_permits: Annotated[
-        bool,
-        Meta(
-            description="whether who may do what there stays (`land_permits` tells); else only the owner builds"
-        ),
-    ]
+    keep_permits: KeepPermits
     tiles: Annotated[U32, Meta(description="so many tiles of it are built on, as it is offered")]
     arrears: Annotated[
         U16,
@@ -366,38 +380,28 @@ class Auction(Result):
 
     auction_id: AuctionId
     parcel_id: ParcelId
-    seller_id: Annotated[U32, Meta(description="player_id of who sells it")]
+    seller_id: Seller
     price: Annotated[
         int,
         Meta(
             ge=0, le=MONEY_MAX, description="what the leader would pay; before the first bid the start price"
         ),
     ]
-    fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of that goes to the house, in poisha")]
-    least: Annotated[U64, Meta(description="what the next bid is at least, in poisha")]
+    fee: LeaderFee
+    least: LeastBid
     bids: Annotated[
         U32, Meta(description="how many there were; that somebody raised their maximum does not count")
     ]
-    keep_permits: Annotated[
-        bool,
-        Meta(
-            description="whether who may do what there stays (`land_permits` tells); else only the owner builds"
-        ),
-    ]
+    keep_permits: KeepPermits
     tiles: Annotated[U32, Meta(description="so many tiles of it are built on; nobody builds there meanwhile")]
     arrears: Annotated[U16, Meta(description="so many periods of upkeep are owed: its next owner owes them")]
     seq: Annotated[U64, Meta(description="place in the journal of its last change")]
     ends_ms: Annotated[U64, Meta(description="world time at which it ends, unless that is moved")]
-    latest_ms: Annotated[U64, Meta(description="no bid moves the end beyond this")]
+    latest_ms: LatestEnd
     leader_id: Annotated[U32 | None, Meta(description="player_id of who leads; nil: nobody has bid")] = None
     leader_name: Annotated[Name | None, Meta(description="who leads is called so")] = None
-    buy_now: Annotated[
-        Money | None, Meta(description="a bid of this has it at once; nil: not, or not any more")
-    ] = None
-    reserved: Annotated[
-        bool | None,
-        Meta(description="whether it would not be sold yet, for want of its reserve; nil: it has none"),
-    ] = None
+    buy_now: BuyNow = None
+    reserved: Reserved = None
     reserve: Annotated[
         Money | None, Meta(description="for less it is not sold; only to who sells it, unless it is shown")
     ] = None
@@ -509,7 +513,7 @@ class BidPlaced(Result):
         bool,
         Meta(description="whether one leads now; else somebody's maximum was higher, or as high and earlier"),
     ]
-    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
+    price: LeaderPrice
     ends_ms: Annotated[U64, Meta(description="world time at which it ends")]
     sold: Annotated[
         bool, Meta(description="the land is yours, at the price for which it could be had at once")
@@ -1573,9 +1577,9 @@ class ListingEnded(ServerMessage, tag=88):
 
     listing_id: ListingId
     parcel_id: ParcelId
-    seller_id: Annotated[U32, Meta(description="player_id of who sold it, or would have")]
+    seller_id: FormerSeller
     end: Annotated[SaleEnd, Meta(description="how it ended")]
-    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="the last one, in poisha")]
+    price: LastPrice
     buyer_id: Annotated[U32 | None, Meta(description="player_id of who bought it; nil: nobody")] = None
 
 
@@ -1592,19 +1596,14 @@ class AuctionBid(ServerMessage, tag=90):
     parcel_id: ParcelId
     leader_id: Annotated[U32, Meta(description="player_id of who leads now")]
     leader_name: Name
-    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what the leader would pay, in poisha")]
-    fee: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="what of that goes to the house, in poisha")]
-    least: Annotated[U64, Meta(description="what the next bid is at least, in poisha")]
+    price: LeaderPrice
+    fee: LeaderFee
+    least: LeastBid
     bids: Annotated[U32, Meta(description="how many there were")]
     seq: Annotated[U64, Meta(description="its place in the journal")]
-    ends_ms: Annotated[U64, Meta(description="world time at which it ends now")]
-    buy_now: Annotated[
-        Money | None, Meta(description="a bid of this has it at once; nil: not, or not any more")
-    ] = None
-    reserved: Annotated[
-        bool | None,
-        Meta(description="whether it would not be sold yet, for want of its reserve; nil: it has none"),
-    ] = None
+    ends_ms: EndsNow
+    buy_now: BuyNow = None
+    reserved: Reserved = None
 
 
 class AuctionExtended(ServerMessage, tag=91):
@@ -1613,8 +1612,8 @@ class AuctionExtended(ServerMessage, tag=91):
     auction_id: AuctionId
     parcel_id: ParcelId
     seq: Annotated[U64, Meta(description="place in the journal of what moved it")]
-    ends_ms: Annotated[U64, Meta(description="world time at which it ends now")]
-    latest_ms: Annotated[U64, Meta(description="no bid moves the end beyond this")]
+    ends_ms: EndsNow
+    latest_ms: LatestEnd
 
 
 class AuctionEnded(ServerMessage, tag=92):
@@ -1624,9 +1623,9 @@ class AuctionEnded(ServerMessage, tag=92):
 
     auction_id: AuctionId
     parcel_id: ParcelId
-    seller_id: Annotated[U32, Meta(description="player_id of who sold it, or would have")]
+    seller_id: FormerSeller
     end: Annotated[SaleEnd, Meta(description="how it ended")]
-    price: Annotated[int, Meta(ge=0, le=MONEY_MAX, description="the last one, in poisha")]
+    price: LastPrice
     winner_id: Annotated[U32 | None, Meta(description="player_id of who has it now; nil: nobody won")] = None
 
 
